@@ -1,0 +1,182 @@
+"""A run, its states, and the entries its journal is made of.
+
+The journal of a run is a header and then entries numbered from 1 without gaps. Everything else (the state
+shown, the live stream, resume, audit) is a reading of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Language
+
+__all__ = [
+    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "Intent", "Journal", "Logged", "Outcome", "Resumed", "RunHeader",
+    "RunRecord", "RunState", "RunSummary", "StoredEntry", "Terminal", "Ticket",
+]
+
+RunState = Literal["queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown"]
+TERMINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "rejected", "rolled_back", "unknown"})
+"""`unknown`: the run ended (or its server died) while a call that may write had no recorded result."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """Fixed at the start of a run. `seed` and `clock_ms` make its random and clock repeatable."""
+
+    run_id: str
+    principal: Principal
+    language: Language
+    program_hash: str
+    source: str
+    code: str
+    input: bytes
+    engine: str
+    seed: int
+    clock_ms: int
+    names: tuple[str, ...] = ()
+    grant: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    policy_version: str = ""
+    schema_hashes: Mapping[str, str] = field(default_factory=dict[str, str])
+    rung: str = "isolate"
+    origin: str = "python"
+    parent_run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A call about to be made: written before, durable before if it may write. `arguments` is canonical JSON."""
+
+    sequence: int
+    operation: str
+    arguments: bytes
+    decision: Mapping[str, Any]
+    schema_hash: str
+    idempotency_key: str
+    may_write: bool
+    idempotent: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False."""
+
+    sequence: int
+    ok: bool
+    value: bytes
+    duration_ms: float
+    at_ms: int
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One delivery to the guest, in order. `issued_before`: calls issued before it; the replay's alignment."""
+
+    kind: Literal["result", "error", "timer"]
+    id: int
+    issued_before: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The run was taken up again by replay; `reissued` lists the calls issued again."""
+
+    at_ms: int
+    reason: str
+    reissued: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The end. `value` is JSON: the full result, or the error's value. `usage`: limits used."""
+
+    state: RunState
+    value: bytes
+    at_ms: int
+    usage: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+Entry = Intent | Outcome | Delivered | Logged | Resumed | Terminal
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    number: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    run_id: str
+    principal: Principal
+    language: Language
+    program_hash: str
+    state: RunState
+    created_ms: int
+    ended_ms: int | None
+    calls: int
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    header: RunHeader
+    entries: tuple[StoredEntry, ...]
+    state: RunState
+
+
+class Ticket(Protocol):
+    """A place in the journal's queue."""
+
+    async def durable(self) -> None:
+        """Return once the entries are on disk (fsynced). Raises `Unavailable` if they cannot be written."""
+        ...
+
+
+class Journal(Protocol):
+    """Append-only record of runs. An append is ordered when the method returns and on disk when its ticket says so.
+
+    After a failed write every later append raises `Unavailable`: no record, no effect.
+    """
+
+    def begin(self, header: RunHeader) -> Ticket: ...
+
+    def append(self, run_id: str, *entries: Entry) -> Ticket: ...
+
+    async def read(self, run_id: str, *, tenant: str) -> RunRecord:
+        """Raises `NotFound`, for another tenant's run too."""
+        ...
+
+    async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
+                   before: str | None = None, limit: int = 50) -> Sequence[RunSummary]: ...
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        """Runs without a terminal entry, of all tenants: what a start after a crash must settle."""
+        ...
+
+    def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
+        """Entries after number `after`, then live ones, ending after the terminal entry."""
+        ...
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes of a tenant. A reference is `{"$binary": HEX_SHA256, "type": MIME, "size": BYTES}`."""
+
+    async def put(self, data: bytes, *, tenant: str, mime: str) -> dict[str, Any]: ...
+
+    async def get(self, reference: Mapping[str, Any], *, tenant: str) -> bytes:
+        """Raises `NotFound` for an unknown or another tenant's reference."""
+        ...
