@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 __all__ = ["Outbound", "Reach"]
 
@@ -27,7 +27,7 @@ class Reach:
 
 
 class Outbound(Protocol):
-    def client(self, reach: Reach) -> httpx.AsyncClient:
+    def client(self, reach: Reach) -> httpx2.AsyncClient:
         """A client whose transport resolves once, checks every address, dials the checked one, and decides
         every redirect hop anew. Requests outside `reach` raise `Denied` before anything leaves.
         """
