@@ -1,0 +1,62 @@
+"""The decision on one call: a pure function of the call, the grant and what the run has used.
+
+The kernel never does I/O, never reads a clock, never logs and never raises on a call's content: whatever it
+cannot understand, it denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from inhabit.contracts.effects import Effects
+from inhabit.contracts.operation import Operation
+from inhabit.kernel.grants import Grant, Refusal
+
+__all__ = ["Charge", "Decision", "Facts", "Verdict", "decide"]
+
+Verdict = Literal["allow", "deny", "ask", "hold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All the kernel may know of a call. `now_ms` is Unix time, passed in; `granted_calls` counts the run's
+    earlier allowed calls by the key of the grant clause that bounds them.
+    """
+
+    operation: Operation
+    arguments: Mapping[str, Any]
+    now_ms: int
+    granted_calls: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def effects(self) -> Effects:
+        return self.operation.effects
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an allowed call uses up; the caller books it before the call is made."""
+
+    key: str
+    amount: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    rule: str
+    reason: str
+    charges: tuple[Charge, ...] = ()
+
+    def as_value(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "rule": self.rule, "reason": self.reason}
+
+
+def decide(facts: Facts, grant: Grant) -> Decision:
+    """Authority comes from the grant alone: every layer of it must have a clause that permits the call."""
+    permitted = grant.permits(facts.operation, facts.arguments, facts.now_ms, facts.granted_calls)
+    if isinstance(permitted, Refusal):
+        return Decision("deny", permitted.clause, permitted.reason)
+    return Decision("allow", permitted.clause, "granted", tuple(Charge(key) for key in permitted.counted))
