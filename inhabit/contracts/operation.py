@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from inhabit.contracts.effects import UNKNOWN_EFFECTS, Effects
+from inhabit.contracts.json import is_array, is_object
 
 __all__ = ["ErrorDoc", "Operation", "Schema"]
 
@@ -66,7 +67,7 @@ class Operation:
         stack: list[Any] = [self.input_schema, self.output_schema]
         while stack:
             node = stack.pop()
-            if isinstance(node, Mapping):
+            if is_object(node):
                 ref = node.get("$ref")
                 if isinstance(ref, str) and ref.startswith("#/$defs/"):
                     name = ref[8:]
@@ -74,7 +75,7 @@ class Operation:
                         found[name] = self.definitions[name]
                         stack.append(found[name])
                 stack.extend(node.values())
-            elif isinstance(node, list | tuple):
+            elif is_array(node):
                 stack.extend(node)
         return found
 

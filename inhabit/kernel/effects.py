@@ -17,9 +17,9 @@ WRITES: tuple[Writes, ...] = ("none", "internal", "external")
 def worst(a: Effects, b: Effects) -> Effects:
     """The join: at least as dangerous as both in every respect."""
     return Effects(
-        reads=max(a.reads, b.reads, key=READS.index),
-        trust=max(a.trust, b.trust, key=TRUST.index),
-        writes=max(a.writes, b.writes, key=WRITES.index),
+        reads=READS[max(READS.index(a.reads), READS.index(b.reads))],
+        trust=TRUST[max(TRUST.index(a.trust), TRUST.index(b.trust))],
+        writes=WRITES[max(WRITES.index(a.writes), WRITES.index(b.writes))],
         irreversible=a.irreversible or b.irreversible,
         idempotent=a.idempotent and b.idempotent,
     )

@@ -23,20 +23,18 @@ Caveats (an unknown one is refused when the grant is read, and an empty list of 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inhabit.contracts.effects import Effects
+from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
 from inhabit.errors import InvalidInput
-from inhabit.kernel.effects import READS, TRUST, WRITES
+from inhabit.kernel.caveats import broken, checked
 
 __all__ = ["Clause", "Grant", "Permitted", "Refusal"]
 
 _PATTERN = re.compile(r"(?:\*\*|[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*(?:\.\*\*?)?)\Z")
-_SCALES: Mapping[str, tuple[str, ...]] = {"reads": READS, "trust": TRUST, "writes": WRITES}
-_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +92,9 @@ class Grant:
     @classmethod
     def from_value(cls, value: Any) -> Grant:
         """Read the JSON form: `{"layers": [[{"pattern", "caveats"}]]}`, or a plain list for one layer."""
-        if isinstance(value, Mapping):
+        if is_object(value):
             layers = value.get("layers")
-            if set(value) != {"layers"} or not _is_list(layers) or not layers:
+            if set(value) != {"layers"} or not is_array(layers) or not layers:
                 raise InvalidInput("a grant must be a list of clauses or {\"layers\": [[...], ...]}")
             return cls(tuple(_layer(layer) for layer in layers))
         return cls((_layer(value),))
@@ -129,13 +127,9 @@ class Grant:
 
 
 def _layer(clauses: Any) -> tuple[Clause, ...]:
-    if not _is_list(clauses):
+    if not is_array(clauses):
         raise InvalidInput(f"a grant's layer must be a list of clauses, got {type(clauses).__name__}")
     return tuple(_clause(clause) for clause in clauses)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _clause(value: Any) -> Clause:
@@ -143,51 +137,15 @@ def _clause(value: Any) -> Clause:
         value = value.as_value()
     if isinstance(value, str):
         value = {"pattern": value}
-    if not isinstance(value, Mapping) or not set(value) <= {"pattern", "caveats"}:
+    if not is_object(value) or not set(value) <= {"pattern", "caveats"}:
         raise InvalidInput(f"a grant's clause must be a pattern or {{pattern, caveats}}, got {value!r}")
     pattern = value.get("pattern")
     if not isinstance(pattern, str) or not _PATTERN.match(pattern):
         raise InvalidInput(f"grant pattern {pattern!r} is not of the form a.b.c, a.b.*, a.** or **")
     caveats = value.get("caveats", ())
-    if not _is_list(caveats):
+    if not is_array(caveats):
         raise InvalidInput(f"the caveats of {pattern!r} must be a list")
-    return Clause(pattern, tuple(_checked(caveat) for caveat in caveats))
-
-
-def _checked(caveat: Any) -> Mapping[str, Any]:
-    """The caveat itself when it is one we understand: an unknown caveat would be an unkept promise."""
-    if isinstance(caveat, Mapping):
-        keys = set(caveat)
-        well_formed = (
-            (keys == {"effects"} and _is_effects_ceiling(caveat["effects"]))
-            or ("argument" in keys and _is_argument_bound(caveat))
-            or (keys == {"expires_ms"} and _is_number(caveat["expires_ms"]))
-            or (keys == {"calls"} and type(caveat["calls"]) is int and caveat["calls"] >= 0)
-        )
-        if well_formed:
-            return dict(caveat)
-    raise InvalidInput(f"unknown or malformed caveat {caveat!r}", fix="effects, argument+max/min/one_of/prefix, expires_ms or calls")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
-def _is_effects_ceiling(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(
-        (value[key] in scale if (scale := _SCALES.get(key)) else key == "irreversible" and value[key] is False)
-        for key in value)
-
-
-def _is_argument_bound(caveat: Mapping[str, Any]) -> bool:
-    bounds = set(caveat) - {"argument"}
-    return (
-        isinstance(caveat["argument"], str) and bool(caveat["argument"]) and bool(bounds)
-        and bounds <= {"max", "min", "one_of", "prefix"}
-        and all(_is_number(caveat[b]) for b in bounds & {"max", "min"})
-        and ("one_of" not in bounds or _is_list(caveat["one_of"]))
-        and ("prefix" not in bounds or isinstance(caveat["prefix"], str))
-    )
+    return Clause(pattern, tuple(checked(caveat) for caveat in caveats))
 
 
 def _permit_in_layer(number: int, layer: tuple[Clause, ...], operation: Operation, arguments: Mapping[str, Any],
@@ -197,56 +155,9 @@ def _permit_in_layer(number: int, layer: tuple[Clause, ...], operation: Operatio
         if not clause.matches(operation.name):
             continue
         key = f"{number}.{position}"
-        reason = _broken_caveat(clause, key, operation.effects, arguments, now_ms, used)
+        reason = broken(clause.caveats, key, operation.effects, arguments, now_ms, used)
         if reason is None:
             bounded = any("calls" in caveat for caveat in clause.caveats)
             return Permitted(clause.pattern, (key,) if bounded else ())
         refusal = Refusal(clause.pattern, reason)
     return refusal
-
-
-def _broken_caveat(clause: Clause, key: str, effects: Effects, arguments: Mapping[str, Any], now_ms: int,
-                   used: Mapping[str, int]) -> str | None:
-    for caveat in clause.caveats:
-        if "effects" in caveat:
-            reason = _effects_above(effects, caveat["effects"])
-        elif "argument" in caveat:
-            reason = _argument_outside(arguments, caveat)
-        elif "expires_ms" in caveat:
-            reason = None if now_ms < caveat["expires_ms"] else "the grant has expired"
-        else:
-            reason = None if used.get(key, 0) < caveat["calls"] else f"only {caveat['calls']} calls are granted"
-        if reason:
-            return reason
-    return None
-
-
-def _effects_above(effects: Effects, ceiling: Mapping[str, Any]) -> str | None:
-    for key, most in ceiling.items():
-        have = getattr(effects, key)
-        above = have is True if key == "irreversible" else _SCALES[key].index(have) > _SCALES[key].index(most)
-        if above:
-            return f"the operation's {key} is {have}, granted is at most {most}"
-    return None
-
-
-def _argument_outside(arguments: Mapping[str, Any], caveat: Mapping[str, Any]) -> str | None:
-    path = caveat["argument"]
-    value: Any = arguments
-    for part in path.split("."):
-        value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
-    if value is _MISSING:
-        return f"argument {path} must be given: the grant bounds it"
-    if "max" in caveat and not (_is_number(value) and value <= caveat["max"]):
-        return f"argument {path} must be a number of at most {caveat['max']}"
-    if "min" in caveat and not (_is_number(value) and value >= caveat["min"]):
-        return f"argument {path} must be a number of at least {caveat['min']}"
-    if "one_of" in caveat and not any(value == allowed and type(value) is type(allowed) for allowed in caveat["one_of"]):
-        return f"argument {path} must be one of {list(caveat['one_of'])}"
-    if "prefix" in caveat and not _has_prefix(value, caveat["prefix"]):
-        return f"argument {path} must be a string that starts with {caveat['prefix']!r} and has no '..'"
-    return None
-
-
-def _has_prefix(value: Any, prefix: str) -> bool:
-    return isinstance(value, str) and value.startswith(prefix) and ".." not in re.split(r"[/\\]", value)

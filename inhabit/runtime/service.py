@@ -1,16 +1,39 @@
-"""The runtime as every door sees it: search, execute, wait, cancel. Doors add transport and nothing else."""
+"""The runtime as every door sees it: search, execute, wait, cancel. Doors add transport and nothing else.
+
+A run lives in `_live` while this process drives it; what is not there is read from the journal. A caller sees
+the runs of its own tenant and user.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
 from inhabit.contracts.result import RunResult
+from inhabit.contracts.run import Blobs, Intent, Journal, Logged, RunHeader, RunRecord, Terminal
+from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, Unavailable
 from inhabit.kernel.grants import Grant
+from inhabit.limits import DEFAULT_LIMITS, Limits
+from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.runtime.check import Checker, language_of
+from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.driver import RunDriver
+from inhabit.runtime.recording import Recording, doubtful
+from inhabit.runtime.results import bounded
+from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["Caller", "Runtime"]
+__all__ = ["Caller", "Parts", "Runtime"]
+
+_log = logging.getLogger(__name__)
+_MAX_LIVE_RUNS = 2_000
+"""Runs driven at once by one server; more are refused, not queued without bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +45,234 @@ class Caller:
     door: str = "python"
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What `app.py` joins. `now_ms` and `random_seed` are passed in, so that tests own time and chance."""
+
+    directory: ConnectedCatalog
+    pool: IsolatePool
+    journal: Journal
+    blobs: Blobs
+    new_run_id: Callable[[], str]
+    limits: Limits = DEFAULT_LIMITS
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    random_seed: Callable[[], int] = lambda: secrets.randbits(53)
+
+
+@dataclass(slots=True)
+class _Live:
+    task: asyncio.Task[Terminal]
+    driver: RunDriver
+    header: RunHeader
+
+
 class Runtime:
-    """Joined by `app.py` from a catalog, connectors, a pool, a journal and blobs."""
+    """Search and execute over everything that was connected."""
 
-    async def start(self) -> None: ...
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._checker = Checker(parts.directory.catalog)
+        self._bridge = Bridge(parts.directory, parts.journal, parts.blobs, parts.now_ms)
+        self._live: dict[str, _Live] = {}
+        self._started_ms = parts.now_ms()
 
-    async def stop(self) -> None: ...
+    async def start(self) -> None:
+        """Start the workers and settle what an earlier process left unfinished."""
+        await self.parts.pool.start()
+        for record in await self.parts.journal.unfinished():
+            await self._take_up(record)
+
+    async def stop(self) -> None:
+        """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
+        tasks = [live.task for live in self._live.values()]
+        for live in self._live.values():
+            live.driver.leave()
+            live.task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=10)
+        await self.parts.pool.close()
 
     async def search(self, query: str, caller: Caller, *, language: str = "typescript", budget_tokens: int = 1_500) -> str:
         """Declarations the caller may use, as text for a model."""
-        raise NotImplementedError
+        found = self.parts.directory.catalog.search(
+            query, language=language_of("", language), visible=caller.grant.shows, budget_tokens=budget_tokens)
+        return found.text
 
     async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
-                      limits: Mapping[str, Any] | None = None, wait_s: float | None = None) -> RunResult:
+                      limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
+                      progress: Callable[[str], None] = lambda _text: None) -> RunResult:
         """Check and run a program. Returns when it ends or after `wait_s` seconds, whichever is first; the run
         goes on in the second case. Raises `ProgramError` when nothing ran, `InvalidInput` for bad arguments.
         """
-        raise NotImplementedError
+        if len(self._live) >= _MAX_LIVE_RUNS:
+            raise Unavailable(f"{_MAX_LIVE_RUNS} runs are going on", fix="try again when some have ended")
+        program = Program(source, language_of(source, language))
+        bounds = self.parts.limits.narrowed(limits)
+        body = _input_body(input, bounds)
+        names = self.parts.directory.catalog.namespaces(caller.grant.shows)
+        isolate = await self.parts.pool.acquire(program.language, caller.principal.tenant, bounds)
+        try:
+            prepared = await self._checker.check(program, isolate, names, caller.grant.shows, bounds)
+            header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
+            self.parts.journal.begin(header)
+        except BaseException:
+            await isolate.close()
+            raise
+        live = self._drive(header, isolate, caller.grant, bounds, progress=progress)
+        return await self._result(live, wait_s)
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
         """Raises `NotFound`."""
-        raise NotImplementedError
+        live = self._live.get(run_id)
+        if live is not None:
+            _same_owner(live.header, caller)
+            return await self._result(live, wait_s)
+        record = await self.parts.journal.read(run_id, tenant=caller.principal.tenant)
+        _same_owner(record.header, caller)
+        return recorded_result(record)
 
     async def cancel(self, run_id: str, caller: Caller) -> RunResult:
         """Stop a run; calls in flight that may write make it `unknown`. Raises `NotFound`."""
-        raise NotImplementedError
+        live = self._live.get(run_id)
+        if live is not None:
+            _same_owner(live.header, caller)
+            live.task.cancel()
+        return await self.wait(run_id, caller, wait_s=10.0)
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
-        """`[{name, connector, operations, problems}]`, only what the caller's grant shows."""
-        raise NotImplementedError
+        """`[{name, operations, problems}]`, only what the caller's grant shows."""
+        shown: dict[str, int] = {}
+        for name in self.parts.directory.catalog.names():
+            if caller.grant.shows(name):
+                root = name.split(".", 1)[0]
+                shown[root] = shown.get(root, 0) + 1
+        problems = {connector.name.split(".", 1)[0]: connector.problems() for connector in self.parts.directory.connectors.values()}
+        return [{"name": name, "operations": count,
+                 "problems": [{"pointer": p.pointer, "reason": p.reason} for p in problems.get(name, ())]}
+                for name, count in sorted(shown.items())]
 
     def health(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        return {"status": "ok", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": len(self._live),
+                "operations": sum(1 for _ in self.parts.directory.catalog.names())}
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _header(self, program: Program, prepared: Prepared, caller: Caller, names: tuple[str, ...], body: bytes,
+                bounds: Limits, engine: str) -> RunHeader:
+        now = self.parts.now_ms()
+        return RunHeader(
+            run_id=self.parts.new_run_id(), principal=caller.principal, language=program.language, program_hash=program.hash,
+            source=program.source, code=prepared.code, input=body, engine=engine, seed=self.parts.random_seed(),
+            clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door)
+
+    def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, *,
+               recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
+        context = RunContext(header.run_id, header.principal, grant, bounds)
+        self._bridge.learn_binaries(context, header.input)
+        driver = RunDriver(header, context, isolate, self._bridge, self.parts.journal, self.parts.now_ms,
+                           recording=recording, progress=progress)
+        task = asyncio.create_task(self._to_the_end(header.run_id, driver, isolate), name=f"run {header.run_id}")
+        live = self._live[header.run_id] = _Live(task, driver, header)
+        return live
+
+    async def _to_the_end(self, run_id: str, driver: RunDriver, isolate: Isolate) -> Terminal:
+        try:
+            return await driver.drive()
+        finally:
+            self._live.pop(run_id, None)
+            await isolate.close()
+
+    async def _result(self, live: _Live, wait_s: float | None) -> RunResult:
+        done, _ = await asyncio.wait([live.task], timeout=wait_s)
+        driver, run_id = live.driver, live.header.run_id
+        if not done:
+            return RunResult(run_id, "running", logs=tuple(driver.logs), calls=driver.call_count,
+                             next=f"still running: call again with run={run_id!r} to go on waiting")
+        terminal = live.task.result()
+        return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
+
+    async def _take_up(self, record: RunRecord) -> None:
+        """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
+        header = record.header
+        doubts = doubtful(record.entries)
+        if doubts:
+            error = {"code": "interrupted", "message": "the server stopped while calls that may write were in flight",
+                     "retryable": False, "effect": "unknown", "details": {"unknown_calls": [
+                         {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}}
+            await self._close_record(header, "unknown", error)
+            return
+        try:
+            bounds = Limits.of(header.limits)
+            isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, bounds)
+        except InhabitError as error:
+            _log.warning("run %s cannot be taken up: %s", header.run_id, error)
+            await self._close_record(header, "failed", _interrupted(record, str(error)))
+            return
+        if isolate.engine_version != header.engine:
+            await isolate.close()
+            await self._close_record(header, "failed", _interrupted(record, f"its engine {header.engine} is not here any more"))
+            return
+        self._drive(header, isolate, Grant.from_value(header.grant), bounds, recording=Recording.of(record))
+
+    async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> None:
+        terminal = Terminal(state, encode_value(error), self.parts.now_ms())
+        await self.parts.journal.append(header.run_id, terminal).durable()
+
+
+def recorded_result(record: RunRecord) -> RunResult:
+    """A run's result as its journal has it."""
+    entries = [stored.entry for stored in record.entries]
+    logs = tuple(LogLine(entry.level, entry.text) for entry in entries if isinstance(entry, Logged))  # type: ignore[arg-type]
+    calls = sum(isinstance(entry, Intent) for entry in entries)
+    last = entries[-1] if entries else None
+    if not isinstance(last, Terminal):
+        return RunResult(record.header.run_id, record.state, logs=logs, calls=calls)
+    tokens = Limits.of(record.header.limits).result_tokens
+    return _ended(record.header.run_id, last, tokens, logs, False, calls)
+
+
+def _ended(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int) -> RunResult:
+    value = decode_value(terminal.value)
+    shown_logs, cut = _bounded_logs(logs, tokens)
+    result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut, calls=calls, usage=terminal.usage)
+    shown, truncated = bounded(value, tokens)
+    if terminal.state != "completed":
+        return replace(result, error=shown, truncated=truncated)
+    hint = "the result was cut: return less (filter, map, aggregate in the program); the journal has it whole" if truncated else ""
+    return replace(result, value=shown, truncated=truncated, next=hint)
+
+
+def _bounded_logs(logs: tuple[LogLine, ...], tokens: int) -> tuple[tuple[LogLine, ...], bool]:
+    """Logs get a third of the result's room, the last lines first: they are nearest to what went wrong."""
+    room = tokens
+    kept: list[LogLine] = []
+    for line in reversed(logs):
+        text = line.text if len(line.text) <= 1_000 else f"{line.text[:1_000]}… {len(line.text) - 1_000} more characters"
+        room -= len(text.encode(errors="replace")) + 8
+        if room < 0:
+            return tuple(reversed(kept)), True
+        kept.append(LogLine(line.level, text))
+    return tuple(reversed(kept)), False
+
+
+def _input_body(input: Any, bounds: Limits) -> bytes:
+    try:
+        body = encode_value(input)
+    except InhabitError as error:
+        raise InvalidInput(f"input is not JSON data: {error.message}") from None
+    if len(body) > bounds.input_bytes:
+        raise LimitExceeded.of("input_bytes", bounds.input_bytes, "bytes", what="the input")
+    return body
+
+
+def _same_owner(header: RunHeader, caller: Caller) -> None:
+    """Another user's run is answered like one that does not exist."""
+    if (header.principal.tenant, header.principal.user) != (caller.principal.tenant, caller.principal.user):
+        raise NotFound(f"there is no run {header.run_id}")
+
+
+def _interrupted(record: RunRecord, why: str) -> dict[str, Any]:
+    done = [entry.entry for entry in record.entries if isinstance(entry.entry, Intent) and entry.entry.may_write]
+    return {"code": "interrupted", "message": f"the server stopped during the run and it cannot go on: {why}",
+            "retryable": True, "effect": "happened" if done else "none",
+            "details": {"completed_writes": [{"sequence": i.sequence, "operation": i.operation} for i in done]}}

@@ -1,0 +1,235 @@
+"""Python functions as operations: types become schemas, docstrings become docs.
+
+    orders = Capability("shop.orders", "A customer's orders")
+
+    @orders.operation(reads="private")
+    async def list(customer: Principal, since: date | None = None) -> list[Order]:
+        '''Orders of the calling customer, newest first.
+
+        since: only orders placed on or after this day
+        '''
+
+A parameter annotated `Principal` is filled with the run's own principal and is not shown; one annotated `Call`
+gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the annotated types (pydantic
+models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import PydanticJsonSchemaWarning
+
+from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
+from inhabit.contracts.effects import Effects, Reads, Trust, Writes
+from inhabit.contracts.operation import ErrorDoc, Operation, Schema
+from inhabit.contracts.principal import Principal
+from inhabit.errors import CallError, ConfigError, InhabitError, InvalidInput
+
+__all__ = ["Capability", "FunctionConnector"]
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*\Z")
+_PARAMETER_DOC = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?:\s+(.+)$")
+_INJECTED = (Principal, Call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Function:
+    operation: Operation
+    implementation: Callable[..., Any]
+    parameters: Mapping[str, TypeAdapter[Any]]
+    injected: Mapping[str, type]
+    result: TypeAdapter[Any] | None
+    is_async: bool
+
+
+class Capability:
+    """A named set of operations made of Python functions."""
+
+    def __init__(self, name: str, description: str = "") -> None:
+        if not _NAME.match(name):
+            raise ConfigError(f"capability name {name!r} is not allowed", fix="dotted identifiers such as shop.orders")
+        self.name = name
+        self.description = description
+        self._functions: dict[str, _Function] = {}
+
+    def operation(
+        self, function: Callable[..., Any] | None = None, *, name: str | None = None, reads: Reads = "private",
+        trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
+        revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
+        errors: Mapping[str, str] | None = None, timeout_s: float | None = None,
+    ) -> Any:
+        """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
+
+        What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
+        without a `revert` is irreversible; only a read is idempotent unless said otherwise.
+        Raises `ConfigError` when a type has no JSON form.
+        """
+        if function is None:
+            return lambda real: self.operation(
+                real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible, idempotent=idempotent,
+                revert=revert, preview=preview, errors=errors, timeout_s=timeout_s)
+        effects = Effects(
+            reads=reads, trust=trust, writes=writes,
+            irreversible=(writes != "none" and revert is None) if irreversible is None else irreversible,
+            idempotent=(writes == "none") if idempotent is None else idempotent)
+        short = name or function.__name__
+        if short in self._functions:
+            raise ConfigError(f"{self.name}.{short} is declared twice")
+        self._functions[short] = _build(
+            f"{self.name}.{short}", self.name, function, effects,
+            tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
+            None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview))
+        return function
+
+    def _reference(self, other: Callable[..., Any] | str | None) -> str | None:
+        if other is None or isinstance(other, str):
+            return other
+        return f"{self.name}.{other.__name__}"
+
+    def connector(self) -> FunctionConnector:
+        """The capability as it stands now, for `Inhabit(capabilities=[...])`."""
+        return FunctionConnector(self.name, self.description, dict(self._functions))
+
+
+class FunctionConnector:
+    """Implements `contracts.Connector` over a capability's functions."""
+
+    def __init__(self, name: str, description: str, functions: Mapping[str, _Function]) -> None:
+        self.name = name
+        self._description = description
+        self._functions = functions
+
+    async def open(self, context: ConnectorContext) -> None:
+        del context
+
+    def fingerprint(self) -> str:
+        hashes = sorted(f.operation.schema_hash() + f.operation.summary + f.operation.description for f in self._functions.values())
+        return hashlib.sha256(orjson.dumps([self.name, self._description, hashes])).hexdigest()
+
+    def operations(self) -> Iterable[Operation]:
+        return [function.operation for function in self._functions.values()]
+
+    def operation(self, name: str) -> Operation | None:
+        function = self._functions.get(name.rpartition(".")[2]) if name.startswith(f"{self.name}.") else None
+        return function.operation if function is not None and function.operation.name == name else None
+
+    def problems(self) -> tuple[ConnectorProblem, ...]:
+        return ()
+
+    async def call(self, call: Call) -> Any:
+        """Raises `InvalidInput` for arguments outside the annotated types, `CallError` for what the function raised."""
+        function = self._functions[call.operation.function]
+        arguments = _bind(function, call)
+        try:
+            if function.is_async:
+                value = await function.implementation(**arguments)
+            else:
+                value = await asyncio.to_thread(function.implementation, **arguments)
+        except InhabitError:
+            raise
+        except (ValueError, LookupError, PermissionError) as error:
+            # What a product raises on purpose for its caller; anything else stays inside and is logged by the bridge.
+            raise CallError(str(error) or type(error).__name__, effect="none", code=_error_code(function, error)) from error
+        return function.result.dump_python(value, mode="json") if function.result is not None else value
+
+    async def close(self) -> None: ...
+
+
+def _bind(function: _Function, call: Call) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for name, adapter in function.parameters.items():
+        if name in call.arguments:
+            try:
+                arguments[name] = adapter.validate_python(call.arguments[name])
+            except ValidationError as error:
+                first = error.errors()[0]
+                pointer = "/".join(str(part) for part in ("", name, *first["loc"]))
+                raise InvalidInput(f"{call.operation.name}: {pointer}: {first['msg']}", code="arguments_invalid") from None
+    for name, kind in function.injected.items():
+        arguments[name] = call.principal if kind is Principal else call
+    return arguments
+
+
+def _error_code(function: _Function, error: Exception) -> str:
+    """An exception whose class carries `code` speaks for itself; else the field's word for its kind."""
+    code = getattr(error, "code", None)
+    if isinstance(code, str):
+        return code
+    if isinstance(error, LookupError):
+        return "not_found"
+    return "forbidden" if isinstance(error, PermissionError) else "rejected"
+
+
+def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects, errors: tuple[ErrorDoc, ...],
+           timeout_ms: int | None, revert: str | None, preview: str | None) -> _Function:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+        summary, description, docs = _docs(function)
+        definitions: dict[str, Schema] = {}
+        parameters: dict[str, TypeAdapter[Any]] = {}
+        injected: dict[str, type] = {}
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for parameter in inspect.signature(function).parameters.values():
+            hint = hints.get(parameter.name, Any)
+            if hint in _INJECTED:
+                injected[parameter.name] = hint
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise ConfigError(f"{full_name}: parameter {parameter.name} must be a plain named one")
+            parameters[parameter.name] = adapter = TypeAdapter(hint)
+            schema = _schema(adapter, "validation", definitions)
+            if parameter.name in docs:
+                schema = {**schema, "description": docs[parameter.name]}
+            if parameter.default is parameter.empty:
+                required.append(parameter.name)
+            elif not isinstance(parameter.default, FieldInfo) and parameter.default is not None:
+                schema = {**schema, "default": adapter.dump_python(parameter.default, mode="json")}
+            properties[parameter.name] = schema
+        returns = hints.get("return")
+        result = TypeAdapter(returns) if "return" in hints else None
+        output = _schema(result, "serialization", definitions) if result is not None else None
+    except (PydanticSchemaGenerationError, PydanticUserError, PydanticJsonSchemaWarning, NameError) as error:
+        raise ConfigError(f"{full_name}: a type has no JSON form: {str(error).splitlines()[0]}",
+                          fix="annotate with pydantic models, dataclasses, TypedDicts or JSON types") from error
+    operation = Operation(
+        name=full_name, connector=capability, summary=summary, description=description, effects=effects, errors=errors,
+        input_schema={"type": "object", "properties": properties, "required": required, "additionalProperties": False},
+        output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
+        timeout_ms=timeout_ms, revert=revert, preview=preview)
+    return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
+
+
+def _schema(adapter: TypeAdapter[Any], mode: typing.Literal["validation", "serialization"], definitions: dict[str, Schema]) -> dict[str, Any]:
+    schema = adapter.json_schema(mode=mode, ref_template="#/$defs/{model}")
+    definitions.update(schema.pop("$defs", {}))
+    return schema
+
+
+def _docs(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
+    """Summary line, the rest, and `name: text` lines of known parameters."""
+    text = inspect.getdoc(function) or ""
+    summary, _, rest = text.partition("\n")
+    names = set(inspect.signature(function).parameters)
+    parameters: dict[str, str] = {}
+    kept: list[str] = []
+    for line in rest.splitlines():
+        match = _PARAMETER_DOC.match(line)
+        if match and match[1] in names:
+            parameters[match[1]] = match[2].strip()
+        elif line.strip().lower() not in {"args:", "arguments:", "parameters:"}:
+            kept.append(line)
+    return summary.strip(), "\n".join(kept).strip(), parameters
+

@@ -1,0 +1,276 @@
+"""The bridge: the only door between a program and the world.
+
+Every call of every program on every rung passes `admit` and then `perform`, in this order:
+
+    decode → known and shown? → arguments fit? → decide → intent (journal) → connector → result fits? → outcome (journal)
+
+Invariants
+- Nothing is called that was not decided and whose intent was not handed to the journal first; where the call
+  may write, the intent is on disk before the connector is reached. No record, no effect.
+- `admit` is synchronous and is applied to the calls of a turn in program order, so intents stand in that order.
+- Who calls (principal, grant, run) comes from the run's own context, never from what the program sent.
+- A program receives plain data: values, or an error as `{code, message, ...}`. Nothing of the host's exceptions.
+- The bridge never retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from inhabit.contracts.connector import Call, Connector
+from inhabit.contracts.operation import Operation
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import IssuedCall
+from inhabit.contracts.run import Blobs, Intent, Journal, Outcome, Ticket
+from inhabit.errors import (
+    CallError,
+    CallTimeout,
+    Denied,
+    InhabitError,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    ResultInvalid,
+)
+from inhabit.kernel.decide import Decision, Facts, decide
+from inhabit.kernel.grants import Grant
+from inhabit.limits import MAX_JSON_DEPTH, Limits
+from inhabit.runtime.schemas import Validators
+from inhabit.wire.values import decode_value, encode_value
+
+__all__ = ["Admitted", "Bridge", "Directory", "RunContext"]
+
+_log = logging.getLogger(__name__)
+
+
+class Directory(Protocol):
+    """Where operations and their connectors are found (the catalog, joined with the connectors)."""
+
+    def operation(self, name: str) -> Operation | None: ...
+
+    def connector_of(self, operation: Operation) -> Connector: ...
+
+    def nearest(self, name: str, visible: Callable[[str], bool] | None) -> tuple[str, ...]: ...
+
+    def observe(self, operation: Operation, principal: Principal, value: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run's authority and counters; lives on the host, survives a resume by being rebuilt from the journal."""
+
+    run_id: str
+    principal: Principal
+    grant: Grant
+    limits: Limits
+    granted_calls: dict[str, int] = field(default_factory=dict[str, int])
+    binaries: set[str] = field(default_factory=set[str])
+    journaled_bytes: int = 0
+    in_flight: int = 0
+
+    def count(self, size: int) -> None:
+        """Raises `LimitExceeded` once the run has recorded more than it may."""
+        self.journaled_bytes += size
+        if self.journaled_bytes > self.limits.journal_bytes:
+            raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call that was decided. `error` is set when it is already over: refused, and why."""
+
+    issued: IssuedCall
+    intent: Intent
+    operation: Operation | None
+    arguments: dict[str, Any]
+    error: InhabitError | None = None
+
+
+class Bridge:
+    """One for the whole server: it holds no state of any run."""
+
+    def __init__(self, directory: Directory, journal: Journal, blobs: Blobs, now_ms: Callable[[], int]) -> None:
+        self._directory = directory
+        self._journal = journal
+        self._blobs = blobs
+        self._now_ms = now_ms
+        self._validators = Validators()
+        self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
+
+    def admit(self, context: RunContext, issued: IssuedCall) -> Admitted:
+        """Decode, check and decide. Never raises for what the program sent; raises `LimitExceeded` when the
+        run as a whole is over its bounds.
+        """
+        context.count(len(issued.arguments))
+        operation, arguments, decision = None, dict[str, Any](), _REFUSED
+        error: InhabitError | None = None
+        try:
+            operation = self._known(context, issued.operation)
+            arguments = self._arguments(context, operation, issued.arguments)
+            decision = decide(Facts(operation, arguments, self._now_ms(), context.granted_calls), context.grant)
+            if decision.verdict != "allow":
+                raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
+            if context.in_flight >= context.limits.calls_in_flight:
+                raise LimitExceeded.of("calls_in_flight", context.limits.calls_in_flight, "calls", what=operation.name,
+                                       fix="await some of the calls before making more")
+            for charge in decision.charges:
+                context.granted_calls[charge.key] = context.granted_calls.get(charge.key, 0) + charge.amount
+            context.in_flight += 1
+        except InhabitError as refused:
+            error = refused
+        return Admitted(issued, self._intent(context, issued, operation, arguments, decision, error), operation, arguments, error)
+
+    async def perform(self, context: RunContext, admitted: Admitted, recorded: Ticket,
+                      progress: Callable[[str], None]) -> Outcome:
+        """Carry out an admitted call once its intent is recorded, and record how it ended.
+
+        Raises `Unavailable` when the journal cannot record, `LimitExceeded` when the run's quota is used up,
+        and `asyncio.CancelledError`; every failure of the call itself is an outcome.
+        """
+        started = time.perf_counter()
+        error = admitted.error
+        body = b""
+        if error is None:
+            try:
+                if admitted.intent.may_write:
+                    await recorded.durable()
+                body = await self._carry_out(context, admitted, progress)
+            except InhabitError as failed:
+                if failed.code == "unavailable":
+                    raise
+                error = failed
+            finally:
+                context.in_flight -= 1
+        if error is not None:
+            body = encode_value(_error_value(error, admitted))
+        outcome = Outcome(admitted.issued.sequence, error is None, body,
+                          round((time.perf_counter() - started) * 1000, 3), self._now_ms())
+        context.count(len(body))
+        self._journal.append(context.run_id, outcome)
+        self.learn_binaries(context, body)
+        return outcome
+
+    def learn_binaries(self, context: RunContext, body: bytes) -> None:
+        """A run may use the binary references that it was given, and no others of its tenant."""
+        if b'"$binary"' in body:
+            context.binaries.update(_references(decode_value(body)))
+
+    # -- admitting ----------------------------------------------------------------------------------------
+
+    def _known(self, context: RunContext, name: str) -> Operation:
+        operation = self._directory.operation(name) if context.grant.shows(name) else None
+        if operation is None:
+            nearest = self._directory.nearest(name, context.grant.shows)
+            raise NotFound(f"there is no operation {name!r}" + (f"; nearest: {', '.join(nearest)}" if nearest else ""),
+                           fix="use search to find operations", details={"nearest": list(nearest)}, code="unknown_operation")
+        return operation
+
+    def _arguments(self, context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
+        if len(body) > context.limits.value_bytes:
+            raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the argument of {operation.name}")
+        value = decode_value(body, max_depth=MAX_JSON_DEPTH)
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
+        self._validators.arguments(operation, value)
+        if b'"$binary"' in body and not _references(value) <= context.binaries:
+            raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
+        return value
+
+    def _intent(self, context: RunContext, issued: IssuedCall, operation: Operation | None, arguments: dict[str, Any],
+                decision: Decision, error: InhabitError | None) -> Intent:
+        allowed = error is None and operation is not None
+        shown = decision if decision.verdict != "allow" or allowed else Decision("deny", "limits", str(error))
+        return Intent(
+            sequence=issued.sequence, operation=issued.operation[:_NAME_CHARS],
+            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else issued.arguments,
+            decision={**shown.as_value(), **({"reason": error.message} if error is not None else {})},
+            schema_hash=self._schema_hash(operation),
+            idempotency_key=f"{context.run_id}:{issued.sequence}",
+            may_write=allowed and operation.effects.may_write,
+            idempotent=allowed and operation.effects.idempotent,
+            at_ms=self._now_ms())
+
+    def _schema_hash(self, operation: Operation | None) -> str:
+        """The pin of an operation, computed once for as long as the connector gives the same object."""
+        if operation is None:
+            return ""
+        held = self._hashes.get(operation.name)
+        if held is None or held[0] is not operation:
+            held = self._hashes[operation.name] = (operation, operation.schema_hash())
+            if len(self._hashes) > _HASHES_KEPT:
+                self._hashes.popitem(last=False)
+        return held[1]
+
+    # -- performing ---------------------------------------------------------------------------------------
+
+    async def _carry_out(self, context: RunContext, admitted: Admitted, progress: Callable[[str], None]) -> bytes:
+        operation = admitted.operation
+        assert operation is not None, "an admitted call without error has an operation"
+        limit_ms = min(operation.timeout_ms or context.limits.call_ms, context.limits.call_ms)
+        call = Call(
+            operation=operation, arguments=admitted.arguments, principal=context.principal, run_id=context.run_id,
+            sequence=admitted.issued.sequence, idempotency_key=admitted.intent.idempotency_key,
+            deadline_s=asyncio.get_running_loop().time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
+        value = await self._ask(self._directory.connector_of(operation), call, limit_ms)
+        self._validators.result(operation, value)
+        body = _encoded(operation, value)
+        if len(body) > context.limits.value_bytes:
+            raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the result of {operation.name}",
+                                   fix="ask for less: a filter, a page, fewer fields")
+        if operation.output_schema is None:
+            self._directory.observe(operation, context.principal, value)
+        return body
+
+    async def _ask(self, connector: Connector, call: Call, limit_ms: int) -> Any:
+        operation = call.operation
+        doubt = "unknown" if operation.effects.may_write else "none"
+        try:
+            async with asyncio.timeout_at(call.deadline_s):
+                return await connector.call(call)
+        except TimeoutError:
+            raise CallTimeout(f"{operation.name} did not answer within {limit_ms} ms", effect=doubt,
+                              fix="it may have taken effect: read before trying again" if doubt == "unknown" else None) from None
+        except InhabitError:
+            raise
+        except Exception as error:
+            # The program learns that it failed, never how our inside looks; the operator reads the log.
+            _log.exception("connector %s failed in %s (run %s)", connector.name, operation.name, call.run_id)
+            raise CallError(f"{operation.name} failed inside its connector ({type(error).__name__})", effect=doubt) from None
+
+
+_NAME_CHARS = 256
+_HASHES_KEPT = 4_000
+_REFUSED = Decision("deny", "bridge", "refused before a decision")
+
+
+def _encoded(operation: Operation, value: Any) -> bytes:
+    try:
+        return encode_value(value)
+    except InhabitError as error:
+        raise ResultInvalid(f"{operation.name} answered with something that is not JSON data: {error.message}",
+                            effect="happened" if operation.effects.may_write else "none") from None
+
+
+def _error_value(error: InhabitError, admitted: Admitted) -> Mapping[str, Any]:
+    return {**error.as_value(), "operation": admitted.issued.operation[:_NAME_CHARS]}
+
+
+def _references(value: Any) -> set[str]:
+    found: set[str] = set()
+    stack: list[Any] = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            reference = node.get("$binary")
+            if isinstance(reference, str):
+                found.add(reference)
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return found

@@ -1,0 +1,98 @@
+"""From source to something that may run: language, size, syntax, known operations, fitting arguments, types.
+
+Nothing has run when any of this refuses, and the refusal names line, column and the nearest right word.
+Parsing happens inside the isolate's worker: the source is hostile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from inhabit.contracts.program import CallSite, Isolate, Language, Prepared, Problem, Program
+from inhabit.errors import InvalidInput, LimitExceeded, ProgramError
+from inhabit.limits import Limits
+
+__all__ = ["Checker", "CheckerCatalog", "language_of"]
+
+_WORDS: dict[str, Language] = {
+    "typescript": "typescript", "ts": "typescript", "javascript": "typescript", "js": "typescript", "tsx": "typescript",
+    "python": "python", "py": "python", "python3": "python",
+}
+_FENCE = re.compile(r"\s*(?:```|~~~)[ \t]*([A-Za-z0-9]+)")
+_KEPT = 512
+"""Prepared programs held at once; a saved or repeated program skips parsing and types."""
+
+Visible = Callable[[str], bool]
+
+
+class CheckerCatalog(Protocol):
+    def check(self, calls: Sequence[CallSite], visible: Visible | None) -> tuple[Problem, ...]: ...
+
+    def stubs_for(self, names: Sequence[str]) -> str: ...
+
+
+def language_of(source: str, asked: str | None) -> Language:
+    """The language asked for, else the one of the Markdown fence, else TypeScript. Raises `InvalidInput`."""
+    if asked is not None:
+        if asked.lower() not in _WORDS:
+            raise InvalidInput(f"unknown language {asked!r}", fix="typescript (or javascript) or python")
+        return _WORDS[asked.lower()]
+    fence = _FENCE.match(source)
+    return _WORDS.get(fence.group(1).lower(), "typescript") if fence else "typescript"
+
+
+class Checker:
+    """Keeps what it learnt of a program by its hash, the engine's version and the namespaces it was shown."""
+
+    def __init__(self, catalog: CheckerCatalog) -> None:
+        self._catalog = catalog
+        self._prepared: OrderedDict[tuple[str, str, tuple[str, ...]], Prepared] = OrderedDict()
+        self._typed: OrderedDict[tuple[str, str], tuple[Problem, ...]] = OrderedDict()
+
+    async def check(self, program: Program, isolate: Isolate, names: tuple[str, ...], visible: Visible,
+                    limits: Limits) -> Prepared:
+        """Raises `LimitExceeded` (source_bytes) or `ProgramError` with every problem found."""
+        if len(program.source.encode(errors="replace")) > limits.source_bytes:
+            raise LimitExceeded.of("source_bytes", limits.source_bytes, "bytes", what="the program")
+        prepared = await self._prepare(program, isolate, names)
+        problems = prepared.problems or self._catalog.check(prepared.calls, visible)
+        if not problems and program.language == "python":
+            problems = await self._types(program, prepared, isolate)
+        if problems:
+            raise _refusal(problems)
+        return prepared
+
+    async def _prepare(self, program: Program, isolate: Isolate, names: tuple[str, ...]) -> Prepared:
+        key = (program.hash, isolate.engine_version, names)
+        held = self._prepared.get(key)
+        if held is None:
+            held = await isolate.prepare(program, names)
+            _keep(self._prepared, key, held)
+        return held
+
+    async def _types(self, program: Program, prepared: Prepared, isolate: Isolate) -> tuple[Problem, ...]:
+        stubs = self._catalog.stubs_for(sorted({call.path for call in prepared.calls}))
+        key = (program.hash, stubs)
+        held = self._typed.get(key)
+        if held is None:
+            held = await isolate.typecheck(program.source, stubs)
+            _keep(self._typed, key, held)
+        return held
+
+
+def _keep(cache: OrderedDict, key: object, value: object) -> None:  # type: ignore[type-arg]
+    cache[key] = value
+    if len(cache) > _KEPT:
+        cache.popitem(last=False)
+
+
+def _refusal(problems: Sequence[Problem]) -> ProgramError:
+    lines = [f"{p.line}:{p.column} {p.message}" if p.line else p.message for p in problems]
+    return ProgramError(
+        "the program was not run: " + "; ".join(lines),
+        details={"problems": [
+            {"line": p.line, "column": p.column, "code": p.code, "message": p.message,
+             **({"nearest": list(p.nearest)} if p.nearest else {})} for p in problems]})

@@ -1,0 +1,290 @@
+"""One run: turns of the guest on one side, calls through the bridge on the other, everything in the journal.
+
+The guest acts only when it is delivered to. The driver hands it one batch of ready results and due timers at a
+time; the worker settles them one by one. What a turn did is journaled in one append (deliveries, then logs, then
+intents, in that order) before any of its calls is performed, so an effect always stands after its cause.
+
+A program that ends while calls of it are in flight has not ended: they are waited for. A run that is taken up
+after a crash is the same thing with a `Recording`: recorded deliveries first, then life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from inhabit.contracts.program import Boot, Delivery, Finished, Isolate, IssuedCall, LogLine, Timer, Turn
+from inhabit.contracts.run import (
+    Delivered,
+    Entry,
+    Journal,
+    Logged,
+    Outcome,
+    Resumed,
+    RunHeader,
+    Terminal,
+    Ticket,
+)
+from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError
+from inhabit.limits import Limits
+from inhabit.runtime.bridge import Admitted, Bridge, RunContext
+from inhabit.runtime.recording import Diverged, Recording
+from inhabit.wire.values import decode_value, encode_value
+
+__all__ = ["RunDriver"]
+
+_REPLAY_BATCH = 256
+_LIVE_BATCH = 256
+_LEAVE_S = 5.0
+"""How long a stopping server waits for calls in flight, so that fewer of them end in doubt."""
+
+
+class RunDriver:
+    """Drives one run to its terminal entry. `drive` is called once."""
+
+    def __init__(self, header: RunHeader, context: RunContext, isolate: Isolate, bridge: Bridge, journal: Journal,
+                 now_ms: Callable[[], int], *, recording: Recording | None = None,
+                 progress: Callable[[str], None] = lambda _text: None) -> None:
+        self._header = header
+        self._context = context
+        self._isolate = isolate
+        self._bridge = bridge
+        self._journal = journal
+        self._now_ms = now_ms
+        self._progress = progress
+        self._recording = recording or Recording()
+        self._replayed: Sequence[Delivered] = ()
+        self._ready: deque[Outcome] = deque()
+        self._woken: asyncio.Future[None] | None = None
+        self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
+        self._failure: BaseException | None = None
+        self._clock_ms = header.clock_ms
+        self._log_bytes = 0
+        self._turn = Turn()
+        self._leaving = False
+        self.logs: list[LogLine] = []
+        self.logs_truncated = False
+        self.call_count = 0
+
+    @property
+    def limits(self) -> Limits:
+        return self._context.limits
+
+    async def drive(self) -> Terminal:
+        """Run to the end; the terminal entry is on disk when this returns. Raises only `Unavailable` (journal)."""
+        try:
+            async with asyncio.timeout(self.limits.wall_ms / 1000):
+                finished = await self._turns()
+                await self._settle()
+            value = finished.value if finished.ok else encode_value(_thrown(finished.value))
+            terminal = self._terminal("completed" if finished.ok else "failed", value)
+        except TimeoutError:
+            terminal = await self._stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
+        except asyncio.CancelledError:
+            if self._leaving:
+                await self._calls_end(_LEAVE_S)
+                await self._abandon()
+                raise
+            terminal = await self._stopped(Cancelled("the run was cancelled"))
+        except InhabitError as error:
+            if error.code == "unavailable":
+                await self._abandon()
+                raise
+            terminal = await self._stopped(error, settle=True)
+        await self._journal.append(self._header.run_id, terminal).durable()
+        return terminal
+
+    def leave(self) -> None:
+        """The server stops: the next cancellation ends the driving, not the run. The journal keeps it unfinished."""
+        self._leaving = True
+
+    # -- turns --------------------------------------------------------------------------------------------
+
+    async def _turns(self) -> Finished:
+        header = self._header
+        boot = Boot(header.code, header.names, header.input, header.seed, header.clock_ms, self.limits)
+        turn = await self._isolate.start(boot)
+        deliveries: Sequence[Delivery] = ()
+        while True:
+            self._absorb(turn, deliveries)
+            if turn.finished is not None:
+                return turn.finished
+            deliveries = await self._next(turn.timer)
+            turn = await self._isolate.deliver(deliveries)
+
+    def _absorb(self, turn: Turn, deliveries: Sequence[Delivery]) -> None:
+        self._turn = turn
+        if len(turn.issued_before) != len(deliveries):
+            raise ProtocolError("the worker answered for another number of deliveries than it was given")
+        entries: list[Entry] = []
+        if self._replayed:
+            self._compare(turn.issued_before)
+        else:
+            entries.extend(Delivered(d.kind, d.id, before, d.clock_ms)
+                           for d, before in zip(deliveries, turn.issued_before, strict=True))
+        entries.extend(Logged(line.level, line.text) for line in self._kept_logs(turn.logs))
+        admitted = [self._admit(issued, entries) for issued in turn.calls]
+        if entries or admitted:
+            recorded = self._journal.append(self._header.run_id, *entries)
+            for call in admitted:
+                if call is not None:
+                    self._launch(call, recorded)
+
+    def _compare(self, issued_before: tuple[int, ...]) -> None:
+        recorded = tuple(delivered.issued_before for delivered in self._replayed)
+        self._replayed = ()
+        if recorded != issued_before:
+            raise Diverged("the program issued its calls at other points than recorded",
+                           details={"recorded": list(recorded), "now": list(issued_before)})
+
+    def _kept_logs(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        """Log lines within the bound; those of a replay are already in the journal."""
+        fresh: list[LogLine] = []
+        for line in lines:
+            self._log_bytes += len(line.text.encode(errors="replace"))
+            if self._log_bytes > self.limits.log_bytes:
+                self.logs_truncated = True
+                break
+            self.logs.append(line)
+            if self._recording.logs > 0:
+                self._recording.logs -= 1
+            else:
+                fresh.append(line)
+        return fresh
+
+    # -- calls --------------------------------------------------------------------------------------------
+
+    def _admit(self, issued: IssuedCall, entries: list[Entry]) -> Admitted | None:
+        """Admit one call of the turn; None when the journal already knows its outcome."""
+        self.call_count += 1
+        if issued.sequence != self.call_count:
+            raise ProtocolError(f"call {issued.sequence} was issued where {self.call_count} was next")
+        if self.call_count > self.limits.calls:
+            raise LimitExceeded.of("calls", self.limits.calls, "calls")
+        admitted = self._bridge.admit(self._context, issued)
+        if not self._recording.same_call(issued, admitted.intent.arguments):
+            entries.append(admitted.intent)
+            return admitted
+        outcome = self._recording.outcomes.get(issued.sequence)
+        if outcome is None:
+            entries.append(Resumed(self._now_ms(), "issued again", (issued.sequence,)))
+            return admitted
+        if admitted.error is None:
+            self._context.in_flight -= 1
+        self._bridge.learn_binaries(self._context, outcome.value)
+        if issued.sequence not in self._recording.delivered_calls:
+            self._ready.append(outcome)
+        return None
+
+    def _launch(self, admitted: Admitted, recorded: Ticket) -> None:
+        sequence = admitted.issued.sequence
+        task = asyncio.create_task(self._perform(admitted, recorded), name=f"{self._header.run_id}:{sequence}")
+        self._calls[sequence] = (task, admitted)
+
+    async def _perform(self, admitted: Admitted, recorded: Ticket) -> None:
+        try:
+            self._ready.append(await self._bridge.perform(self._context, admitted, recorded, self._progress))
+            del self._calls[admitted.issued.sequence]
+        except InhabitError as failure:
+            self._failure = failure
+        finally:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    # -- deliveries ---------------------------------------------------------------------------------------
+
+    async def _next(self, timer: Timer | None) -> Sequence[Delivery]:
+        """The next batch: recorded ones first; else what is ready, waiting for a result or the next timer."""
+        if self._recording.deliveries:
+            batch = self._recording.next_deliveries(_REPLAY_BATCH)
+            self._replayed = [delivered for delivered, _ in batch]
+            self._clock_ms = batch[-1][1].clock_ms
+            return [delivery for _, delivery in batch]
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._ready:
+                return self._results()
+            now = self._now_ms()
+            if timer is not None and timer.due_ms <= now:
+                return [Delivery("timer", timer.id, b"null", self._tick(timer.due_ms))]
+            if timer is None and not self._calls:
+                raise InhabitError("the program waits for something that can never happen (a promise nobody settles)",
+                                   code="deadlock", fix="await only operations, timers and promises made of them")
+            await self._sleep(None if timer is None else (timer.due_ms - now) / 1000)
+
+    def _results(self) -> list[Delivery]:
+        clock = self._tick(0)
+        batch = [Delivery("result" if outcome.ok else "error", outcome.sequence, outcome.value, clock)
+                 for outcome in (self._ready.popleft() for _ in range(min(len(self._ready), _LIVE_BATCH)))]
+        return batch
+
+    def _tick(self, at_least_ms: int) -> int:
+        """The guest's time never goes back, whatever the host's clock does."""
+        self._clock_ms = max(self._clock_ms, self._now_ms(), at_least_ms)
+        return self._clock_ms
+
+    async def _sleep(self, seconds: float | None) -> None:
+        self._woken = asyncio.get_running_loop().create_future()
+        try:
+            if seconds is None:
+                await self._woken
+            else:
+                await asyncio.wait([self._woken], timeout=seconds)
+        finally:
+            self._woken = None
+
+    # -- ends ---------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Wait for calls that the program did not wait for: nothing half-done is called done."""
+        while self._calls:
+            if self._failure is not None:
+                raise self._failure
+            await self._sleep(None)
+
+    async def _stopped(self, error: InhabitError, *, settle: bool = False) -> Terminal:
+        """The run ends against its will. `settle`: its calls may still end by themselves."""
+        if settle:
+            self._failure = None
+            await self._calls_end(self.limits.call_ms / 1000)
+        doubtful = [admitted for _, admitted in self._calls.values()
+                    if admitted.intent.may_write and not admitted.intent.idempotent]
+        await self._abandon()
+        value = error.as_value()
+        if doubtful:
+            value["effect"] = "unknown"
+            value["details"] = {**value.get("details", {}), "unknown_calls": [
+                {"sequence": a.issued.sequence, "operation": a.issued.operation} for a in doubtful]}
+        return self._terminal("unknown" if doubtful else "failed", encode_value(value))
+
+    async def _calls_end(self, timeout_s: float) -> None:
+        tasks = [task for task, _ in self._calls.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def _abandon(self) -> None:
+        tasks = [task for task, _ in self._calls.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _terminal(self, state: Any, value: bytes) -> Terminal:
+        usage = self._turn.usage
+        return Terminal(state, value, self._now_ms(), {
+            "cpu_ms": round(usage.cpu_ms, 3), "memory_bytes": usage.memory_bytes, "calls": self.call_count,
+            "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes})
+
+
+def _thrown(body: bytes) -> dict[str, Any]:
+    """The error's value of a program that threw: `{code, message, ...}` from what the guest reported."""
+    thrown = decode_value(body)
+    details = {key: thrown[key] for key in ("name", "stack", "line", "column", "operation") if key in thrown}
+    return {"code": thrown.get("code") or "program_failed", "message": thrown.get("message", "the program failed"),
+            "retryable": False, "effect": "none", "details": details}

@@ -1,0 +1,94 @@
+"""JSON Schema validators of operations, compiled when first needed and kept while they are used.
+
+Values are checked in full before a call and after it; an error names the place, what was expected and what
+was there.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from inhabit.contracts.operation import Operation, Schema
+from inhabit.errors import InvalidInput, ResultInvalid
+
+__all__ = ["Validators"]
+
+_KEPT = 2_000
+"""Compiled validators held at once: some tens of KB each for a large API."""
+_SHOWN_PROBLEMS = 5
+_SHOWN_CHARS = 300
+
+
+class Validators:
+    """`arguments` and `result` raise with `details["problems"]`: `[{pointer, expected}]`."""
+
+    def __init__(self) -> None:
+        self._compiled: OrderedDict[tuple[str, str], tuple[Any, Schema]] = OrderedDict()
+
+    def arguments(self, operation: Operation, value: Mapping[str, Any]) -> None:
+        """Raises `InvalidInput` with the operation's valid parameters."""
+        validator = self._validator(operation, "in", operation.input_schema)
+        if validator is None or validator.is_valid(value):
+            return
+        problems = _problems(validator, value)
+        raise InvalidInput(
+            f"{operation.name}: " + "; ".join(f"{p['pointer'] or '/'}: {p['expected']}" for p in problems),
+            details={"problems": problems, "parameters": parameters(operation)}, code="arguments_invalid")
+
+    def result(self, operation: Operation, value: Any) -> None:
+        """Raises `ResultInvalid`; nothing to check where the operation declares no output."""
+        if operation.output_schema is None:
+            return
+        validator = self._validator(operation, "out", operation.output_schema)
+        if validator is None or validator.is_valid(value):
+            return
+        problems = _problems(validator, value)
+        raise ResultInvalid(
+            f"{operation.name} answered with another shape than it declares: "
+            + "; ".join(f"{p['pointer'] or '/'}: {p['expected']}" for p in problems),
+            effect="happened" if operation.effects.may_write else "none", details={"problems": problems})
+
+    def _validator(self, operation: Operation, side: str, schema: Schema) -> Any:
+        key = (operation.name, side)
+        held = self._compiled.get(key)
+        if held is not None and held[1] is schema:
+            self._compiled.move_to_end(key)
+            return held[0]
+        compiled = _compile(operation, schema)
+        self._compiled[key] = (compiled, schema)
+        if len(self._compiled) > _KEPT:
+            self._compiled.popitem(last=False)
+        return compiled
+
+
+def _compile(operation: Operation, schema: Schema) -> Any:
+    """None when the source's own schema is not a valid one: then there is nothing to hold a value against."""
+    whole = {**schema, "$defs": {**schema.get("$defs", {}), **operation.reachable()}}
+    try:
+        return jsonschema_rs.Draft202012Validator(whole)
+    except (jsonschema_rs.ValidationError, ValueError):
+        return None
+
+
+def _problems(validator: Any, value: Any) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for error in validator.iter_errors(value):
+        pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error.instance_path)
+        found.append({"pointer": pointer, "expected": _short(str(error.message))})
+        if len(found) == _SHOWN_PROBLEMS:
+            break
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS // 2]} ... {text[-_SHOWN_CHARS // 2:]}"
+
+
+def parameters(operation: Operation) -> list[str]:
+    """`name` for a required parameter, `name?` for an optional one."""
+    required = set(operation.input_schema.get("required", ()))
+    return [name if name in required else f"{name}?" for name in operation.input_schema.get("properties", {})]
