@@ -77,9 +77,11 @@ class Capability:
         Raises `ConfigError` when a type has no JSON form.
         """
         if function is None:
-            return lambda real: self.operation(
-                real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible, idempotent=idempotent,
-                revert=revert, preview=preview, errors=errors, timeout_s=timeout_s)
+            def decorate(real: Callable[..., Any]) -> Any:
+                return self.operation(
+                    real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
+                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s)
+            return decorate
         effects = Effects(
             reads=reads, trust=trust, writes=writes,
             irreversible=(writes != "none" and revert is None) if irreversible is None else irreversible,
@@ -198,8 +200,7 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
             elif not isinstance(parameter.default, FieldInfo) and parameter.default is not None:
                 schema = {**schema, "default": adapter.dump_python(parameter.default, mode="json")}
             properties[parameter.name] = schema
-        returns = hints.get("return")
-        result = TypeAdapter(returns) if "return" in hints else None
+        result: TypeAdapter[Any] | None = TypeAdapter(hints["return"]) if "return" in hints else None
         output = _schema(result, "serialization", definitions) if result is not None else None
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticJsonSchemaWarning, NameError) as error:
         raise ConfigError(f"{full_name}: a type has no JSON form: {str(error).splitlines()[0]}",

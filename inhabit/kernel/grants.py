@@ -81,6 +81,10 @@ class Grant:
 
     layers: tuple[tuple[Clause, ...], ...]
 
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InvalidInput("a grant needs at least one layer", fix="Grant.nothing() for none of anything")
+
     @classmethod
     def of(cls, *clauses: str | Clause | Mapping[str, Any]) -> Grant:
         return cls((_layer(clauses),))
