@@ -1,0 +1,166 @@
+"""One running program: deliveries in, answers out, limits kept.
+
+CPU is budgeted by fuel, so waiting costs nothing and a run is stopped at the same instruction every time. What
+fuel does not see well (a bulk copy is one instruction) is caught between turns by the thread's own CPU clock,
+and inside a turn by the parent's kill timer.
+
+When memory runs out, allocation fails inside the guest as an `InternalError: out of memory`, which a program may
+catch; uncaught, it ends the run as `LimitExceeded` of `memory_bytes`, as does running out inside the glue.
+After any `LimitExceeded` or trap the guest is dead and its machine is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import orjson
+
+from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, LogLine, Timer, Turn, Usage
+from inhabit.errors import LimitExceeded, WorkerLost
+from inhabit.isolates.javascript.abi import Trapped, Why
+from inhabit.isolates.javascript.image import INPUT_BYTES, Image
+from inhabit.isolates.javascript.shims import ANSWERED
+
+__all__ = ["JavaScriptGuest"]
+
+_RECORD, _FIELD = b"\x1e", b"\x1f"
+_KINDS = {"result": b"0", "error": b"1", "timer": b"2"}
+_ANSWER = struct.Struct("<II")
+_CLOCK = struct.Struct("<q")
+_OUT_OF_MEMORY = b'"code":"out_of_memory"'
+
+
+class JavaScriptGuest:
+    """Implements `inhabit.contracts.program.Guest`."""
+
+    def __init__(self, image: Image, boot: Boot, *, fuel_per_ms: float) -> None:
+        limits = boot.limits
+        self._boot = boot
+        self._limits = limits
+        self._layout = image.layout
+        self._dead = False
+        self._cpu_ns = 0
+        try:
+            machine = image.machine(memory_bytes=limits.memory_bytes, fuel=int(limits.cpu_ms * fuel_per_ms))
+        except Trapped as trapped:
+            raise self._memory_limit() from trapped
+        self._machine = machine
+        self._room = machine.function("malloc", 1)
+        self._start = machine.function("inhabit_start", 4)
+        self._turn = machine.function("inhabit_turn", 2)
+
+    def start(self) -> Turn:
+        boot = self._boot
+        code = boot.code.encode("utf-8", "surrogatepass") + b"\0"
+        head = orjson.dumps({
+            "names": boot.names, "seed": struct.unpack("<4I", hashlib.sha256(str(boot.seed).encode()).digest()[:16]),
+            "limits": {name: getattr(boot.limits, name) for name in ("calls", "calls_in_flight", "value_bytes", "timers", "log_bytes")},
+        })
+        given = head[:-1] + b',"input":' + (boot.input or b"null") + b"}"
+        self._set_clock(boot.clock_ms)
+        began = time.thread_time_ns()
+        try:
+            at = self._place(given)
+            code_at = self._allocate(code)
+            answer = self._answer(self._start(at, len(given), code_at, len(code) - 1))
+        except Trapped as trapped:
+            raise self._stopped(trapped) from None
+        return self._read(answer, began)
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
+        began = time.thread_time_ns()
+        answers: list[bytes] = []
+        try:
+            for clock_ms, group in groupby(deliveries, key=lambda d: d.clock_ms):
+                self._set_clock(clock_ms)
+                given = b"[" + b",".join([b"%b,%d,%b" % (_KINDS[d.kind], d.id, d.value if d.kind != "timer" else b"0")
+                                          for d in group]) + b"]"
+                answers.append(self._answer(self._turn(self._place(given), len(given))))
+        except Trapped as trapped:
+            raise self._stopped(trapped) from None
+        return self._read(answers[0] if len(answers) == 1 else b"".join(answers), began)
+
+    def close(self) -> None:
+        self._dead = True
+        self._machine.close()
+
+    # ---- memory and clock -----------------------------------------------------------------------------------
+
+    def _set_clock(self, clock_ms: int) -> None:
+        if self._dead:
+            raise WorkerLost("this guest is dead")
+        self._machine.write(self._layout.clock, _CLOCK.pack(clock_ms * 1_000_000))
+
+    def _place(self, data: bytes) -> int:
+        """Put what is delivered into the fixed buffer, or into one of its own that the turn frees."""
+        if len(data) > INPUT_BYTES:
+            return self._allocate(data)
+        self._machine.write(self._layout.input, data)
+        return self._layout.input
+
+    def _allocate(self, data: bytes) -> int:
+        at = self._room(len(data)) & 0xFFFFFFFF
+        if at == 0:
+            raise self._stop(self._memory_limit())
+        self._machine.write(at, data)
+        return at
+
+    def _answer(self, status: int) -> bytes:
+        if status != ANSWERED:
+            raise self._stop(self._memory_limit())
+        at, size = _ANSWER.unpack(self._machine.read(self._layout.answer, 8))
+        return self._machine.read(at, size)
+
+    # ---- limits -----------------------------------------------------------------------------------------------
+
+    def _stop(self, error: LimitExceeded | WorkerLost) -> LimitExceeded | WorkerLost:
+        self.close()
+        return error
+
+    def _memory_limit(self) -> LimitExceeded:
+        return LimitExceeded.of("memory_bytes", self._limits.memory_bytes, "bytes", what="the program",
+                                fix="hold less at once, or ask for a higher memory_bytes")
+
+    def _cpu_limit(self) -> LimitExceeded:
+        return LimitExceeded.of("cpu_ms", self._limits.cpu_ms, "ms of computing", what="the program",
+                                fix="compute less, or ask for a higher cpu_ms")
+
+    def _stopped(self, trapped: Trapped) -> LimitExceeded | WorkerLost:
+        if trapped.why is Why.FUEL:
+            return self._stop(self._cpu_limit())
+        if trapped.why is Why.STACK:
+            return self._stop(LimitExceeded.of("stack_bytes", 2 * 1024 * 1024, "bytes", what="the program", fix="recurse less deeply"))
+        return self._stop(WorkerLost(f"the JavaScript engine stopped: {trapped}"))
+
+    # ---- answers ------------------------------------------------------------------------------------------------
+
+    def _read(self, answer: bytes, began: int) -> Turn:
+        calls: list[IssuedCall] = []
+        logs: list[LogLine] = []
+        before: list[int] = []
+        timer: Timer | None = None
+        finished: Finished | None = None
+        for record in answer.split(_RECORD)[:-1]:
+            kind, *fields = record.split(_FIELD)
+            if kind == b"C":
+                calls.append(IssuedCall(int(fields[0]), fields[1].decode(), fields[2]))
+            elif kind == b"D":
+                before.append(int(fields[0]))
+            elif kind == b"L":
+                logs.append(LogLine(fields[0].decode(), orjson.loads(fields[1])))  # type: ignore[arg-type]
+            elif kind == b"T":
+                timer = Timer(int(fields[0]), int(fields[1]))
+            else:
+                finished = Finished(fields[0] == b"1", fields[1])
+                timer = None
+        self._cpu_ns += time.thread_time_ns() - began
+        if self._cpu_ns > self._limits.cpu_ms * 1_000_000:
+            raise self._stop(self._cpu_limit())
+        if finished is not None and not finished.ok and _OUT_OF_MEMORY in finished.value:
+            raise self._stop(self._memory_limit())
+        return Turn(tuple(calls), tuple(before), finished, timer, tuple(logs),
+                    Usage(self._cpu_ns / 1e6, self._machine.memory_bytes))

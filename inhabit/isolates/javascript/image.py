@@ -1,0 +1,227 @@
+"""The ready-made interpreter: boot script run, memory baked in, compiled ahead of time, kept on disk under its hash.
+
+Two stages. First the interpreter runs once, with every export, to evaluate the boot script and to learn the
+addresses of the hooks; its memory is taken. Then the same binary is written anew with the turn functions that
+know these addresses, with that memory, without the exports nobody calls, and is compiled.
+
+Deserialising a compiled image is running code, so an image is loaded only from a directory of our own user with
+mode 0700, as a regular file of our own user that no one else may write, whose SHA-256 equals the one written
+beside it by the build. Whoever can forge both already runs as us.
+
+Stored in the cache directory: `javascript-KEY.image` (a JSON head line, then the compiled module) and
+`javascript-KEY.sha256`. KEY covers the binary, the boot script, wasmtime's version, the machine and this format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+import struct
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+import orjson
+import wasmtime
+
+from inhabit.errors import Unavailable
+from inhabit.isolates.javascript.abi import Machine, Native, engine_of, pointer_of
+from inhabit.isolates.javascript.shims import CELL_BYTES, Cells, Hooks, added, stubs
+from inhabit.isolates.javascript.wasm import Surgery, bake
+
+__all__ = ["INPUT_BYTES", "Image", "Layout", "boot_script", "build", "load_or_build", "quickjs_binary", "read_checked", "write_checked"]
+
+_FORMAT = 1
+INPUT_BYTES = 64 * 1024
+"""The fixed input buffer; larger deliveries get a buffer of their own for one turn."""
+_STACK_BYTES = 448 * 1024  # of the 1 MiB the binary was linked with; half is left to native frames
+_BUILD_MEMORY = 256 * 1024 * 1024
+_BUILD_FUEL = 1 << 40
+_KEEP = frozenset({"malloc"})
+_FILE_NAME = b"program.ts\0"
+_FIX = "install inhabit from a wheel, or run `pip install -e .` in the repository, which fetches it"
+
+
+def quickjs_binary() -> bytes:
+    """The interpreter as the build hook installed it. Raises `Unavailable` when it is missing."""
+    file = resources.files("inhabit.isolates.javascript") / "_artifacts" / "quickjs.wasm"
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"the JavaScript interpreter is missing: {file}", fix=_FIX) from error
+
+
+def boot_script() -> bytes:
+    """All boot files in the order of their names, in one scope."""
+    folder = resources.files("inhabit.isolates.javascript") / "boot"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".js")), key=lambda f: f.name)
+    return b"(() => {\n'use strict';\n" + b"\n".join(f.read_bytes() for f in files) + b"\n})();\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie in guest memory."""
+
+    input: int
+    clock: int
+    answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A module ready to be instantiated. `hash` names its content: a run's journal refers to it."""
+
+    native: Native
+    engine: wasmtime.Engine
+    module: wasmtime.Module
+    layout: Layout
+    quickjs: str
+    hash: str
+
+    def machine(self, *, memory_bytes: int, fuel: int) -> Machine:
+        return Machine(self.native, pointer_of(self.engine), pointer_of(self.module), memory_bytes=memory_bytes, fuel=fuel)
+
+
+def _key(binary: bytes, boot: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in (str(_FORMAT).encode(), binary, boot, metadata.version("wasmtime").encode(), platform.machine().encode(),
+                 platform.system().encode(), Path(__file__).with_name("shims.py").read_bytes(),
+                 Path(__file__).with_name("abi.py").read_bytes()):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:24]
+
+
+class _Stage:
+    """The interpreter with all exports, for the first stage only: it runs our own boot script, never a guest's code."""
+
+    def __init__(self, native: Native, engine: wasmtime.Engine, module: Surgery) -> None:
+        self.module = wasmtime.Module(engine, module.sealed(stubs(Cells()), {}, None))
+        self.machine = Machine(native, pointer_of(engine), pointer_of(self.module), memory_bytes=_BUILD_MEMORY, fuel=_BUILD_FUEL)
+        self.call("_initialize")
+        if self.call("qjs_init") != 0:
+            raise Unavailable("the JavaScript interpreter does not initialise", fix=_FIX)
+        self.call("qjs_set_max_stack_size", _STACK_BYTES)
+
+    def call(self, name: str, *arguments: int) -> int:
+        return self.machine.function(name, len(arguments))(*arguments)
+
+    def block(self, data: bytes) -> int:
+        at = self.call("malloc", len(data))
+        self.machine.write(at, data)
+        return at
+
+    def evaluate(self, code: bytes, name: bytes) -> int:
+        """The value's bits, as QuickJS holds them. Raises `Unavailable` with the script's error."""
+        text, file = self.block(code + b"\0"), self.block(name + b"\0")
+        handle = self.call("qjs_eval", text, len(code), file, 0)
+        if self.call("qjs_is_exception", handle):
+            raise Unavailable(f"the boot script fails: {self.text(self.call('qjs_get_exception'))}")
+        return struct.unpack("<Q", self.machine.read(handle, 8))[0]
+
+    def text(self, handle: int) -> str:
+        stack = self.call("qjs_get_prop_string", handle, self.block(b"stack\0"))
+        shown = [self.call("qjs_get_string", item) for item in (handle, stack)]
+        return " ".join(self.machine.read(at, 400).split(b"\0")[0].decode(errors="replace") for at in shown if at)
+
+    def version(self) -> str:
+        at = self.call("qjs_get_quickjs_version")
+        return self.machine.read(at, 40).split(b"\0")[0].decode()
+
+
+def build(binary: bytes, boot: bytes) -> tuple[dict[str, object], bytes]:
+    """Head and compiled module. Takes about a second of one core."""
+    native, engine, module = Native(), engine_of(), Surgery(binary)
+    stage = _Stage(native, engine, module)
+    stage.evaluate(boot, b"inhabit:boot")
+    cells = Cells(base=stage.block(bytes(CELL_BYTES)), input=stage.block(bytes(INPUT_BYTES)), file_name=stage.block(_FILE_NAME))
+    hook = {name: stage.evaluate(b"__inhabit_hooks." + name.encode(), b"inhabit:hooks")
+            for name in ("boot", "run", "fail", "turn", "step", "finish")}
+    stage.evaluate(b"delete globalThis.__inhabit_hooks", b"inhabit:hooks")
+    hooks = Hooks(runtime=stage.call("qjs_get_runtime_ptr"), context=stage.call("qjs_get_context_ptr"), **hook)
+    stage.call("qjs_run_gc")
+    memory = stage.machine.read(0, stage.machine.memory_bytes)
+    version = stage.version()
+    stage.machine.close()
+    final = bake(module.sealed(stubs(cells), added(module, cells, hooks), _KEEP), memory)
+    layout = Layout(input=cells.input, clock=cells.clock_ns, answer=cells.answer)
+    head: dict[str, object] = {"quickjs": version, "layout": asdict(layout), "wasm": hashlib.sha256(final).hexdigest()}
+    return head, bytes(wasmtime.Module(engine, final).serialize())
+
+
+def write_checked(folder: Path, name: str, data: bytes) -> None:
+    """Write `name` and its digest so that a reader sees all of it or nothing."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for suffix, content in ((".image", data), (".sha256", hashlib.sha256(data).hexdigest().encode())):
+        handle, path = tempfile.mkstemp(dir=folder, prefix=f".{name}")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(path, folder / (name + suffix))
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+
+def read_checked(folder: Path, name: str) -> bytes | None:
+    """The image, or None when there is none or it was cut short. Raises `Unavailable` when others could have written it."""
+    try:
+        _own(folder, directory=True)
+        data = _read_own(folder / (name + ".image"))
+        digest = _read_own(folder / (name + ".sha256"))
+    except FileNotFoundError:
+        return None
+    return data if hashlib.sha256(data).hexdigest().encode() == digest else None
+
+
+def _own(path: Path, *, directory: bool) -> None:
+    info = path.lstat()
+    right_kind = stat.S_ISDIR(info.st_mode) if directory else stat.S_ISREG(info.st_mode)
+    forbidden = 0o077 if directory else 0o022
+    if not right_kind or info.st_uid != os.geteuid() or info.st_mode & forbidden:
+        raise Unavailable(f"the compiled engine image at {path} could have been written by others; it is not loaded",
+                          fix=f"make {path} yours alone (chmod {'700' if directory else '600'}) or give another cache directory")
+
+
+def _read_own(path: Path) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+            _own(path, directory=False)
+        return file.read()
+
+
+def private_folder(cache: Path) -> Path:
+    """The folder of the images inside `cache`, made for our user alone."""
+    folder = cache / "engine-images"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def load_or_build(cache: Path) -> Image:
+    """The image from `cache`, built and kept there first if need be. Raises `Unavailable`."""
+    binary, boot = quickjs_binary(), boot_script()
+    name = f"javascript-{_key(binary, boot)}"
+    folder = private_folder(cache)
+    data = read_checked(folder, name)
+    if data is None:
+        head, compiled = build(binary, boot)
+        write_checked(folder, name, orjson.dumps(head) + b"\n" + compiled)
+        data = read_checked(folder, name)
+        if data is None:
+            raise Unavailable(f"the engine image cannot be kept in {folder}", fix="give a writable cache directory")
+    return _open(data)
+
+
+def _open(data: bytes) -> Image:
+    cut = data.index(b"\n")
+    head = orjson.loads(data[:cut])
+    engine = engine_of()
+    module = wasmtime.Module.deserialize(engine, data[cut + 1:])
+    return Image(native=Native(), engine=engine, module=module, layout=Layout(**head["layout"]),
+                 quickjs=head["quickjs"], hash=head["wasm"][:16])
