@@ -1,0 +1,330 @@
+"""The shop as capabilities: what a program may do for the customer it runs for.
+
+A parameter of type `Principal` is filled by the runtime and never seen by a program: the customer is whoever
+the program runs for, so no operation takes a customer's name.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from examples.shop.database import Database, Row
+from examples.shop.models import (
+    Cart,
+    CartLine,
+    Category,
+    CategoryCount,
+    Invoice,
+    InvoiceStatus,
+    Message,
+    NewLine,
+    Order,
+    OrderLine,
+    OrderStatus,
+    Product,
+    Return,
+    ReturnsPolicy,
+    Ticket,
+    TicketStatus,
+)
+from inhabit import Capability, Principal
+from inhabit.errors import CallError
+
+RETURN_DAYS = 30
+PERISHABLE: tuple[Category, ...] = ("bakery", "dairy", "fruit", "meat", "vegetables")
+Rows = Annotated[int, Field(ge=1, le=200, description="At most this many")]
+Text = Annotated[str, Field(min_length=1, max_length=4_000)]
+
+
+def catalog(database: Database) -> Capability:
+    cap = Capability("shop.catalog", "Products on sale and their categories")
+
+    @cap.operation(reads="public", trust="trusted")
+    async def search(query: str = "", category: Category | None = None, organic: bool | None = None,
+                     max_price_cents: int | None = None, limit: Rows = 20) -> list[Product]:
+        """Products whose name contains every word of `query`, cheapest first."""
+        where, values = ["1"], list[Any]()
+        for word in query.split()[:8]:
+            where.append("name LIKE ? ESCAPE '\\'")
+            values.append("%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
+        for clause, value in (("category = ?", category), ("organic = ?", organic), ("price_cents <= ?", max_price_cents)):
+            if value is not None:
+                where.append(clause)
+                values.append(value)
+        rows = database.all(f"SELECT * FROM products WHERE {' AND '.join(where)} ORDER BY price_cents, id LIMIT ?",
+                            *values, limit)
+        return [Product(**row) for row in rows]
+
+    @cap.operation(reads="public", trust="trusted")
+    async def get(product_id: str) -> Product:
+        """One product. Fails with `product_not_found`."""
+        return Product(**_product(database, product_id))
+
+    @cap.operation(reads="public", trust="trusted")
+    async def categories() -> list[CategoryCount]:
+        """All categories with the number of products in them."""
+        return [CategoryCount(**row) for row in database.all(
+            "SELECT category, count(*) AS products, sum(organic) AS organic FROM products GROUP BY category ORDER BY category")]
+
+    return cap
+
+
+def cart(database: Database) -> Capability:
+    cap = Capability("shop.cart", "The customer's shopping cart")
+
+    def current(customer: Principal) -> Cart:
+        rows = database.all("SELECT product_id, name, quantity, price_cents FROM carts JOIN products ON products.id = product_id "
+                            "WHERE customer = ? ORDER BY product_id", customer.user)
+        lines = [CartLine(**row) for row in rows]
+        return Cart(lines=lines, total_cents=sum(line.quantity * line.price_cents for line in lines))
+
+    @cap.operation(reads="private", trust="trusted")
+    async def show(customer: Principal) -> Cart:
+        """What is in the cart now."""
+        return current(customer)
+
+    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False, idempotent=True)
+    async def put(customer: Principal, product_id: str,
+                  quantity: Annotated[int, Field(ge=0, le=99, description="0 takes the product out")] = 1) -> Cart:
+        """Set how many pieces of a product are in the cart."""
+        _customer(database, customer)
+        _product(database, product_id)
+        if quantity == 0:
+            database.write("DELETE FROM carts WHERE customer = ? AND product_id = ?", customer.user, product_id)
+        else:
+            database.write("INSERT INTO carts VALUES (?,?,?) ON CONFLICT DO UPDATE SET quantity = excluded.quantity",
+                           customer.user, product_id, quantity)
+        return current(customer)
+
+    @cap.operation(reads="private", trust="trusted", writes="internal", idempotent=True)
+    async def clear(customer: Principal) -> Cart:
+        """Take everything out."""
+        database.write("DELETE FROM carts WHERE customer = ?", customer.user)
+        return current(customer)
+
+    return cap
+
+
+def orders(database: Database) -> Capability:
+    cap = Capability("shop.orders", "The customer's orders")
+
+    @cap.operation(reads="private", trust="trusted", writes="internal", idempotent=True)
+    async def reinstate(customer: Principal, order_id: str) -> Order:
+        """Undo a cancellation. Fails with `order_not_cancelled` when the order was not cancelled."""
+        return _move(database, customer, order_id, "cancelled", "placed", "order_not_cancelled")
+
+    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False, revert=reinstate)
+    async def cancel(customer: Principal, order_id: str) -> Order:
+        """Cancel an order that has not been shipped. Fails with `order_not_cancellable` afterwards."""
+        return _move(database, customer, order_id, "placed", "cancelled", "order_not_cancellable")
+
+    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False)
+    async def place(customer: Principal, items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]) -> Order:
+        """Order these products; an open invoice is issued. Fails with `product_not_found` or `out_of_stock`."""
+        _customer(database, customer)
+        with database.transaction():
+            return _place(database, customer, items)
+
+    @cap.operation(reads="private", trust="trusted")
+    async def get(customer: Principal, order_id: str) -> Order:
+        """One order with its items. Fails with `order_not_found`."""
+        return _order(database, customer, order_id)
+
+    @cap.operation(reads="private", trust="trusted")
+    async def list(customer: Principal, since: date | None = None, status: OrderStatus | None = None,
+                   limit: Rows = 50) -> list[Order]:
+        """Orders with their items, newest first."""
+        rows = database.all(
+            "SELECT id FROM orders WHERE customer = ? AND (? IS NULL OR placed_on >= ?) AND (? IS NULL OR status = ?) "
+            "ORDER BY placed_on DESC, id DESC LIMIT ?",
+            customer.user, since and since.isoformat(), since and since.isoformat(), status, status, limit)
+        return [_order(database, customer, row["id"]) for row in rows]
+
+    return cap
+
+
+def invoices(database: Database) -> Capability:
+    cap = Capability("shop.invoices", "Invoices of the customer's orders and the card charges for them")
+
+    def read(customer: Principal, invoice_id: str) -> Row:
+        row = database.first("SELECT id, order_id, issued_on, status, amount_cents, attempts, failure FROM invoices "
+                             "WHERE id = ? AND customer = ?", invoice_id, customer.user)
+        if row is None:
+            raise CallError(f"there is no invoice {invoice_id!r}", code="invoice_not_found", fix="shop.invoices.list")
+        return row
+
+    @cap.operation(reads="private", trust="trusted", writes="external", idempotent=True)
+    async def retry(customer: Principal, invoice_id: str) -> Invoice:
+        """Charge the card again for a failed invoice. A paid invoice comes back as it is; an expired card fails again."""
+        with database.transaction():
+            row = read(customer, invoice_id)
+            if row["status"] == "failed":
+                expired = row["failure"] == "card_expired"
+                database.write("UPDATE invoices SET attempts = attempts + 1, status = ?, failure = ? WHERE id = ?",
+                               "failed" if expired else "paid", "card_expired" if expired else None, invoice_id)
+            return Invoice(**read(customer, invoice_id))
+
+    @cap.operation(reads="private", trust="trusted")
+    async def get(customer: Principal, invoice_id: str) -> Invoice:
+        """One invoice. Fails with `invoice_not_found`."""
+        return Invoice(**read(customer, invoice_id))
+
+    @cap.operation(reads="private", trust="trusted")
+    async def list(customer: Principal, since: date | None = None, until: date | None = None,
+                   status: InvoiceStatus | None = None, limit: Rows = 50) -> list[Invoice]:
+        """Invoices issued from `since` up to and including `until`, newest first."""
+        first, last = since and since.isoformat(), until and until.isoformat()
+        return [Invoice(**row) for row in database.all(
+            "SELECT id, order_id, issued_on, status, amount_cents, attempts, failure FROM invoices WHERE customer = ? "
+            "AND (? IS NULL OR issued_on >= ?) AND (? IS NULL OR issued_on <= ?) AND (? IS NULL OR status = ?) "
+            "ORDER BY issued_on DESC, id DESC LIMIT ?", customer.user, first, first, last, last, status, status, limit)]
+
+    return cap
+
+
+def returns(database: Database) -> Capability:
+    cap = Capability("shop.returns", "The returns policy, and returns of delivered items")
+
+    @cap.operation(reads="public", trust="trusted")
+    async def policy() -> ReturnsPolicy:
+        """What can be returned, and until when."""
+        text = f"Delivered items can be returned within {RETURN_DAYS} days of the order; perishables are refunded, not sent back."
+        return ReturnsPolicy(days=RETURN_DAYS, perishable_categories=[*PERISHABLE], text=text)
+
+    @cap.operation(reads="private", trust="trusted", writes="internal")
+    async def request(customer: Principal, order_id: str, product_id: str,
+                      quantity: Annotated[int, Field(ge=1, le=99)] = 1) -> Return:
+        """Return items of a delivered order. Fails with `return_refused` and the reason."""
+        with database.transaction():
+            return _give_back(database, _order(database, customer, order_id), product_id, quantity)
+
+    return cap
+
+
+def support(database: Database) -> Capability:
+    cap = Capability("shop.support", "The customer's conversations with support")
+
+    def read(customer: Principal, ticket_id: str) -> Ticket:
+        row = database.first("SELECT id, subject, status, opened_on FROM tickets WHERE id = ? AND customer = ?",
+                             ticket_id, customer.user)
+        if row is None:
+            raise CallError(f"there is no ticket {ticket_id!r}", code="ticket_not_found", fix="shop.support.tickets")
+        messages = database.all("SELECT author, text FROM messages WHERE ticket_id = ? ORDER BY number", ticket_id)
+        return Ticket(**row, messages=[Message(**message) for message in messages])
+
+    def say(ticket_id: str, text: str) -> None:
+        database.write("INSERT INTO messages SELECT ?, count(*) + 1, 'customer', ? FROM messages WHERE ticket_id = ?",
+                       ticket_id, text, ticket_id)
+
+    @cap.operation(reads="private", writes="internal")
+    async def open(customer: Principal, subject: Annotated[str, Field(min_length=1, max_length=200)], text: Text) -> Ticket:
+        """Open a ticket with a first message."""
+        _customer(database, customer)
+        with database.transaction():
+            ticket_id = database.next_id("tickets", "t")
+            database.write("INSERT INTO tickets VALUES (?,?,?,'open',?)", ticket_id, customer.user, subject,
+                           date.today().isoformat())
+            say(ticket_id, text)
+        return read(customer, ticket_id)
+
+    @cap.operation(reads="private", writes="internal")
+    async def reply(customer: Principal, ticket_id: str, text: Text) -> Ticket:
+        """Add a message. Fails with `ticket_not_found`."""
+        with database.transaction():
+            read(customer, ticket_id)
+            say(ticket_id, text)
+        return read(customer, ticket_id)
+
+    @cap.operation(reads="private", writes="internal", irreversible=False, idempotent=True)
+    async def close(customer: Principal, ticket_id: str) -> Ticket:
+        """Close a ticket."""
+        read(customer, ticket_id)
+        database.write("UPDATE tickets SET status = 'closed' WHERE id = ?", ticket_id)
+        return read(customer, ticket_id)
+
+    @cap.operation(reads="private")
+    async def tickets(customer: Principal, status: TicketStatus | None = None, limit: Rows = 20) -> list[Ticket]:
+        """Tickets with their messages, newest first."""
+        rows = database.all("SELECT id FROM tickets WHERE customer = ? AND (? IS NULL OR status = ?) "
+                            "ORDER BY opened_on DESC, id DESC LIMIT ?", customer.user, status, status, limit)
+        return [read(customer, row["id"]) for row in rows]
+
+    return cap
+
+
+def shop(database: Database) -> list[Capability]:
+    """All capabilities of the shop on one database."""
+    return [make(database) for make in (catalog, cart, orders, invoices, returns, support)]
+
+
+def _customer(database: Database, customer: Principal) -> None:
+    if database.first("SELECT 1 FROM customers WHERE id = ?", customer.user) is None:
+        raise CallError(f"{customer.user!r} is no customer of this shop", code="customer_not_found")
+
+
+def _product(database: Database, product_id: str) -> Row:
+    row = database.first("SELECT * FROM products WHERE id = ?", product_id)
+    if row is None:
+        raise CallError(f"there is no product {product_id!r}", code="product_not_found", fix="shop.catalog.search")
+    return row
+
+
+def _order(database: Database, customer: Principal, order_id: str) -> Order:
+    row = database.first("SELECT id, placed_on, status FROM orders WHERE id = ? AND customer = ?", order_id, customer.user)
+    if row is None:
+        raise CallError(f"there is no order {order_id!r}", code="order_not_found", fix="shop.orders.list")
+    items = [OrderLine(**item) for item in database.all(
+        "SELECT product_id, name, category, organic, quantity, order_items.price_cents FROM order_items "
+        "JOIN products ON products.id = product_id WHERE order_id = ? ORDER BY product_id", order_id)]
+    return Order(**row, items=items, total_cents=sum(item.quantity * item.price_cents for item in items))
+
+
+def _move(database: Database, customer: Principal, order_id: str, before: Literal["placed", "cancelled"],
+          after: Literal["placed", "cancelled"], code: str) -> Order:
+    """The order in its new status. Its invoice is void while the order is cancelled, open again when reinstated."""
+    with database.transaction():
+        order = _order(database, customer, order_id)
+        if order.status != before:
+            raise CallError(f"order {order_id} is {order.status}, not {before}", code=code)
+        database.write("UPDATE orders SET status = ? WHERE id = ?", after, order_id)
+        database.write("UPDATE invoices SET status = ? WHERE order_id = ? AND status IN ('open', 'void')",
+                       "void" if after == "cancelled" else "open", order_id)
+        return _order(database, customer, order_id)
+
+
+def _place(database: Database, customer: Principal, items: list[NewLine]) -> Order:
+    order_id, invoice_id = database.next_id("orders", "o"), database.next_id("invoices", "i")
+    today = date.today().isoformat()
+    database.write("INSERT INTO orders VALUES (?,?,?,'placed')", order_id, customer.user, today)
+    for item in items:
+        product = _product(database, item.product_id)
+        if database.write("UPDATE products SET stock = stock - ? WHERE id = ? AND stock >= ?",
+                          item.quantity, item.product_id, item.quantity) == 0:
+            raise CallError(f"only {product['stock']} of {product['name']} in stock", code="out_of_stock")
+        database.write("INSERT INTO order_items VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity",
+                       order_id, item.product_id, item.quantity, product["price_cents"])
+    order = _order(database, customer, order_id)
+    database.write("INSERT INTO invoices VALUES (?,?,?,?,'open',?,0,NULL)", invoice_id, order_id, customer.user, today,
+                   order.total_cents)
+    return order
+
+
+def _give_back(database: Database, order: Order, product_id: str, quantity: int) -> Return:
+    line = next((item for item in order.items if item.product_id == product_id), None)
+    given = database.one("SELECT coalesce(sum(quantity), 0) AS n FROM returns WHERE order_id = ? AND product_id = ?",
+                         order.id, product_id)["n"]
+    reason = (
+        f"order {order.id} is {order.status}, not delivered" if order.status != "delivered"
+        else f"order {order.id} is older than {RETURN_DAYS} days" if date.today() - order.placed_on > timedelta(days=RETURN_DAYS)
+        else f"order {order.id} has no product {product_id}" if line is None
+        else f"only {line.quantity - given} left to return" if quantity > line.quantity - given
+        else "")
+    if reason or line is None:
+        raise CallError(reason, code="return_refused", fix="shop.returns.policy")
+    row = (database.next_id("returns", "r"), order.id, product_id, quantity, quantity * line.price_cents,
+           line.category not in PERISHABLE)
+    database.write("INSERT INTO returns VALUES (?,?,?,?,?,?)", *row)
+    return Return(id=row[0], order_id=order.id, product_id=product_id, quantity=quantity, refund_cents=row[4], send_back=row[5])

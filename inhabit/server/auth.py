@@ -1,0 +1,111 @@
+"""Who is asking: the one place where a bearer token becomes a `Caller`, for the HTTP API and MCP alike.
+
+A token is read from the Authorization header and nowhere else, so that it is in no URL, log or Referer. The
+store keeps only its hash; what comes back is the principal and the grant that the token was made with.
+
+Invariant: past this layer every request on a protected route has `scope["inhabit.caller"]`, made of the token
+alone; nothing a client sends can name a principal or widen a grant.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inhabit.contracts.principal import Principal
+from inhabit.kernel.grants import Grant
+from inhabit.runtime.service import Caller
+from inhabit.server.problems import problem
+
+__all__ = ["Authenticate", "Identity", "TokenCheck", "caller_of", "token_id_of"]
+
+_log = logging.getLogger(__name__)
+_SCOPE_CALLER = "inhabit.caller"
+_SCOPE_TOKEN = "inhabit.token_id"
+_MAX_TOKEN_CHARS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a valid token stands for. `token_id` is public: it names the token in lists and bounds."""
+
+    token_id: str
+    principal: Principal
+    grant: Grant
+
+
+class TokenCheck(Protocol):
+    def __call__(self, token: str, /) -> Awaitable[Identity | None]:
+        """The identity, or None for a token that is unknown, expired or revoked: the three look the same."""
+        ...
+
+
+class Authenticate:
+    """ASGI middleware. Paths in `public` are passed on without a token."""
+
+    def __init__(self, app: ASGIApp, check: TokenCheck, public: frozenset[str]) -> None:
+        self._app = app
+        self._check = check
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _path(scope) in self._public:
+            await self._app(scope, receive, send)
+            return
+        identity = await self._identity(scope)
+        if isinstance(identity, Response):
+            await identity(scope, receive, send)
+            return
+        await self._app(_known(scope, identity), receive, send)
+
+    async def _identity(self, scope: Scope) -> Identity | Response:
+        values = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(values) != 1:
+            return _challenge("no bearer token was sent")
+        scheme, _, token = values[0].decode("latin-1").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not 0 < len(token) <= _MAX_TOKEN_CHARS:
+            return _challenge("the Authorization header must be `Bearer TOKEN`")
+        return await self._check(token) or _challenge("the token is unknown, expired or revoked", error="invalid_token")
+
+
+def caller_of(request: Request, door: str = "http") -> Caller:
+    """The caller of an authenticated request."""
+    caller: Caller = request.scope[_SCOPE_CALLER]
+    return caller if caller.door == door else replace(caller, door=door)
+
+
+def token_id_of(request: Request) -> str:
+    token_id: str = request.scope[_SCOPE_TOKEN]
+    return token_id
+
+
+def _path(scope: Scope) -> str:
+    """The path within this app, also when it is mounted under a prefix."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) or "/"
+
+
+def _known(scope: Scope, identity: Identity) -> Scope:
+    """The scope with the caller, and with the user that the MCP SDK binds its sessions to."""
+    access = AccessToken(token="", client_id=identity.token_id, scopes=[], subject=str(identity.principal))
+    return {
+        **scope,
+        _SCOPE_CALLER: Caller(identity.principal, identity.grant, "http"),
+        _SCOPE_TOKEN: identity.token_id,
+        "user": AuthenticatedUser(access),
+    }
+
+
+def _challenge(message: str, *, error: str | None = None) -> Response:
+    challenge = 'Bearer realm="inhabit"' + (f', error="{error}"' if error else "")
+    return problem(401, "unauthenticated", message, headers={"www-authenticate": challenge},
+                   fix="send `Authorization: Bearer TOKEN`; `inhabit token create` makes one")

@@ -1,0 +1,53 @@
+"""A run's journal as JSON for people and clients: every entry with its type, its recorded values inlined.
+
+A value longer than `MAX_INLINE_BYTES` is shown as `{"$omitted": BYTES}`; the entry alone, or the run's result
+route, gives it whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import orjson
+
+from inhabit.contracts.run import RunHeader, RunSummary, StoredEntry
+
+__all__ = ["MAX_INLINE_BYTES", "as_json", "entry_json", "header_json", "summary_json"]
+
+MAX_INLINE_BYTES = 64 * 1024
+
+
+def entry_json(stored: StoredEntry, *, whole: bool = False) -> dict[str, Any]:
+    """`{"number", "type", ...}`, `type` being the entry's kind: intent, outcome, delivered, logged, resumed, terminal."""
+    entry = stored.entry
+    body: dict[str, Any] = {"number": stored.number, "type": type(entry).__name__.lower()}
+    for field in fields(entry):
+        body[field.name] = as_json(getattr(entry, field.name), whole=whole)
+    return body
+
+
+def header_json(header: RunHeader) -> dict[str, Any]:
+    return {
+        "run": header.run_id, "principal": str(header.principal), "language": header.language, "source": header.source,
+        "input": as_json(header.input), "program_hash": header.program_hash, "engine": header.engine,
+        "clock_ms": header.clock_ms, "seed": header.seed, "grant": header.grant, "limits": header.limits,
+        "rung": header.rung, "origin": header.origin, "parent_run": header.parent_run,
+    }
+
+
+def summary_json(summary: RunSummary) -> dict[str, Any]:
+    return {
+        "run": summary.run_id, "state": summary.state, "principal": str(summary.principal), "language": summary.language,
+        "program_hash": summary.program_hash, "created_ms": summary.created_ms, "ended_ms": summary.ended_ms,
+        "calls": summary.calls, "origin": summary.origin,
+    }
+
+
+def as_json(value: Any, *, whole: bool = False) -> Any:
+    """A field's value; bytes are JSON texts as recorded."""
+    if not isinstance(value, bytes):
+        return value
+    if len(value) > MAX_INLINE_BYTES and not whole:
+        return {"$omitted": len(value)}
+    return orjson.Fragment(value or b"null")

@@ -1,0 +1,109 @@
+"""The HTTP server as one ASGI app: the API, its OpenAPI document, and MCP at `/mcp`.
+
+Layers from outside in: Guard (host, origin, sizes, headers) → Meter → Authenticate → routes. The app keeps no
+state of runs: everything is asked of the runtime and the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from inhabit.contracts.run import Blobs, Journal
+from inhabit.runtime.service import Runtime
+from inhabit.server.auth import Authenticate, TokenCheck
+from inhabit.server.endpoints import Endpoint, json_response, routes
+from inhabit.server.events import EventRoutes
+from inhabit.server.guard import Guard, GuardOptions
+from inhabit.server.mcp import McpEndpoint, create_mcp_server
+from inhabit.server.metrics import Meter, Metrics
+from inhabit.server.openapi import document
+from inhabit.server.problems import problem, unexpected
+from inhabit.server.requests import NoQuery, read_query
+from inhabit.server.runs import RunRoutes
+from inhabit.server.toolset import ToolOptions, Toolset
+
+__all__ = ["ServerOptions", "create_app", "endpoints_of"]
+
+Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """`name` is what MCP clients see; `guard` says which Host names are answered."""
+
+    name: str = "inhabit"
+    guard: GuardOptions = field(default_factory=GuardOptions)
+    tools: ToolOptions = field(default_factory=ToolOptions)
+
+
+def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
+               options: ServerOptions | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
+    """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does)."""
+    options = options or ServerOptions()
+    metrics = Metrics()
+    endpoints = endpoints_of(runtime, journal, metrics, options.name)
+    toolset = Toolset(runtime, options.tools, metrics)
+    mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
+
+    @asynccontextmanager
+    async def alive(_: Starlette) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan())
+            stack.push_async_callback(mcp.aclose)
+            yield
+
+    public = frozenset(endpoint.path for endpoint in endpoints if endpoint.public)
+    app = Starlette(
+        routes=[*routes(endpoints), Route("/mcp", mcp, methods=["GET", "POST", "DELETE"])],
+        middleware=[Middleware(Meter, metrics), Middleware(Authenticate, check_token, public)],
+        exception_handlers={HTTPException: _http_error, Exception: unexpected},
+        lifespan=alive,
+    )
+    return Guard(app, options.guard)
+
+
+def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str) -> tuple[Endpoint, ...]:
+    """The whole API as a table."""
+
+    async def health(request: Request) -> Response:
+        """Liveness for whoever watches; no detail to those without a token."""
+        read_query(request, NoQuery)
+        return json_response({"status": runtime.health()["status"], "version": version("inhabit")})
+
+    async def show_metrics(request: Request) -> Response:
+        read_query(request, NoQuery)
+        return PlainTextResponse(metrics.text(runtime.health()), media_type="text/plain; version=0.0.4")
+
+    async def openapi(_: Request) -> Response:
+        return json_response(described)
+
+    endpoints = (
+        *RunRoutes(runtime, journal, metrics).endpoints(),
+        *EventRoutes(runtime, journal, metrics).endpoints(),
+        Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is"}, public=True, errors=(422,)),
+        Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
+                 content="text/plain", answer_schema={"type": "string"}, errors=(422,)),
+        Endpoint("GET", "/openapi.json", openapi, "This document", {200: "OpenAPI 3.1"}, public=True),
+    )
+    described = document(name, version("inhabit"), endpoints)
+    return endpoints
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """The router's own answers (no such path, wrong method) and the body limit, in the one shape."""
+    assert isinstance(error, HTTPException)
+    codes = {404: "no_such_path", 405: "method_not_allowed", 413: "body_too_large"}
+    return problem(error.status_code, codes.get(error.status_code, "http_error"), error.detail, headers=dict(error.headers or {}))

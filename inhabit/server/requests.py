@@ -1,0 +1,121 @@
+"""What clients may send, as strict models: an unknown field or query parameter is an error that names the nearest."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from inhabit.contracts.run import RunState
+from inhabit.errors import InhabitError, InvalidInput
+from inhabit.wire.values import decode_value
+
+__all__ = [
+    "MAX_WAIT_S",
+    "EntriesQuery",
+    "EventsQuery",
+    "ListQuery",
+    "NoQuery",
+    "RunBody",
+    "SearchBody",
+    "WaitQuery",
+    "read_body",
+    "read_query",
+    "validated",
+]
+
+MAX_WAIT_S = 600.0
+"""The longest that one request or tool call waits for a run; then it is asked again."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RunBody(_Strict):
+    """A program to run. `on_disconnect`: what becomes of the run when this client goes away while it waits."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    program: str = Field(description="TypeScript or Python source")
+    language: Literal["typescript", "javascript", "python"] | None = Field(None, description="guessed when left out")
+    input: Any = Field(None, description="any JSON; the program reads it as `input`")
+    limits: dict[str, int | float] | None = Field(None, description="narrower limits for this run")
+    wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
+    on_disconnect: Literal["finish", "cancel"] = "finish"
+
+
+class SearchBody(_Strict):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    query: str = Field(max_length=2_000)
+    language: Literal["typescript", "javascript", "python"] = "typescript"
+    budget_tokens: int = Field(1_500, ge=100, le=20_000)
+
+
+class NoQuery(_Strict):
+    pass
+
+
+class WaitQuery(_Strict):
+    wait_s: float = Field(0.0, ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the end")
+
+
+class ListQuery(_Strict):
+    state: RunState | None = None
+    before: str | None = Field(None, max_length=100, description="the last run of the page before")
+    limit: int = Field(50, ge=1, le=200)
+
+
+class EntriesQuery(_Strict):
+    after: int = Field(0, ge=0, description="entries with a greater number")
+    limit: int = Field(200, ge=1, le=1_000)
+
+
+class EventsQuery(_Strict):
+    after: int = Field(0, ge=0, description="entries with a greater number; the Last-Event-ID header wins")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: Request, model: type[Model]) -> Model:
+    """The JSON body. Raises `InvalidInput` for another content type, bad or too deep JSON, or a wrong shape."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise InvalidInput(f"the body must be application/json, not {kind[:60] or 'nothing'}")
+    try:
+        value = decode_value(await request.body())
+    except InhabitError as error:
+        raise InvalidInput(f"the body is not JSON that can be read: {error.message}") from None
+    return validated(model, value)
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    pairs = request.query_params.multi_items()
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise InvalidInput("a query parameter was given twice")
+    return validated(model, dict(pairs))
+
+
+def validated(model: type[Model], value: object) -> Model:
+    """`value` as the model. Raises `InvalidInput` with every problem's JSON pointer in `details`."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = [_problem(model, item["type"], item["loc"], item["msg"]) for item in error.errors(
+            include_url=False, include_context=False, include_input=False)[:20]]
+        first = problems[0]
+        raise InvalidInput(f"{first['pointer']}: {first['message']}", details={"problems": problems},
+                           fix=first.get("fix")) from None
+
+
+def _problem(model: type[BaseModel], kind: str, path: tuple[int | str, ...], message: str) -> dict[str, str]:
+    found = {"pointer": "/" + "/".join(str(part)[:100] for part in path), "message": message}
+    if kind == "extra_forbidden":
+        names = list(model.model_fields)
+        nearest = difflib.get_close_matches(str(path[0]), names, 1)
+        found["message"] = "unknown name"
+        found["fix"] = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(names) or 'none'}"
+    return found

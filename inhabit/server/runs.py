@@ -1,0 +1,172 @@
+"""The routes over runs: start, look, wait, cancel, read the journal.
+
+Visibility is the runtime's: a run of another tenant or user is answered exactly like one that does not exist,
+and every route here asks the runtime before it reads the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inhabit.contracts.result import RunResult
+from inhabit.contracts.run import TERMINAL_STATES, Journal, RunRecord, Terminal
+from inhabit.errors import InhabitError, NotFound
+from inhabit.runtime.service import Caller, Runtime
+from inhabit.server.auth import caller_of
+from inhabit.server.endpoints import Endpoint, json_response
+from inhabit.server.entries import as_json, entry_json, header_json, summary_json
+from inhabit.server.metrics import Metrics
+from inhabit.server.requests import (
+    EntriesQuery,
+    ListQuery,
+    NoQuery,
+    RunBody,
+    SearchBody,
+    WaitQuery,
+    read_body,
+    read_query,
+)
+
+__all__ = ["RunRoutes"]
+
+_RUN_SCHEMA = {
+    "type": "object", "required": ["run", "state", "calls"],
+    "properties": {
+        "run": {"type": "string"},
+        "state": {"enum": ["queued", "running", "suspended", *sorted(TERMINAL_STATES)]},
+        "result": {"description": "what the program returned, bounded; whole under /result"},
+        "truncated": {"type": "boolean"}, "error": {"$ref": "#/components/schemas/Error"},
+        "logs": {"type": "array", "items": {"type": "string"}}, "logs_truncated": {"type": "boolean"},
+        "calls": {"type": "integer"}, "next": {"type": "string", "description": "what to do now"},
+    },
+}
+
+
+class RunRoutes:
+    def __init__(self, runtime: Runtime, journal: Journal, metrics: Metrics) -> None:
+        self._runtime = runtime
+        self._journal = journal
+        self._metrics = metrics
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        run = "/v1/runs/{run_id}"
+        return (
+            Endpoint("POST", "/v1/runs", self.start, "Run a program", {200: "the run ended", 202: "the run goes on"},
+                     body=RunBody, answer_schema=_RUN_SCHEMA, errors=(413, 422, 503)),
+            Endpoint("GET", "/v1/runs", self.list, "Your runs, newest first", {200: "a page of runs"}, query=ListQuery,
+                     errors=(422,)),
+            Endpoint("GET", run, self.look, "A run as far as it is", {200: "its state"}, query=WaitQuery,
+                     answer_schema=_RUN_SCHEMA, errors=(404, 422)),
+            Endpoint("GET", run + "/result", self.result, "The whole result of an ended run",
+                     {200: "what the program returned, or the error's value"}, answer_schema={}, errors=(404,)),
+            Endpoint("GET", run + "/entries", self.entries, "The run's journal", {200: "a page of entries, with the header"},
+                     query=EntriesQuery, errors=(404, 422)),
+            Endpoint("GET", run + "/entries/{number:int}", self.entry, "One entry with its values whole", {200: "the entry"},
+                     errors=(404,)),
+            Endpoint("POST", run + "/cancel", self.cancel, "Stop a run", {200: "its state afterwards"},
+                     answer_schema=_RUN_SCHEMA, errors=(404,)),
+            Endpoint("POST", "/v1/search", self.search, "Find operations", {200: "typed declarations as text"},
+                     body=SearchBody, errors=(422,)),
+            Endpoint("GET", "/v1/capabilities", self.capabilities, "What the token may call", {200: "capabilities"}),
+        )
+
+    async def start(self, request: Request) -> Response:
+        asked = await read_body(request, RunBody)
+        caller = caller_of(request)
+        language = "typescript" if asked.language == "javascript" else asked.language
+        result = await self._runtime.execute(asked.program, caller, language=language, input=asked.input,
+                                             limits=asked.limits, wait_s=0)
+        if result.state not in TERMINAL_STATES and asked.wait_s > 0:
+            result = await self._wait_connected(request, caller, result, asked)
+        self._metrics.programs["http", result.state] += 1
+        status = 200 if result.state in TERMINAL_STATES else 202
+        location = f"{request.scope.get('root_path', '')}/v1/runs/{result.run_id}"
+        return json_response(result.as_value(), status, {"location": location})
+
+    async def _wait_connected(self, request: Request, caller: Caller, started: RunResult, asked: RunBody) -> RunResult:
+        """Wait for the end or for the client to go, whichever is first."""
+        waiting = asyncio.ensure_future(self._runtime.wait(started.run_id, caller, wait_s=asked.wait_s))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            if asked.on_disconnect == "cancel":
+                return await self._runtime.cancel(started.run_id, caller)
+            return started
+        finally:
+            for task in (waiting, gone):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, InhabitError):
+                    await task
+
+    async def list(self, request: Request) -> Response:
+        query = read_query(request, ListQuery)
+        principal = caller_of(request).principal
+        found = await self._journal.list(tenant=principal.tenant, user=principal.user, state=query.state,
+                                         before=query.before, limit=query.limit)
+        after = found[-1].run_id if len(found) == query.limit else None
+        return json_response({"runs": [summary_json(summary) for summary in found], "before": after})
+
+    async def look(self, request: Request) -> Response:
+        query = read_query(request, WaitQuery)
+        result = await self._runtime.wait(request.path_params["run_id"], caller_of(request), wait_s=query.wait_s)
+        return json_response(result.as_value())
+
+    async def cancel(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        return json_response((await self._runtime.cancel(request.path_params["run_id"], caller_of(request))).as_value())
+
+    async def result(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        record = await self._record(request)
+        last = record.entries[-1].entry if record.entries else None
+        if not isinstance(last, Terminal):
+            raise NotFound(f"run {record.header.run_id} has no result yet", fix="wait for its end: GET /v1/runs/{id}?wait_s=30")
+        key = "result" if last.state == "completed" else "error"
+        value = as_json(last.value, whole=True)
+        return json_response({"run": record.header.run_id, "state": last.state, key: value})
+
+    async def entries(self, request: Request) -> Response:
+        query = read_query(request, EntriesQuery)
+        record = await self._record(request)
+        later = [stored for stored in record.entries if stored.number > query.after]
+        page = later[:query.limit]
+        return json_response({
+            "header": header_json(record.header), "entries": [entry_json(stored) for stored in page],
+            "after": page[-1].number if len(later) > len(page) else None,
+        })
+
+    async def entry(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        number = request.path_params["number"]
+        for stored in (await self._record(request)).entries:
+            if stored.number == number:
+                return json_response(entry_json(stored, whole=True))
+        raise NotFound(f"the run has no entry {number}")
+
+    async def search(self, request: Request) -> Response:
+        asked = await read_body(request, SearchBody)
+        language = "typescript" if asked.language == "javascript" else asked.language
+        text = await self._runtime.search(asked.query, caller_of(request), language=language,
+                                          budget_tokens=asked.budget_tokens)
+        return json_response({"declarations": text})
+
+    async def capabilities(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        return json_response({"capabilities": list(self._runtime.capabilities(caller_of(request)))})
+
+    async def _record(self, request: Request) -> RunRecord:
+        """The journal of a run that the caller may see. Raises `NotFound`."""
+        run_id, caller = request.path_params["run_id"], caller_of(request)
+        await self._runtime.wait(run_id, caller, wait_s=0)
+        return await self._journal.read(run_id, tenant=caller.principal.tenant)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
