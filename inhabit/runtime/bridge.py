@@ -36,6 +36,7 @@ from inhabit.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
+    ProtocolError,
     ResultInvalid,
 )
 from inhabit.kernel.decide import Decision, Facts, decide
@@ -174,7 +175,10 @@ class Bridge:
     def _arguments(self, context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
         if len(body) > context.limits.value_bytes:
             raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the argument of {operation.name}")
-        value = decode_value(body, max_depth=MAX_JSON_DEPTH)
+        try:
+            value = decode_value(body, max_depth=MAX_JSON_DEPTH)
+        except ProtocolError as error:
+            raise InvalidInput(f"{operation.name}: {error.message}", code="arguments_invalid") from None
         if not isinstance(value, dict):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
         self._validators.arguments(operation, value)
@@ -238,7 +242,7 @@ class Bridge:
                               fix="it may have taken effect: read before trying again" if doubt == "unknown" else None) from None
         except InhabitError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the one place where a stranger's code is called
             # The program learns that it failed, never how our inside looks; the operator reads the log.
             _log.exception("connector %s failed in %s (run %s)", connector.name, operation.name, call.run_id)
             raise CallError(f"{operation.name} failed inside its connector ({type(error).__name__})", effect=doubt) from None

@@ -1,0 +1,148 @@
+"""A world small enough to see: a journal in memory, a catalog of functions, an isolate that follows a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from inhabit.connectors.functions import Capability, FunctionConnector
+from inhabit.contracts.operation import Operation
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Delivery, Turn
+from inhabit.contracts.run import Delivered, Entry, Intent, Outcome, RunHeader, RunRecord, StoredEntry, Terminal
+from inhabit.errors import NotFound, Unavailable
+from inhabit.kernel.grants import Grant
+from inhabit.limits import Limits
+from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.runtime.driver import RunDriver
+from inhabit.runtime.recording import Recording
+
+
+class MemoryTicket:
+    def __init__(self, journal: MemoryJournal) -> None:
+        self._journal = journal
+
+    async def durable(self) -> None:
+        if self._journal.broken:
+            raise Unavailable("the journal cannot write")
+        self._journal.waits += 1
+
+
+class MemoryJournal:
+    """Keeps entries in lists; `broken` makes it behave like a full disk."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, RunHeader] = {}
+        self.entries: dict[str, list[Entry]] = {}
+        self.broken = False
+        self.waits = 0
+
+    def begin(self, header: RunHeader) -> MemoryTicket:
+        self.headers[header.run_id] = header
+        self.entries[header.run_id] = []
+        return MemoryTicket(self)
+
+    def append(self, run_id: str, *entries: Entry) -> MemoryTicket:
+        if self.broken:
+            raise Unavailable("the journal cannot write")
+        self.entries.setdefault(run_id, []).extend(entries)
+        return MemoryTicket(self)
+
+    def of(self, kind: type[Any], run_id: str = "run") -> list[Any]:
+        return [entry for entry in self.entries[run_id] if isinstance(entry, kind)]
+
+    def record(self, run_id: str = "run") -> RunRecord:
+        entries = self.entries[run_id]
+        last = entries[-1] if entries else None
+        state = last.state if isinstance(last, Terminal) else "running"
+        return RunRecord(self.headers[run_id], tuple(StoredEntry(n, e) for n, e in enumerate(entries, 1)), state)
+
+
+class NoBlobs:
+    async def put(self, data: bytes, *, tenant: str, mime: str) -> dict[str, Any]:
+        raise NotFound("no blobs here")
+
+    async def get(self, reference: Any, *, tenant: str) -> bytes:
+        raise NotFound("no blobs here")
+
+
+class FunctionDirectory:
+    def __init__(self, *capabilities: Capability) -> None:
+        self.connectors: dict[str, FunctionConnector] = {c.name: c.connector() for c in capabilities}
+        self.observed: list[tuple[str, Any]] = []
+
+    def operation(self, name: str) -> Operation | None:
+        found = (connector.operation(name) for connector in self.connectors.values())
+        return next((operation for operation in found if operation is not None), None)
+
+    def connector_of(self, operation: Operation) -> FunctionConnector:
+        return self.connectors[operation.connector]
+
+    def nearest(self, name: str, visible: Callable[[str], bool] | None) -> tuple[str, ...]:
+        names = [o.name for c in self.connectors.values() for o in c.operations() if visible is None or visible(o.name)]
+        return tuple(n for n in names if n[:3] == name[:3])[:3]
+
+    def observe(self, operation: Operation, principal: Principal, value: Any) -> None:
+        self.observed.append((operation.name, value))
+
+
+class ScriptedIsolate:
+    """`script(step, deliveries)` gives the turn of each step; step 0 is the start."""
+
+    engine_version = "scripted 1"
+
+    def __init__(self, script: Callable[[int, Sequence[Delivery]], Turn]) -> None:
+        self._script = script
+        self._step = 0
+        self.delivered: list[Delivery] = []
+        self.closed = False
+
+    async def start(self, boot: Any) -> Turn:
+        del boot
+        return self._script(0, ())
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
+        self._step += 1
+        self.delivered.extend(deliveries)
+        await asyncio.sleep(0)
+        return self._script(self._step, deliveries)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    """A bridge and a driver over functions, with time that only moves when told."""
+
+    def __init__(self, *capabilities: Capability) -> None:
+        self.journal = MemoryJournal()
+        self.directory = FunctionDirectory(*capabilities)
+        self.now = 1_000_000
+        self.bridge = Bridge(self.directory, self.journal, NoBlobs(), lambda: self.now)
+
+    def context(self, *grant: Any, **limits: int) -> RunContext:
+        self.journal.entries.setdefault("run", [])
+        return RunContext("run", Principal("ada"), Grant.of(*(grant or ("**",))), Limits.of(limits))
+
+    def driver(self, isolate: ScriptedIsolate, context: RunContext | None = None, recording: Recording | None = None) -> RunDriver:
+        header = RunHeader("run", Principal("ada"), "typescript", "hash", "source", "code", b"null", "scripted 1", 7, self.now)
+        if recording is None:
+            self.journal.begin(header)
+        return RunDriver(header, context or self.context(), isolate, self.bridge, self.journal, lambda: self.now, recording=recording)  # type: ignore[arg-type]
+
+    def operations(self) -> list[str]:
+        return [intent.operation for intent in self.journal.of(Intent)]
+
+    def outcomes(self) -> list[Outcome]:
+        return self.journal.of(Outcome)
+
+    def deliveries(self) -> list[Delivered]:
+        return self.journal.of(Delivered)
+
+
+@pytest.fixture
+def world() -> type[World]:
+    return World
