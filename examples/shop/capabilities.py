@@ -42,7 +42,7 @@ Text = Annotated[str, Field(min_length=1, max_length=4_000)]
 def catalog(database: Database) -> Capability:
     cap = Capability("shop.catalog", "Products on sale and their categories")
 
-    @cap.operation(reads="public", trust="trusted")
+    @cap.operation(reads="public")
     async def search(query: str = "", category: Category | None = None, organic: bool | None = None,
                      max_price_cents: int | None = None, limit: Rows = 20) -> list[Product]:
         """Products whose name contains every word of `query`, cheapest first."""
@@ -58,12 +58,12 @@ def catalog(database: Database) -> Capability:
                             *values, limit)
         return [Product(**row) for row in rows]
 
-    @cap.operation(reads="public", trust="trusted")
+    @cap.operation(reads="public", errors={"product_not_found": "no product has this id"})
     async def get(product_id: str) -> Product:
-        """One product. Fails with `product_not_found`."""
+        """One product."""
         return Product(**_product(database, product_id))
 
-    @cap.operation(reads="public", trust="trusted")
+    @cap.operation(reads="public")
     async def categories() -> list[CategoryCount]:
         """All categories with the number of products in them."""
         return [CategoryCount(**row) for row in database.all(
@@ -81,12 +81,12 @@ def cart(database: Database) -> Capability:
         lines = [CartLine(**row) for row in rows]
         return Cart(lines=lines, total_cents=sum(line.quantity * line.price_cents for line in lines))
 
-    @cap.operation(reads="private", trust="trusted")
+    @cap.operation()
     async def show(customer: Principal) -> Cart:
         """What is in the cart now."""
         return current(customer)
 
-    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False, idempotent=True)
+    @cap.operation(writes="internal", irreversible=False, idempotent=True)
     async def put(customer: Principal, product_id: str,
                   quantity: Annotated[int, Field(ge=0, le=99, description="0 takes the product out")] = 1) -> Cart:
         """Set how many pieces of a product are in the cart."""
@@ -99,7 +99,7 @@ def cart(database: Database) -> Capability:
                            customer.user, product_id, quantity)
         return current(customer)
 
-    @cap.operation(reads="private", trust="trusted", writes="internal", idempotent=True)
+    @cap.operation(writes="internal", idempotent=True)
     async def clear(customer: Principal) -> Cart:
         """Take everything out."""
         database.write("DELETE FROM carts WHERE customer = ?", customer.user)
@@ -111,29 +111,32 @@ def cart(database: Database) -> Capability:
 def orders(database: Database) -> Capability:
     cap = Capability("shop.orders", "The customer's orders")
 
-    @cap.operation(reads="private", trust="trusted", writes="internal", idempotent=True)
+    @cap.operation(writes="internal", irreversible=False,
+                   errors={"order_not_cancelled": "it was not cancelled", "order_not_found": "no order of yours has this id"})
     async def reinstate(customer: Principal, order_id: str) -> Order:
-        """Undo a cancellation. Fails with `order_not_cancelled` when the order was not cancelled."""
+        """Undo a cancellation."""
         return _move(database, customer, order_id, "cancelled", "placed", "order_not_cancelled")
 
-    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False, revert=reinstate)
+    @cap.operation(writes="internal", revert=reinstate,
+                   errors={"order_not_cancellable": "it was shipped already", "order_not_found": "no order of yours has this id"})
     async def cancel(customer: Principal, order_id: str) -> Order:
-        """Cancel an order that has not been shipped. Fails with `order_not_cancellable` afterwards."""
+        """Cancel an order that has not been shipped; its invoice becomes void."""
         return _move(database, customer, order_id, "placed", "cancelled", "order_not_cancellable")
 
-    @cap.operation(reads="private", trust="trusted", writes="internal", irreversible=False)
+    @cap.operation(writes="internal",
+                   errors={"product_not_found": "no product has this id", "out_of_stock": "fewer pieces are left"})
     async def place(customer: Principal, items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]) -> Order:
-        """Order these products; an open invoice is issued. Fails with `product_not_found` or `out_of_stock`."""
+        """Order these products; an open invoice is issued."""
         _customer(database, customer)
         with database.transaction():
             return _place(database, customer, items)
 
-    @cap.operation(reads="private", trust="trusted")
+    @cap.operation(errors={"order_not_found": "no order of yours has this id"})
     async def get(customer: Principal, order_id: str) -> Order:
-        """One order with its items. Fails with `order_not_found`."""
+        """One order with its items."""
         return _order(database, customer, order_id)
 
-    @cap.operation(reads="private", trust="trusted")
+    @cap.operation()
     async def list(customer: Principal, since: date | None = None, status: OrderStatus | None = None,
                    limit: Rows = 50) -> list[Order]:
         """Orders with their items, newest first."""
@@ -156,7 +159,8 @@ def invoices(database: Database) -> Capability:
             raise CallError(f"there is no invoice {invoice_id!r}", code="invoice_not_found", fix="shop.invoices.list")
         return row
 
-    @cap.operation(reads="private", trust="trusted", writes="external", idempotent=True)
+    @cap.operation(writes="external", idempotent=True,
+                   errors={"invoice_not_found": "no invoice of yours has this id"})
     async def retry(customer: Principal, invoice_id: str) -> Invoice:
         """Charge the card again for a failed invoice. A paid invoice comes back as it is; an expired card fails again."""
         with database.transaction():
@@ -167,12 +171,12 @@ def invoices(database: Database) -> Capability:
                                "failed" if expired else "paid", "card_expired" if expired else None, invoice_id)
             return Invoice(**read(customer, invoice_id))
 
-    @cap.operation(reads="private", trust="trusted")
+    @cap.operation(errors={"invoice_not_found": "no invoice of yours has this id"})
     async def get(customer: Principal, invoice_id: str) -> Invoice:
-        """One invoice. Fails with `invoice_not_found`."""
+        """One invoice."""
         return Invoice(**read(customer, invoice_id))
 
-    @cap.operation(reads="private", trust="trusted")
+    @cap.operation()
     async def list(customer: Principal, since: date | None = None, until: date | None = None,
                    status: InvoiceStatus | None = None, limit: Rows = 50) -> list[Invoice]:
         """Invoices issued from `since` up to and including `until`, newest first."""
@@ -188,16 +192,16 @@ def invoices(database: Database) -> Capability:
 def returns(database: Database) -> Capability:
     cap = Capability("shop.returns", "The returns policy, and returns of delivered items")
 
-    @cap.operation(reads="public", trust="trusted")
+    @cap.operation(reads="public")
     async def policy() -> ReturnsPolicy:
         """What can be returned, and until when."""
         text = f"Delivered items can be returned within {RETURN_DAYS} days of the order; perishables are refunded, not sent back."
         return ReturnsPolicy(days=RETURN_DAYS, perishable_categories=[*PERISHABLE], text=text)
 
-    @cap.operation(reads="private", trust="trusted", writes="internal")
+    @cap.operation(writes="internal", errors={"return_refused": "the message says why", "order_not_found": "no order of yours has this id"})
     async def request(customer: Principal, order_id: str, product_id: str,
                       quantity: Annotated[int, Field(ge=1, le=99)] = 1) -> Return:
-        """Return items of a delivered order. Fails with `return_refused` and the reason."""
+        """Return items of a delivered order."""
         with database.transaction():
             return _give_back(database, _order(database, customer, order_id), product_id, quantity)
 
@@ -205,7 +209,7 @@ def returns(database: Database) -> Capability:
 
 
 def support(database: Database) -> Capability:
-    cap = Capability("shop.support", "The customer's conversations with support")
+    cap = Capability("shop.support", "The customer's conversations with support")  # untrusted: what customers wrote
 
     def read(customer: Principal, ticket_id: str) -> Ticket:
         row = database.first("SELECT id, subject, status, opened_on FROM tickets WHERE id = ? AND customer = ?",
@@ -219,7 +223,7 @@ def support(database: Database) -> Capability:
         database.write("INSERT INTO messages SELECT ?, count(*) + 1, 'customer', ? FROM messages WHERE ticket_id = ?",
                        ticket_id, text, ticket_id)
 
-    @cap.operation(reads="private", writes="internal")
+    @cap.operation(trust="untrusted", writes="internal")
     async def open(customer: Principal, subject: Annotated[str, Field(min_length=1, max_length=200)], text: Text) -> Ticket:
         """Open a ticket with a first message."""
         _customer(database, customer)
@@ -230,22 +234,22 @@ def support(database: Database) -> Capability:
             say(ticket_id, text)
         return read(customer, ticket_id)
 
-    @cap.operation(reads="private", writes="internal")
+    @cap.operation(trust="untrusted", writes="internal", errors={"ticket_not_found": "no ticket of yours has this id"})
     async def reply(customer: Principal, ticket_id: str, text: Text) -> Ticket:
-        """Add a message. Fails with `ticket_not_found`."""
+        """Add a message."""
         with database.transaction():
             read(customer, ticket_id)
             say(ticket_id, text)
         return read(customer, ticket_id)
 
-    @cap.operation(reads="private", writes="internal", irreversible=False, idempotent=True)
+    @cap.operation(trust="untrusted", writes="internal", irreversible=False, idempotent=True)
     async def close(customer: Principal, ticket_id: str) -> Ticket:
         """Close a ticket."""
         read(customer, ticket_id)
         database.write("UPDATE tickets SET status = 'closed' WHERE id = ?", ticket_id)
         return read(customer, ticket_id)
 
-    @cap.operation(reads="private")
+    @cap.operation(trust="untrusted")
     async def tickets(customer: Principal, status: TicketStatus | None = None, limit: Rows = 20) -> list[Ticket]:
         """Tickets with their messages, newest first."""
         rows = database.all("SELECT id FROM tickets WHERE customer = ? AND (? IS NULL OR status = ?) "

@@ -1,0 +1,289 @@
+"""`inhabit.toml`: read, checked, and turned into one frozen value. Nothing is connected here.
+
+A name that is not known is refused with the nearest one that is, since a misspelt key would silently mean the
+default. Paths are relative to the file. Secrets are named here, never written: a value comes from the
+environment (`INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
+
+    name = "home"
+    [server]    host, port, allowed_hosts, tenants, accept_missing_layers, ...
+    [limits]    names and units as in `inhabit.limits`
+    [grants]    default = ["**"], and more by user
+    [mcp.NAME] [openapi.NAME] [sql.NAME] [http.NAME] [python.NAME]    one table a source
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from inhabit.errors import ConfigError, InhabitError
+from inhabit.kernel.grants import Grant
+from inhabit.limits import Limits
+
+__all__ = [
+    "CONFIG_NAME", "Allow", "Config", "HttpSource", "McpSource", "OpenApiSource", "PythonSource", "SecretName",
+    "ServerConfig", "SqlSource", "find_config", "load_config", "parse_config",
+]
+
+CONFIG_NAME = "inhabit.toml"
+MAX_CONFIG_BYTES = 1024 * 1024
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+
+
+def _source_name(name: str) -> str:
+    if not _NAME.match(name):
+        raise ValueError("a source's name is what programs write: a-z, 0-9 and _, a letter first, at most 40 characters")
+    return name
+
+
+SourceName = Annotated[str, AfterValidator(_source_name)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+", max_length=2_000)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SecretName(_Table):
+    """`{secret = "NAME"}`: a credential by the name under which the operator keeps it."""
+
+    secret: EnvName
+
+
+def _as_secret(value: Any) -> Any:
+    return {"secret": value} if isinstance(value, str) else value
+
+
+Secret = Annotated[SecretName, BeforeValidator(_as_secret)]
+
+
+class ServerConfig(_Table):
+    """`tenants = "several"` makes a missing jail layer an error unless `accept_missing_layers` names it."""
+
+    host: str = Field("127.0.0.1", min_length=1, max_length=255)
+    port: int = Field(8642, ge=0, le=65_535)
+    allowed_hosts: tuple[str, ...] = Field(("127.0.0.1", "localhost", "[::1]"), strict=False)
+    tenants: Literal["single", "several"] = "single"
+    accept_missing_layers: tuple[str, ...] = Field((), strict=False)
+    mcp_wait_s: float = Field(45.0, gt=0, le=600, description="how long `execute` waits before it answers with a running run")
+    mcp_cancel_with_client: bool = Field(True, description="a client that cancels its call ends the run")
+
+
+class McpSource(_Table):
+    """An MCP server: a command to start, or the URL of one that runs."""
+
+    command: tuple[str, ...] | None = Field(None, min_length=1, strict=False)
+    env: dict[str, str | SecretName] = Field(default_factory=dict[str, str | SecretName])
+    cwd: Path | None = Field(None, strict=False)
+    url: HttpUrl | None = None
+    headers: dict[str, SecretName] = Field(default_factory=dict[str, SecretName])
+    auth: Literal["oauth"] | Secret | None = None
+    trust_annotations: bool = Field(False, description="believe the server when it says that a tool only reads")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpSource:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("give either command or url")
+        if self.command is None and (self.env or self.cwd):
+            raise ValueError("env and cwd belong to a command, not to a url")
+        if self.command is not None and (self.auth or self.headers):
+            raise ValueError("auth and headers belong to a url; give a command its credentials in env")
+        return self
+
+
+class OpenApiSource(_Table):
+    """`include` and `exclude` are patterns over operation names, tags or paths; empty `include` means all."""
+
+    source: str = Field(min_length=1, max_length=2_000, description="path or URL of the document")
+    base_url: HttpUrl | None = None
+    secret: Secret | dict[str, SecretName] | None = Field(None, description="one credential, or a table scheme → credential")
+    include: tuple[str, ...] = Field((), strict=False)
+    exclude: tuple[str, ...] = Field((), strict=False)
+
+
+class SqlSource(_Table):
+    """Only the tables and columns that are named can be read; `writable` allows changes to them."""
+
+    path: Path = Field(strict=False)
+    tables: dict[str, Annotated[tuple[str, ...], Field(strict=False)] | Literal["*"]] = Field(min_length=1)
+    writable: bool = False
+    max_rows: int = Field(1_000, ge=1, le=100_000)
+
+
+class Allow(_Table):
+    """Requests to one origin, by method and by the start of the path."""
+
+    origin: str = Field(pattern=r"^https?://[^\s/?#@]+$", max_length=300)
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], ...] = Field(("GET",), strict=False)
+    path: str = Field("/", pattern=r"^/[^\s?#]*$", max_length=1_000)
+    secret: Secret | None = None
+
+
+class HttpSource(_Table):
+    allow: tuple[Allow, ...] = Field(min_length=1, strict=False)
+
+
+class PythonSource(_Table):
+    """`module:attribute`, a list of capabilities or a function that returns one."""
+
+    module: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)
+
+
+class Config(_Table):
+    """The whole file. `base` is the folder that paths are relative to."""
+
+    name: str = Field("inhabit", min_length=1, max_length=60)
+    server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))
+    limits: Limits = Limits()
+    grants: dict[str, Grant] = Field(default_factory=lambda: {"default": Grant.of("**")})
+    mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
+    openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
+    sql: dict[SourceName, SqlSource] = Field(default_factory=dict[str, SqlSource])
+    http: dict[SourceName, HttpSource] = Field(default_factory=dict[str, HttpSource])
+    python: dict[SourceName, PythonSource] = Field(default_factory=dict[str, PythonSource])
+    base: Path = Path()
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    def grant_of(self, user: str) -> Grant:
+        """The user's own grant, else the default, else nothing."""
+        return self.grants.get(user) or self.grants.get("default") or Grant.nothing()
+
+    def resolve(self, path: Path) -> Path:
+        return path if path.is_absolute() else self.base / path
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Config:
+        seen: dict[str, str] = {}
+        for kind in ("mcp", "openapi", "sql", "http", "python"):
+            for name in getattr(self, kind):
+                if name in seen:
+                    raise ValueError(f"the name {name!r} is used by [{seen[name]}.{name}] and [{kind}.{name}]")
+                seen[name] = kind
+        return self
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `inhabit.toml` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    return None
+
+
+def load_config(path: Path) -> Config:
+    """Read a file. Raises `ConfigError` that names the file, the line where it can be told, and the fix."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path} has {size} bytes; at most {MAX_CONFIG_BYTES} are read")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="inhabit init makes one") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text") from None
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """The configuration in `text`; `path` is for messages, and its folder for relative paths."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        values = {**data, **_read_limits(data), **_read_grants(data)}
+        return Config.model_validate({**values, "base": path.resolve().parent})
+    except ValidationError as error:
+        raise _explained(error, text, path) from None
+    except InhabitError as error:
+        raise ConfigError(f"{path}: {error.message}", fix=error.fix) from None
+
+
+def _read_limits(data: Mapping[str, Any]) -> dict[str, Any]:
+    if "base" in data:
+        raise ConfigError("unknown key base", fix="paths are relative to the file")
+    given = data.get("limits")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError("[limits] must be a table")
+    limits = cast(dict[str, Any], given)
+    known = [field.name for field in fields(Limits)]
+    for name in limits:
+        if name not in known:
+            raise ConfigError(f"unknown key limits.{name}", fix=_nearest(name, known))
+    return {"limits": Limits.of(limits)}
+
+
+def _read_grants(data: Mapping[str, Any]) -> dict[str, Any]:
+    given = data.get("grants")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigError("[grants] must be a table of lists of patterns")
+    by_user = cast(dict[str, Any], given)
+    return {"grants": {user: Grant.from_value(clauses) for user, clauses in by_user.items()}}
+
+
+def _explained(error: ValidationError, text: str, path: Path) -> ConfigError:
+    """The first problem in the words of the file."""
+    found = error.errors(include_url=False, include_input=False)
+    first = min(found, key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains a missing one
+    place = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal[", "tuple["))]
+    if first["type"] == "extra_forbidden":
+        where = _where(text, place)
+        return ConfigError(f"{path}{where}: unknown key {'.'.join(place)}", fix=_nearest(place[-1], _known(place[:-1])))
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{path}{_where(text, place)}: {'.'.join(place) or 'the file'}: {message}")
+
+
+def _known(place: list[str]) -> list[str]:
+    """The keys that may stand in the table at `place`."""
+    sources: dict[str, type[BaseModel]] = {
+        "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource}
+    model: type[BaseModel] = Config
+    if place:
+        model = ServerConfig if place[0] == "server" else Allow if "allow" in place else sources.get(place[0], Config)
+    return [name for name in model.model_fields if name != "base"]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+
+
+def _where(text: str, place: list[str]) -> str:
+    """`:LINE` of the last key, searched after its table's header; empty when it cannot be told."""
+    if not place:
+        return ""
+    lines = text.splitlines()
+    start = 0
+    header = re.compile(r"\s*\[+\s*" + r"\s*\.\s*".join(re.escape(part) for part in place[:2]) + r"\b")
+    for number, line in enumerate(lines):
+        if header.match(line):
+            start = number
+            break
+    key = re.compile(rf"\s*(?:\[.*\b)?[\"']?{re.escape(place[-1])}[\"']?\s*(?:[=.\]])")
+    inline = re.compile(rf"\b{re.escape(place[-1])}\s*=")
+    for pattern in (key.match, inline.search):
+        for number in range(start, len(lines)):
+            if pattern(lines[number]):
+                return f":{number + 1}"
+    return ""

@@ -1,0 +1,126 @@
+"""inhabit.toml: what is accepted, and how what is not is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inhabit.config import Config, find_config, load_config, parse_config
+from inhabit.errors import ConfigError
+
+WHOLE = """
+name = "home"
+[server]
+port = 9000
+allowed_hosts = ["home.example"]
+tenants = "several"
+accept_missing_layers = ["landlock"]
+[limits]
+cpu_ms = 1000
+[grants]
+default = ["shop.**"]
+ada = ["**", {pattern = "shop.orders.cancel", caveats = [{calls = 2}]}]
+[mcp.files]
+command = ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/data"]
+env = {MODE = "ro", TOKEN = {secret = "FILES_TOKEN"}}
+[mcp.remote]
+url = "https://mcp.example.com/mcp"
+auth = "oauth"
+[mcp.keyed]
+url = "https://mcp.example.com/mcp"
+auth = {secret = "KEY"}
+[openapi.github]
+source = "github.json"
+base_url = "https://api.github.com"
+secret = "GITHUB_TOKEN"
+include = ["issues.*"]
+[openapi.many]
+source = "many.yaml"
+secret = {apiKey = {secret = "A"}, bearer = {secret = "B"}}
+[sql.crm]
+path = "crm.db"
+tables = {customers = ["id", "name"], orders = "*"}
+[http.web]
+allow = [{origin = "https://api.example.com", methods = ["GET"], path = "/v1/"}]
+[python.shop]
+module = "examples.shop.app:capabilities"
+"""
+
+
+def read(text: str) -> Config:
+    return parse_config(text, Path("/etc/inhabit/inhabit.toml"))
+
+
+def test_every_key_of_the_reference_file_is_read():
+    config = read(WHOLE)
+    assert (config.name, config.server.port, config.server.tenants) == ("home", 9000, "several")
+    assert config.limits.cpu_ms == 1000 and config.limits.wall_ms > 1000
+    assert config.mcp["files"].command == ("npx", "-y", "@modelcontextprotocol/server-filesystem", "/data")
+    assert config.mcp["files"].env["TOKEN"].secret == "FILES_TOKEN"  # type: ignore[union-attr]
+    assert config.mcp["remote"].auth == "oauth"
+    assert config.mcp["keyed"].auth.secret == "KEY"  # type: ignore[union-attr]
+    assert config.openapi["github"].secret.secret == "GITHUB_TOKEN"  # type: ignore[union-attr]
+    assert config.openapi["many"].secret["bearer"].secret == "B"  # type: ignore[index]
+    assert config.sql["crm"].tables == {"customers": ("id", "name"), "orders": "*"}
+    assert config.http["web"].allow[0].methods == ("GET",)
+    assert config.python["shop"].module == "examples.shop.app:capabilities"
+    assert config.resolve(Path("crm.db")) == Path("/etc/inhabit/crm.db")
+
+
+def test_an_empty_file_is_a_single_user_on_loopback():
+    config = read("")
+    assert config.server.host == "127.0.0.1" and config.server.tenants == "single"
+    assert config.grant_of("anyone").shows("shop.orders.list")
+
+
+def test_grants_are_by_user_then_default_then_nothing():
+    config = read(WHOLE)
+    assert config.grant_of("ada").shows("files.read")
+    assert not config.grant_of("bob").shows("files.read")
+    assert not read("[grants]\nada = ['**']").grant_of("bob").shows("shop.orders.list")
+
+
+@pytest.mark.parametrize(("text", "says", "fix"), [
+    ("nmae = 'x'", "inhabit.toml:1: unknown key nmae", "'name'"),
+    ("[server]\nhost = 'x'\nprot = 1", "inhabit.toml:3: unknown key server.prot", "'port'"),
+    ("[mcp.files]\ncomand = ['x']", "inhabit.toml:2: unknown key mcp.files.comand", "'command'"),
+    ("[limits]\ncpu = 1", "unknown key limits.cpu", "'cpu_ms'"),
+    ("[sql.crm]\npath = 'x'\ntables = {a = '*'}\nwriteable = true", "inhabit.toml:4: unknown key sql.crm.writeable", "'writable'"),
+    ("[opnapi.x]\nsource = 'x'", "inhabit.toml:1: unknown key opnapi", "'openapi'"),
+    ("[http.web]\nallow = [{orgin = 'https://x'}]", "inhabit.toml:2", None),
+    ("[server]\nport = 'x'", "inhabit.toml:2: server.port", None),
+    ("[server]\nport = 70000", "inhabit.toml:2: server.port", None),
+    ("[server", "inhabit.toml: ", None),
+    ("[mcp.files]\ntrust_annotations = true", "either command or url", None),
+    ("[mcp.files]\nurl = 'https://x'\nenv = {A = 'b'}", "belong to a command", None),
+    ("[mcp.'no good']\nurl = 'https://x'", "a-z", None),
+    ("[mcp.a]\nurl='https://x'\n[sql.a]\npath='x'\ntables={t='*'}", "the name 'a' is used by [mcp.a] and [sql.a]", None),
+    ("[limits]\ncpu_ms = -1", "limit cpu_ms must be a finite number", None),
+    ("[limits]\ncpu_ms = nan", "limit cpu_ms must be a finite number", None),
+    ("[grants]\nada = 'all'", "a grant's layer must be a list", None),
+    ("[grants]\nada = [{pattern = '**', caveats = [{until = 1}]}]", "unknown or malformed caveat", None),
+    ("base = '/'", "unknown key base", None),
+    ("[http.web]\nallow = []", "http.web.allow", None),
+    ("[http.web]\nallow = [{origin = 'https://x/path'}]", "origin", None),
+])
+def test_a_mistake_is_named_with_file_line_and_fix(text: str, says: str, fix: str | None):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert says in caught.value.message
+    assert fix is None or fix in (caught.value.fix or "")
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path):
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "inhabit.toml")
+    assert "inhabit init" in (caught.value.fix or "")
+
+
+def test_the_nearest_file_above_is_found(tmp_path: Path):
+    (tmp_path / "inhabit.toml").write_text("name = 'up'")
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    found = find_config(deep)
+    assert found is not None and load_config(found).name == "up"
+    assert find_config(Path("/proc")) is None
