@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from inhabit.contracts.connector import Call, Connector
+from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
@@ -179,25 +180,25 @@ class Bridge:
             value = decode_value(body, max_depth=MAX_JSON_DEPTH)
         except ProtocolError as error:
             raise InvalidInput(f"{operation.name}: {error.message}", code="arguments_invalid") from None
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
         self._validators.arguments(operation, value)
         if b'"$binary"' in body and not _references(value) <= context.binaries:
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
-        return value
+        return dict(value)
 
     def _intent(self, context: RunContext, issued: IssuedCall, operation: Operation | None, arguments: dict[str, Any],
                 decision: Decision, error: InhabitError | None) -> Intent:
-        allowed = error is None and operation is not None
-        shown = decision if decision.verdict != "allow" or allowed else Decision("deny", "limits", str(error))
+        effects = operation.effects if operation is not None and error is None else None
+        shown = decision if decision.verdict != "allow" or error is None else Decision("deny", "limits", error.message)
         return Intent(
             sequence=issued.sequence, operation=issued.operation[:_NAME_CHARS],
             arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else issued.arguments,
             decision={**shown.as_value(), **({"reason": error.message} if error is not None else {})},
             schema_hash=self._schema_hash(operation),
             idempotency_key=f"{context.run_id}:{issued.sequence}",
-            may_write=allowed and operation.effects.may_write,
-            idempotent=allowed and operation.effects.idempotent,
+            may_write=effects is not None and effects.may_write,
+            idempotent=effects is not None and effects.idempotent,
             at_ms=self._now_ms())
 
     def _schema_hash(self, operation: Operation | None) -> str:
@@ -270,11 +271,11 @@ def _references(value: Any) -> set[str]:
     stack: list[Any] = [value]
     while stack:
         node = stack.pop()
-        if isinstance(node, dict):
+        if is_object(node):
             reference = node.get("$binary")
             if isinstance(reference, str):
                 found.add(reference)
             stack.extend(node.values())
-        elif isinstance(node, list):
+        elif is_array(node):
             stack.extend(node)
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from inhabit.contracts.program import CallSite, Isolate, Language, Prepared, Problem, Program
 from inhabit.errors import InvalidInput, LimitExceeded, ProgramError
@@ -26,6 +26,8 @@ _KEPT = 512
 """Prepared programs held at once; a saved or repeated program skips parsing and types."""
 
 Visible = Callable[[str], bool]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class CheckerCatalog(Protocol):
@@ -83,7 +85,7 @@ class Checker:
         return held
 
 
-def _keep(cache: OrderedDict, key: object, value: object) -> None:  # type: ignore[type-arg]
+def _keep(cache: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
     cache[key] = value
     if len(cache) > _KEPT:
         cache.popitem(last=False)

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from inhabit.contracts.json import is_array, is_object
+
 __all__ = ["bounded", "token_bound"]
 
 _BYTES_PER_TOKEN = 3
@@ -42,10 +44,10 @@ def _cut(value: Any, items: int, characters: int) -> Any:
     if isinstance(value, str):
         rest = len(value) - characters
         return value if rest <= 0 else f"{value[:characters]}… {rest} more characters"
-    if isinstance(value, list):
+    if is_array(value):
         kept = [_cut(item, items, characters) for item in value[:items]]
         return kept if len(value) <= items else [*kept, f"… {len(value) - items} more items"]
-    if isinstance(value, dict):
+    if is_object(value):
         # Objects are records more often than maps: their keys are worth more than array items.
         room = items * 2
         kept_pairs = {key[:characters * 2]: _cut(item, items, characters) for key, item in list(value.items())[:room]}
@@ -54,8 +56,8 @@ def _cut(value: Any, items: int, characters: int) -> Any:
 
 
 def _outline(value: Any) -> Any:
-    if isinstance(value, list):
+    if is_array(value):
         return f"… an array of {len(value)} items, too large to show"
-    if isinstance(value, dict):
+    if is_object(value):
         return f"… an object of {len(value)} keys, too large to show"
     return f"{str(value)[:30]}… too large to show"

@@ -1,0 +1,162 @@
+"""Python functions as operations: schemas, docs, injection, conversion, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import threading
+from datetime import date
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from inhabit.connectors.functions import Capability, FunctionConnector
+from inhabit.contracts.connector import Call
+from inhabit.contracts.operation import Operation
+from inhabit.contracts.principal import Principal
+from inhabit.errors import CallError, ConfigError, InvalidInput
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Item(TypedDict, total=False):
+    sku: str
+
+
+@dataclasses.dataclass
+class Money:
+    amount: float
+    currency: str = "EUR"
+
+
+class Order(BaseModel):
+    id: str
+    placed: date
+    items: list[Item] = []
+    parent: Order | None = None
+
+
+def shop() -> Capability:
+    orders = Capability("shop.orders", "A customer's orders")
+
+    async def reinstate(order_id: str) -> None: ...
+
+    @orders.operation(reads="private")
+    async def list(customer: Principal, since: date | None = None, status: Literal["open", "done"] = "open") -> list[Order]:
+        """Orders of the customer, newest first.
+
+        Only the customer's own are shown.
+
+        Args:
+            since: only orders placed on or after this day
+            status (str): which ones
+        """
+        assert since is None or isinstance(since, date)
+        return [Order(id=f"{customer.user}-{status}", placed=since or date(2026, 1, 1))]
+
+    @orders.operation(writes="internal", revert=reinstate, errors={"too_late": "The order was shipped"})
+    def cancel(order: Order, refund: Money, colour: Colour = Colour.RED) -> str:
+        return f"{type(order).__name__} {type(refund).__name__} {colour.name} {threading.current_thread() is threading.main_thread()}"
+
+    @orders.operation
+    async def key(call: Call) -> str:
+        return call.idempotency_key
+
+    @orders.operation
+    async def fail(kind: str) -> None:
+        class Late(ValueError):
+            code = "too_late"
+        raise {"late": Late("shipped"), "lookup": KeyError("o1"), "permission": PermissionError("not yours"), "value": ValueError()}[kind]
+
+    return orders
+
+
+@pytest.fixture
+def connector() -> FunctionConnector:
+    return shop().connector()
+
+
+def named(connector: FunctionConnector, function: str) -> Operation:
+    operation = connector.operation(f"shop.orders.{function}")
+    assert operation is not None
+    return operation
+
+
+async def call(connector: FunctionConnector, function: str, **arguments: Any) -> Any:
+    return await connector.call(Call(named(connector, function), arguments, Principal("ada"), "run", 1, "run:1", 1e9, None))  # type: ignore[arg-type]
+
+
+def test_types_become_schemas_and_docstrings_docs(connector: FunctionConnector) -> None:
+    operation = named(connector, "list")
+    assert operation.summary == "Orders of the customer, newest first."
+    assert operation.description == "Only the customer's own are shown."
+    assert set(operation.input_schema["properties"]) == {"since", "status"}
+    assert operation.input_schema["properties"]["since"]["description"] == "only orders placed on or after this day"
+    assert operation.input_schema["properties"]["status"] == {
+        "enum": ["open", "done"], "type": "string", "default": "open", "description": "which ones"}
+    assert operation.input_schema["additionalProperties"] is False
+    assert operation.output_schema == {"type": "array", "items": {"$ref": "#/$defs/Order"}}
+    assert set(operation.reachable()) == {"Order", "Item"}
+    assert operation.effects.reads == "private" and not operation.effects.may_write and operation.effects.idempotent
+
+
+def test_effects_and_references_of_a_write(connector: FunctionConnector) -> None:
+    operation = named(connector, "cancel")
+    assert operation.effects.writes == "internal" and not operation.effects.irreversible and not operation.effects.idempotent
+    assert operation.revert == "shop.orders.reinstate"
+    assert operation.errors[0].code == "too_late"
+    assert operation.input_schema["required"] == ["order", "refund"]
+    assert operation.input_schema["properties"]["colour"]["default"] == "red"
+
+
+async def test_arguments_arrive_as_the_annotated_types_and_results_as_data(connector: FunctionConnector) -> None:
+    assert await call(connector, "list", since="2026-02-03") == [{"id": "ada-open", "placed": "2026-02-03", "items": [], "parent": None}]
+    assert await call(connector, "cancel", order={"id": "1", "placed": "2026-01-01"}, refund={"amount": 3}) == "Order Money RED False"
+    assert await call(connector, "key") == "run:1"
+
+
+async def test_what_a_schema_cannot_see_is_still_checked(connector: FunctionConnector) -> None:
+    with pytest.raises(InvalidInput, match=r"/since: .*date"):
+        await call(connector, "list", since="2026-02-31")
+
+
+@pytest.mark.parametrize(("kind", "code"), [("late", "too_late"), ("lookup", "not_found"), ("permission", "forbidden"), ("value", "rejected")])
+async def test_errors_a_product_raises_on_purpose_reach_the_program(connector: FunctionConnector, kind: str, code: str) -> None:
+    with pytest.raises(CallError) as caught:
+        await call(connector, "fail", kind=kind)
+    assert caught.value.specific_code == code and caught.value.message
+
+
+def test_fingerprint_follows_schema_and_docs(connector: FunctionConnector) -> None:
+    assert connector.fingerprint() == shop().connector().fingerprint()
+    other = shop()
+
+    @other.operation
+    async def more() -> int:
+        return 1
+
+    assert other.connector().fingerprint() != connector.fingerprint()
+    assert connector.operation("shop.orders.more") is None and connector.operation("shop.list") is None
+    assert connector.operation("shop.orders.deep.list") is None
+
+
+def test_declarations_that_cannot_work_are_refused_when_made() -> None:
+    with pytest.raises(ConfigError, match="name"):
+        Capability("shop orders")
+    capability = Capability("a")
+    with pytest.raises(ConfigError, match="plain named"):
+        @capability.operation
+        async def many(*things: str) -> None: ...
+    with pytest.raises(ConfigError, match="no JSON form"):
+        @capability.operation
+        async def strange(thing: threading.Lock) -> None: ...
+
+    @capability.operation(name="twice")
+    async def first() -> None: ...
+    with pytest.raises(ConfigError, match="declared twice"):
+        @capability.operation(name="twice")
+        async def second() -> None: ...

@@ -1,0 +1,38 @@
+"""House rules that a linter does not know."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests import style
+
+
+def test_files_and_functions_fit() -> None:
+    long_files = [str(p) for p in style.modules() if len(p.read_text().splitlines()) > style.MAX_FILE_LINES]
+    long_functions = [f"{f.where} ({f.lines})" for p in style.modules() for f in style.functions(p) if f.lines > style.MAX_FUNCTION_LINES]
+    assert (long_files, long_functions) == ([], [])
+
+
+def test_imports_stand_at_the_top_and_have_no_cycles() -> None:
+    assert [where for p in style.modules() for where in style.local_imports(p)] == []
+    assert style.cycles() == []
+
+
+def test_trusted_set_is_readable_in_one_sitting() -> None:
+    assert style.count_lines(*style.TRUSTED) <= style.MAX_TRUSTED_LINES
+    assert style.count_lines("inhabit/kernel") <= style.MAX_KERNEL_LINES
+    assert style.count_lines("inhabit/runtime/bridge.py") <= style.MAX_BRIDGE_LINES
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [str(p.relative_to(style.ROOT)) for p in style.modules()
+              if p.read_text().strip() and not re.match(r'(#[^\n]*\n)*\s*r?"""', p.read_text())]
+    assert silent == []
+
+
+@pytest.mark.parametrize("pattern", [r"TODO|FIXME|XXX", r"/wor[k]/", r"//[a-z.-]*(npmjs|pythonhosted|pypi|debian)\."])
+def test_nothing_unfinished_or_foreign_is_in_the_tree(pattern: str) -> None:
+    found = subprocess.run(["git", "grep", "-nIE", pattern, "--", ".", ":!tests/test_tidy.py"], cwd=style.ROOT,
+                           capture_output=True, text=True, check=False)
+    assert found.stdout == ""
