@@ -16,6 +16,7 @@ import struct
 import time
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 
 import orjson
 
@@ -28,7 +29,8 @@ from inhabit.isolates.javascript.shims import ANSWERED
 __all__ = ["JavaScriptGuest"]
 
 _RECORD, _FIELD = b"\x1e", b"\x1f"
-_KINDS = {"result": b"0", "error": b"1", "timer": b"2"}
+_KINDS = {"result": 0, "error": 1, "timer": 2}
+_clock_of = attrgetter("clock_ms")
 _ANSWER = struct.Struct("<II")
 _CLOCK = struct.Struct("<q")
 _OUT_OF_MEMORY = b'"code":"out_of_memory"'
@@ -44,6 +46,7 @@ class JavaScriptGuest:
         self._layout = image.layout
         self._dead = False
         self._cpu_ns = 0
+        self._clock_ms = 0
         try:
             machine = image.machine(memory_bytes=limits.memory_bytes, fuel=int(limits.cpu_ms * fuel_per_ms))
         except Trapped as trapped:
@@ -75,10 +78,9 @@ class JavaScriptGuest:
         began = time.thread_time_ns()
         answers: list[bytes] = []
         try:
-            for clock_ms, group in groupby(deliveries, key=lambda d: d.clock_ms):
+            for clock_ms, group in groupby(deliveries, key=_clock_of):
                 self._set_clock(clock_ms)
-                given = b"[" + b",".join([b"%b,%d,%b" % (_KINDS[d.kind], d.id, d.value if d.kind != "timer" else b"0")
-                                          for d in group]) + b"]"
+                given = b"[%b]" % b",".join([b"%d,%d,%b" % (_KINDS[d.kind], d.id, d.value or b"null") for d in group])
                 answers.append(self._answer(self._turn(self._place(given), len(given))))
         except Trapped as trapped:
             raise self._stopped(trapped) from None
@@ -93,7 +95,9 @@ class JavaScriptGuest:
     def _set_clock(self, clock_ms: int) -> None:
         if self._dead:
             raise WorkerLost("this guest is dead")
-        self._machine.write(self._layout.clock, _CLOCK.pack(clock_ms * 1_000_000))
+        if clock_ms != self._clock_ms:
+            self._clock_ms = clock_ms
+            self._machine.write(self._layout.clock, _CLOCK.pack(clock_ms * 1_000_000))
 
     def _place(self, data: bytes) -> int:
         """Put what is delivered into the fixed buffer, or into one of its own that the turn frees."""

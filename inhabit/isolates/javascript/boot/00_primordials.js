@@ -1,7 +1,8 @@
 // What the glue needs of the language, taken before any guest code can touch it. Everything below uses these
 // and never a method looked up at run time, so that a program that rewrites prototypes confuses only itself.
 const { apply, ownKeys, getPrototypeOf, setPrototypeOf, defineProperty, getOwnPropertyDescriptor } = Reflect;
-const uncurried = (method) => (self, ...rest) => apply(method, self, rest);
+// A method as a function of its receiver. A bound `call` looks nothing up when it runs.
+const uncurried = Function.prototype.bind.bind(Function.prototype.call);
 const { parse: parseJson, stringify: toJson } = JSON;
 const { isArray } = Array;
 const { isFinite: finite, isInteger } = Number;
@@ -25,7 +26,11 @@ const typedLength = uncurried(getOwnPropertyDescriptor(TypedArray.prototype, 'le
 const typedTag = uncurried(getOwnPropertyDescriptor(TypedArray.prototype, Symbol.toStringTag).get);
 
 // A bare list: no prototype, so that writing an index can never run a setter of the guest's.
-const bareList = () => setPrototypeOf([], null);
+const bareList = () => {
+  const list = [];
+  setPrototypeOf(list, null);
+  return list;
+};
 
 // Add globals the way a platform does: not enumerable, replaceable.
 const expose = (members) => {

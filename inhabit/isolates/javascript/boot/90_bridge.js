@@ -11,7 +11,10 @@ let out = '';
 let issued = 0, inFlight = 0;
 let finished = '';
 let limits = { calls: 1, calls_in_flight: 1, value_bytes: 1, timers: 1, log_bytes: 1 };
-const pending = new NativeMap();
+// By sequence; a settled call leaves `undefined`. (A Map would cost more than the rest of a call.)
+const pending = bareList();
+pending[0] = undefined;
+const namespaceNames = new NativeMap();
 
 class OperationError extends NativeError {
   constructor(operation, given) {
@@ -94,6 +97,32 @@ const replacer = (strict) => function (key, value) {
 const objectPrototype = NativeObject.prototype;
 const forArguments = replacer(true), forResult = replacer(false);
 
+// Is `value` made of nothing but plain objects, arrays and what JSON carries? Then the native writer does it all.
+// A getter may answer differently to the writer than it did here; what is written is JSON all the same.
+const isPlain = (value, depth) => {
+  switch (typeof value) {
+    case 'string': case 'boolean': case 'undefined': return true;
+    case 'number': return finite(value);
+    case 'object': {
+      if (value === null) return true;
+      if (depth > PLAIN_DEPTH) return false;
+      if (isArray(value)) {
+        for (let i = 0, size = value.length; i < size; i++) if (!isPlain(value[i], depth + 1)) return false;
+        return true;
+      }
+      const base = getPrototypeOf(value);
+      if (base !== objectPrototype && base !== null) return false;
+      for (const key in value) {
+        const item = value[key];
+        if (typeof item !== 'string' && !isPlain(item, depth + 1)) return false;
+      }
+      return true;
+    }
+    default: return false;
+  }
+};
+const PLAIN_DEPTH = 64;
+
 // ---- calls ---------------------------------------------------------------------------------------------------
 const argumentsText = (operation, given) => {
   if (given.length === 0) return '{}';
@@ -102,7 +131,7 @@ const argumentsText = (operation, given) => {
     if (given.length === 1 && value === undefined) return '{}';
     throw new NativeTypeError(`${operation} takes one object with named parameters, for example ${operation}({ name: value })`);
   }
-  const text = toJson(value, forArguments);
+  const text = isPlain(value, 0) ? toJson(value) : toJson(value, forArguments);
   if (typeof text !== 'string' || text[0] !== '{') {
     throw new NativeTypeError(`${operation} takes one object with named parameters; the given one turned into ${typeof text === 'string' ? slice(text, 0, 40) : text}`);
   }
@@ -123,18 +152,25 @@ const checkCounts = (operation) => {
 };
 // The arguments become text before the sequence is taken: a getter that calls another operation meanwhile is a
 // call of its own, before this one.
-const issue = (operation, given) => new NativePromise((resolve, reject) => {
-  const text = argumentsText(operation, given);
-  checkCounts(operation);
-  issued += 1;
-  inFlight += 1;
-  out += 'C' + US + issued + US + operation + US + text + RS;
-  mapSet(pending, issued, { resolve, reject, operation });
-});
+const capability = NativePromise.withResolvers.bind(NativePromise);
+const issue = (operation, given) => {
+  const call = capability();
+  try {
+    const text = argumentsText(operation, given);
+    checkCounts(operation);
+    call.operation = operation;
+    issued += 1;
+    inFlight += 1;
+    out += 'C' + US + issued + US + operation + US + text + RS;
+    pending[issued] = call;
+  } catch (error) {
+    const { reject } = call;
+    reject(error);
+  }
+  return call.promise;
+};
 
 // ---- namespaces ------------------------------------------------------------------------------------------------
-const namespaceNames = new WeakMapOfNames();
-function WeakMapOfNames() { return new NativeMap(); }
 const HIDDEN = objectCreate(null);
 for (const name of ['then', 'catch', 'finally', 'toJSON', 'constructor', 'prototype', '__proto__', 'valueOf', 'caller', 'callee',
   'arguments', '__defineGetter__', '__defineSetter__', '__lookupGetter__', '__lookupSetter__']) HIDDEN[name] = true;
@@ -238,7 +274,7 @@ const failWith = (error) => {
 const succeedWith = (value) => {
   let text;
   try {
-    text = toJson(value, forResult);
+    text = isPlain(value, 0) ? toJson(value) : toJson(value, forResult);
     if (text === undefined) text = 'null';
   } catch (error) { failWith(error); return; }
   end(true, text);
@@ -273,9 +309,9 @@ const hooks = {
     if (cursor >= batch.length) batch = null;
     out += 'D' + US + issued + RS;
     if (kind === 2) { fireTimer(id); return; }
-    const call = mapGet(pending, id);
+    const call = pending[id];
     if (call === undefined) return;
-    mapDelete(pending, id);
+    pending[id] = undefined;
     inFlight -= 1;
     if (kind === 0) { const resolve = call.resolve; resolve(value); } else { const reject = call.reject; reject(new OperationError(call.operation, value)); }
   },
