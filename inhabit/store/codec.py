@@ -1,0 +1,133 @@
+"""Entries and headers ↔ drafts of records (see `packing` for how a draft lies on disk).
+
+One number names each kind of entry on disk; a kind is never renumbered, a new field is appended to the JSON array
+with a default here, so that old records stay readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import Delivered, Entry, Intent, Logged, Outcome, Resumed, RunHeader, Terminal
+from inhabit.errors import InvalidInput
+from inhabit.store.packing import Draft
+
+__all__ = ["INTENT", "OUTCOME", "TERMINAL", "decode_entry", "decode_header", "encode_entry", "encode_header"]
+
+HEADER, INTENT, OUTCOME, DELIVERED, LOGGED, RESUMED, TERMINAL = range(7)
+
+
+def encode_entry(entry: Entry) -> Draft:
+    """Raises `InvalidInput` for a field that is not plain JSON data."""
+    try:
+        return _ENCODERS[type(entry)](entry)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidInput(f"{type(entry).__name__} cannot be journaled: {error}", fix="plain JSON data only") from error
+
+
+def decode_entry(kind: int, meta: bytes, parts: Sequence[bytes]) -> Entry:
+    return _DECODERS[kind](orjson.loads(meta), parts)
+
+
+def encode_header(header: RunHeader) -> Draft:
+    """Raises `InvalidInput` for a field that is not plain JSON data."""
+    h, p = header, header.principal
+    fields = [h.run_id, [p.user, p.tenant, p.agent], h.language, h.program_hash, h.engine, h.seed, h.clock_ms, h.names,
+              h.grant, h.limits, h.policy_version, h.schema_hashes, h.rung, h.origin, h.parent_run]
+    try:
+        return Draft(HEADER, _json(fields), (_text(h.source), _text(h.code), h.input))
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidInput(f"the header of run {h.run_id} cannot be journaled: {error}",
+                           fix="plain JSON data only") from error
+
+
+def decode_header(meta: bytes, parts: Sequence[bytes]) -> RunHeader:
+    (run_id, who, language, program_hash, engine, seed, clock_ms, names,
+     grant, limits, policy_version, schema_hashes, rung, origin, parent_run) = orjson.loads(meta)
+    return RunHeader(
+        run_id, Principal(who[0], who[1], who[2]), language, program_hash, _untext(parts[0]), _untext(parts[1]),
+        parts[2], engine, seed, clock_ms, tuple(names), grant, limits, policy_version, schema_hashes, rung, origin,
+        parent_run,
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    raise TypeError(f"{type(value).__name__} is not JSON data")
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, default=_plain)
+
+
+def _text(value: str) -> bytes:
+    # A guest may log half of a surrogate pair; the journal keeps what it said.
+    return value.encode("utf-8", "surrogatepass")
+
+
+def _untext(value: bytes) -> str:
+    return value.decode("utf-8", "surrogatepass")
+
+
+def _encode_intent(e: Intent) -> Draft:
+    return Draft(INTENT, _json((e.sequence, e.operation, e.decision, e.schema_hash, e.idempotency_key, e.may_write,
+                                e.idempotent, e.at_ms)), (e.arguments,))
+
+
+def _decode_intent(f: list[Any], parts: Sequence[bytes]) -> Intent:
+    return Intent(f[0], f[1], parts[0], f[2], f[3], f[4], f[5], f[6], f[7])
+
+
+def _encode_outcome(e: Outcome) -> Draft:
+    return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels)), (e.value,))
+
+
+def _decode_outcome(f: list[Any], parts: Sequence[bytes]) -> Outcome:
+    return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]))
+
+
+def _encode_delivered(e: Delivered) -> Draft:
+    return Draft(DELIVERED, _json((e.kind, e.id, e.issued_before, e.clock_ms)), ())
+
+
+def _decode_delivered(f: list[Any], parts: Sequence[bytes]) -> Delivered:
+    return Delivered(f[0], f[1], f[2], f[3])
+
+
+def _encode_logged(e: Logged) -> Draft:
+    return Draft(LOGGED, _json((e.level,)), (_text(e.text),))
+
+
+def _decode_logged(f: list[Any], parts: Sequence[bytes]) -> Logged:
+    return Logged(f[0], _untext(parts[0]))
+
+
+def _encode_resumed(e: Resumed) -> Draft:
+    return Draft(RESUMED, _json((e.at_ms, e.reason, e.reissued)), ())
+
+
+def _decode_resumed(f: list[Any], parts: Sequence[bytes]) -> Resumed:
+    return Resumed(f[0], f[1], tuple(f[2]))
+
+
+def _encode_terminal(e: Terminal) -> Draft:
+    return Draft(TERMINAL, _json((e.state, e.at_ms, e.usage)), (e.value,))
+
+
+def _decode_terminal(f: list[Any], parts: Sequence[bytes]) -> Terminal:
+    return Terminal(f[0], parts[0], f[1], f[2])
+
+
+_ENCODERS: Mapping[type, Callable[[Any], Draft]] = {
+    Intent: _encode_intent, Outcome: _encode_outcome, Delivered: _encode_delivered, Logged: _encode_logged,
+    Resumed: _encode_resumed, Terminal: _encode_terminal,
+}
+_DECODERS: Mapping[int, Callable[[list[Any], Sequence[bytes]], Entry]] = {
+    INTENT: _decode_intent, OUTCOME: _decode_outcome, DELIVERED: _decode_delivered, LOGGED: _decode_logged,
+    RESUMED: _decode_resumed, TERMINAL: _decode_terminal,
+}

@@ -1,0 +1,151 @@
+"""The SQL of one commit.
+
+Every statement here runs on the writer's connection. The usual batch (entries alone, none of them long) is ONE
+statement in autocommit: each SQLite step gives the interpreter's lock away and must win it back from a busy event
+loop, so the number of steps, not of rows, is what a commit costs.
+Invariant: nothing is written unless the database still carries this owner's epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from inhabit.errors import Unavailable
+from inhabit.store.batch import Batch, OpenRun, Row
+from inhabit.store.packing import INLINE_BYTES, Draft, pack
+
+__all__ = ["check_epoch", "insert_blob", "write_batch"]
+
+_MAX_ROWS = 128
+"""Rows of one statement; with paddings to powers of two that makes eight statements to keep prepared."""
+_BINARY = re.compile(rb'"\$binary"\s*:\s*"([0-9a-f]{64})"')
+
+
+def write_batch(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
+    """Write all of `batch` in one transaction, durable on return. Raises `sqlite3.Error`, `Unavailable`."""
+    if _is_plain(batch):
+        _insert_rows(connection, [(row.run.key, row.number, row.draft.kind, pack_inline(row.draft))
+                                  for row in batch.rows], epoch)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        check_epoch(connection, epoch)
+        _write_all(connection, batch, epoch)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
+    """Raises `Unavailable` when another process has opened this database since."""
+    if connection.execute("SELECT epoch FROM meta").fetchone() != (epoch,):
+        raise _fenced()
+
+
+def insert_blob(connection: sqlite3.Connection, tenant: str, digest: bytes, data: bytes, touched_ms: int = 0) -> None:
+    """Keep a value once per tenant; `touched_ms` protects one that no run refers to yet."""
+    connection.execute(
+        "INSERT INTO blobs (tenant, digest, size, touched_ms, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, digest)"
+        " DO UPDATE SET touched_ms = excluded.touched_ms WHERE excluded.touched_ms > touched_ms",
+        (tenant, digest, len(data), touched_ms, data))
+
+
+def pack_inline(draft: Draft) -> bytes:
+    return pack(draft.meta, draft.parts, (None,) * len(draft.parts))
+
+
+def _is_plain(batch: Batch) -> bool:
+    return not (batch.begun or batch.ended or batch.jobs or len(batch.rows) > _MAX_ROWS
+                or any(_is_special(part) for row in batch.rows for part in row.draft.parts))
+
+
+def _is_special(part: bytes) -> bool:
+    return len(part) > INLINE_BYTES or b"$binary" in part
+
+
+def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
+    for run, header, draft in batch.begun:
+        principal = header.principal
+        connection.execute(
+            "INSERT INTO runs (key, run_id, tenant, user, agent, language, program_hash, origin, parent, state,"
+            " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?)",
+            (run.key, run.run_id, run.tenant, principal.user, principal.agent, header.language, header.program_hash,
+             header.origin, header.parent_run, header.clock_ms))
+        connection.execute("INSERT INTO headers VALUES (?, ?)", (run.key, _shared(connection, run, draft)))
+    packed = [_packed(connection, row) for row in batch.rows]
+    for start in range(0, len(packed), _MAX_ROWS):
+        _insert_rows(connection, packed[start:start + _MAX_ROWS], epoch)
+    for ending in batch.ended:
+        connection.execute("UPDATE runs SET state = ?, ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
+                           (ending.state, ending.ended_ms, ending.calls, ending.bytes, ending.run.key))
+    for job in batch.jobs:
+        _do(connection, job)
+
+
+def _packed(connection: sqlite3.Connection, row: Row) -> tuple[int, int, int, bytes]:
+    return row.run.key, row.number, row.draft.kind, _shared(connection, row.run, row.draft)
+
+
+def _shared(connection: sqlite3.Connection, run: OpenRun, draft: Draft) -> bytes:
+    """The body of a record, its long parts put into the blob table, all blobs it names noted as used."""
+    digests: list[bytes | None] = []
+    named: set[bytes] = set()
+    for part in draft.parts:
+        digest = None
+        if len(part) > INLINE_BYTES:
+            digest = hashlib.sha256(part).digest()
+            insert_blob(connection, run.tenant, digest, part)
+            named.add(digest)
+        digests.append(digest)
+        if b"$binary" in part:
+            named.update(bytes.fromhex(found.decode()) for found in _BINARY.findall(part))
+    _note_uses(connection, run, named)
+    return pack(draft.meta, draft.parts, digests)
+
+
+def _note_uses(connection: sqlite3.Connection, run: OpenRun, named: Iterable[bytes]) -> None:
+    for digest in named:
+        connection.execute(
+            "INSERT OR IGNORE INTO blob_uses SELECT ?, key FROM blobs WHERE tenant = ? AND digest = ?",
+            (run.key, run.tenant, digest))
+
+
+def _insert_rows(connection: sqlite3.Connection, rows: Sequence[tuple[int, int, int, bytes]], epoch: int) -> None:
+    if not rows:
+        return
+    width = 1 << (len(rows) - 1).bit_length()
+    arguments: list[Any] = [field for row in rows for field in row]
+    arguments += [None] * (4 * (width - len(rows)))
+    arguments.append(epoch)
+    if connection.execute(_insertion(width), arguments).rowcount != len(rows):
+        raise _fenced()
+
+
+def _insertion(width: int) -> str:
+    places = ",".join(("(?,?,?,?)",) * width)
+    return (f"INSERT INTO entries SELECT * FROM (VALUES {places})"
+            " WHERE column1 IS NOT NULL AND (SELECT epoch FROM meta) = ?")
+
+
+def _do(connection: sqlite3.Connection, job: Any) -> None:
+    connection.execute("SAVEPOINT job")
+    try:
+        job.result = job.work(connection)
+    except Exception as error:  # the asker gets it; the batch goes on
+        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
+                error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        job.error = error
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+
+
+def _fenced() -> Unavailable:
+    return Unavailable("another process has taken over the journal's database", code="journal_fenced",
+                       fix="stop this process; only one server may use a data directory")

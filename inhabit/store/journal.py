@@ -1,0 +1,149 @@
+"""The journal on SQLite: implements `contracts.run.Journal`.
+
+Model: numbers are given here, when an entry is appended; the writer thread commits in that order. Readings go to
+the file through reader connections, after what was appended before them is committed, so that a caller always
+reads its own records.
+Invariants: the entries of a run are 1..n without gaps; nothing follows a terminal entry; another tenant's run is
+answered like one that does not exist.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from inhabit.contracts.run import Entry, RunHeader, RunRecord, RunState, RunSummary, StoredEntry, Terminal
+from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
+from inhabit.store.codec import INTENT, encode_entry, encode_header
+from inhabit.store.database import Database
+from inhabit.store.reading import SUMMARY_COLUMNS, entries_after, key_of, open_runs, record, summary
+
+__all__ = ["MAX_LIST", "SqliteJournal"]
+
+MAX_LIST = 500
+
+
+class SqliteJournal:
+    """`begin` and `append` never block on the disk; may be called from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = database.writer
+        self._lock = threading.Lock()
+        self._next_key = database.last_run + 1
+        self._open = {run.run_id: run for run in database.read_now(open_runs)}
+
+    def begin(self, header: RunHeader) -> Batch:
+        """Raises `InvalidInput` for an id in use, `Unavailable` when nothing can be written."""
+        draft = encode_header(header)
+        with self._lock:
+            if header.run_id in self._open:
+                raise InvalidInput(f"run {header.run_id} has begun already", fix="a new id for every run")
+            run = OpenRun(self._next_key, header.run_id, header.principal.tenant, self._writer.generation,
+                          size=draft.size)
+            ticket = self._writer.begin(run, header, draft)
+            self._next_key += 1
+            self._open[header.run_id] = run
+            return ticket
+
+    def append(self, run_id: str, *entries: Entry) -> Batch:
+        """Raises `InvalidInput` for a run that is not open, `Unavailable` when nothing can be written."""
+        drafts = [encode_entry(entry) for entry in entries]
+        with self._lock:
+            run = self._open.get(run_id)
+            if run is None:
+                raise InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
+                                   fix="begin a run before its entries, and append nothing after its end")
+            first = run.number + 1
+            rows = [Row(run, number, draft) for number, draft in enumerate(drafts, first)]
+            size = sum(draft.size for draft in drafts)
+            calls = sum(draft.kind == INTENT for draft in drafts)
+            ending = _ending(run, entries, run.calls + calls, run.bytes + size)
+            ticket = self._writer.append(run, rows, ending, size)
+            run.number += len(rows)
+            run.calls += calls
+            run.bytes += size
+            if ending is not None:
+                del self._open[run_id]
+            return ticket
+
+    def written(self, run_id: str) -> int:
+        """Bytes recorded so far for a run that has not ended (values counted in full); 0 for others."""
+        run = self._open.get(run_id)
+        return run.bytes if run else 0
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why nothing can be written now, for health checks; None when all is well."""
+        failure = self._writer.failure
+        return again(failure) if failure else None
+
+    async def read(self, run_id: str, *, tenant: str) -> RunRecord:
+        """Raises `NotFound`, for another tenant's run too; `Unavailable` for a damaged record."""
+        await self._writer.flush()
+        return await self._database.read(lambda c: record(c, key_of(c, run_id, tenant)))
+
+    async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
+                   before: str | None = None, limit: int = 50) -> Sequence[RunSummary]:
+        """Newest first; `before` is the last run id of the previous page; at most `MAX_LIST` a page."""
+        await self._writer.flush()
+        conditions = {"user = ?": user, "state = ?": state, "run_id < ?": before}
+        given = {text: value for text, value in conditions.items() if value is not None}
+        query = (f"SELECT {SUMMARY_COLUMNS} FROM runs WHERE " + " AND ".join(["tenant = ?", *given])
+                 + " ORDER BY run_id DESC LIMIT ?")
+        arguments = (tenant, *given.values(), max(1, min(limit, MAX_LIST)))
+        found = await self._database.read(lambda c: [summary(row) for row in c.execute(query, arguments)])
+        return [self._current(shown) for shown in found]
+
+    async def unfinished(self) -> Sequence[RunRecord]:
+        """Runs without a terminal entry, oldest first. One interrupted by a full disk is taken up again here:
+        what was lost of it is forgotten, and it can be appended to after its last durable entry."""
+        await self._writer.flush()
+        self._take_up_interrupted(await self._database.read(open_runs))
+        return await self._database.read(lambda c: [
+            record(c, key) for (key,) in c.execute("SELECT key FROM runs WHERE ended_ms IS NULL ORDER BY key")])
+
+    async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
+        """Raises `NotFound`; `Unavailable` when the journal fails or closes meanwhile."""
+        await self._writer.flush()
+        key = await self._database.read(lambda c: key_of(c, run_id, tenant))
+        with self._writer.watch(key) as changed:
+            while True:
+                changed.clear()
+                for stored in await self._database.read(lambda c, at=after: entries_after(c, key, at)):
+                    after = stored.number
+                    yield stored
+                    if isinstance(stored.entry, Terminal):
+                        return
+                if self._writer.failure is not None:
+                    raise again(self._writer.failure)
+                await changed.wait()
+
+    def _current(self, shown: RunSummary) -> RunSummary:
+        """The calls of an open run are counted here; the table has them from its end on."""
+        run = self._open.get(shown.run_id)
+        if run is None or shown.ended_ms is not None:
+            return shown
+        return replace(shown, calls=run.calls)
+
+    def _take_up_interrupted(self, durable: Sequence[OpenRun]) -> None:
+        with self._lock:
+            generation = self._writer.generation
+            interrupted = {run.run_id for run in self._open.values() if run.generation != generation}
+            for run_id in interrupted:
+                del self._open[run_id]
+            for run in durable:
+                if run.run_id in interrupted:
+                    run.generation = generation
+                    self._open[run.run_id] = run
+
+
+def _ending(run: OpenRun, entries: Sequence[Entry], calls: int, size: int) -> Ending | None:
+    for place, entry in enumerate(entries):
+        if isinstance(entry, Terminal):
+            if place != len(entries) - 1:
+                raise InvalidInput(f"run {run.run_id}: entries after its end", fix="the terminal entry comes last")
+            return Ending(run, entry.state, entry.at_ms, calls, size)
+    return None
