@@ -55,7 +55,7 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
 
     async def call_tool(ctx: _Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         async def progress(waited_s: float, text: str) -> None:
-            await ctx.session.report_progress(round(waited_s, 1), None, text)
+            await ctx.session.report_progress(round(waited_s, 3), None, text)
 
         asker = who(ctx)
         answer = await toolset.call(params.name, params.arguments, asker, progress)

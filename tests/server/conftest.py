@@ -93,6 +93,7 @@ class MemoryJournal:
 class ScriptedRuntime(Runtime):
     def __init__(self, journal: MemoryJournal) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.journal = journal
+        self.started = asyncio.Event()
         self.gates: dict[str, asyncio.Event] = {}
         self.cancelled: list[str] = []
         self.searches: list[tuple[str, str, int]] = []
@@ -114,6 +115,7 @@ class ScriptedRuntime(Runtime):
         self.journal.begin(RunHeader(run_id, caller.principal, "typescript", digest, source, source,
                                      orjson.dumps(input), "scripted", 1, 1_700_000_000_000, origin=caller.door))
         self.gates[run_id] = asyncio.Event()
+        self.started.set()
         self.journal.append(
             run_id,
             Intent(1, "shop.orders.list", b'{"limit":3}', {"verdict": "allow"}, "h", "k", False, True, 1),
