@@ -1,0 +1,41 @@
+"""Inhabit: a safe place to run the programs that models write, over the systems you have.
+
+The names below are loaded when they are first used: a jailed worker imports rooms of this package and must not
+carry the server with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inhabit.app import Inhabit
+    from inhabit.app.sources import http, mcp, openapi, sql
+    from inhabit.connectors.functions import Capability
+    from inhabit.contracts.connector import Call
+    from inhabit.contracts.effects import Effects
+    from inhabit.contracts.principal import Principal
+    from inhabit.contracts.result import RunResult
+    from inhabit.errors import InhabitError
+    from inhabit.kernel.grants import Grant
+    from inhabit.limits import Limits
+
+__all__ = [
+    "Call", "Capability", "Effects", "Grant", "Inhabit", "InhabitError", "Limits", "Principal", "RunResult",
+    "http", "mcp", "openapi", "sql",
+]
+
+_HOMES = {
+    "Call": "inhabit.contracts.connector", "Capability": "inhabit.connectors.functions",
+    "Effects": "inhabit.contracts.effects", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
+    "InhabitError": "inhabit.errors", "Limits": "inhabit.limits", "Principal": "inhabit.contracts.principal",
+    "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
+    "openapi": "inhabit.app.sources", "sql": "inhabit.app.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'inhabit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,222 @@
+"""`Inhabit`: the only place that joins implementations to protocols.
+
+    app = Inhabit(capabilities=[orders, openapi("github.json", secret="GITHUB_TOKEN"), mcp("npx -y some-server")])
+    async with app:
+        run = await app.execute("return (await shop.orders.list({})).length", principal="ada")
+
+Nothing is dialled, opened or started before `start`, which `async with`, the first call and the ASGI app's
+lifespan all do. A source that cannot be opened is left out and named in `problems`; the rest works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inhabit.app.home import Home
+from inhabit.app.sources import Source, connectors_of
+from inhabit.catalog import Catalog
+from inhabit.config import Config, ServerConfig
+from inhabit.connectors.functions import Capability
+from inhabit.contracts.connector import Connector, ConnectorContext, Secret
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.result import RunResult
+from inhabit.egress import Broker
+from inhabit.errors import InhabitError, Unavailable
+from inhabit.isolates.jail import JailPolicy
+from inhabit.isolates.pool import WorkerPool
+from inhabit.kernel.grants import Grant
+from inhabit.limits import Limits
+from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.service import Caller, Parts, Runtime
+from inhabit.server.auth import Identity
+from inhabit.server.http import ServerOptions, create_app
+from inhabit.server.toolset import Toolset
+from inhabit.store.ids import new_run_id
+from inhabit.store.tokens import TokenRecord
+
+__all__ = ["Inhabit"]
+
+_log = logging.getLogger(__name__)
+
+
+class Inhabit:
+    """One runtime over the given capabilities.
+
+    `home`: where journal, connections and caches lie (default `$INHABIT_HOME`, else `.inhabit`). `grants`: user or
+    `tenant/user` → grant; `"default"` for the others. Without `grants`, a user may use all that this app was given,
+    which is what a start for oneself means; with several tenants there is no such default. `limits`: as
+    `inhabit.limits`. Raises `ConfigError`, `InvalidInput`.
+    """
+
+    def __init__(self, capabilities: Sequence[Source] = (), *, home: Path | str | None = None, name: str = "inhabit",
+                 limits: Mapping[str, Any] | Limits | None = None, grants: Mapping[str, Any] | None = None,
+                 server: ServerConfig | None = None) -> None:
+        self.name = name
+        self.server = server or ServerConfig.model_validate({})
+        self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"))
+        self.problems: dict[str, InhabitError] = {}
+        self._limits = limits if isinstance(limits, Limits) else Limits.of(limits)
+        self._grants = _grants(grants, several=self.server.tenants == "several")
+        self._sources: list[Connector] = [c.connector() if isinstance(c, Capability) else c for c in capabilities]
+        self._runtime: Runtime | None = None
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    def from_config(cls, config: Config, *, home: Path | str | None = None) -> Inhabit:
+        """The app that an `inhabit.toml` describes."""
+        return cls(connectors_of(config), home=home or config.base / ".inhabit", name=config.name, limits=config.limits,
+                   grants=config.grants, server=config.server)
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> Runtime:
+        """Open the home, the sources and the workers; settle what an earlier process left. Idempotent.
+
+        Raises `Unavailable` when the home is in use or cannot be written, or when a jail layer is missing that
+        several tenants need.
+        """
+        async with self._starting:
+            if self._runtime is None:
+                self._runtime = await self._started()
+            return self._runtime
+
+    async def stop(self) -> None:
+        """Close everything; runs that go on are taken up at the next start. Idempotent."""
+        async with self._starting:
+            runtime, self._runtime = self._runtime, None
+            if runtime is not None:
+                await runtime.stop()
+                await asyncio.gather(*(source.close() for source in self._sources), return_exceptions=True)
+                await self.home.close()
+
+    async def __aenter__(self) -> Inhabit:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    @property
+    def runtime(self) -> Runtime:
+        """Raises `Unavailable` before `start`."""
+        if self._runtime is None:
+            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
+        return self._runtime
+
+    async def _started(self) -> Runtime:
+        self.home.open()
+        try:
+            directory = ConnectedCatalog(Catalog(self.home.cache))
+            pool = WorkerPool(self.home.cache, jail=JailPolicy(
+                require="all" if self.server.tenants == "several" else "warn",
+                accept_missing=frozenset(self.server.accept_missing_layers)))
+            runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms))
+            await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
+            await runtime.start()
+        except BaseException:
+            await self.home.close()
+            raise
+        return runtime
+
+    async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
+        context = ConnectorContext(
+            outbound=Broker(), connections=self.home.connections, cache=self.home.cache,
+            changed=directory.catalog.changed, secret=_operator_secret)
+        try:
+            await source.open(context)
+            await directory.add(source)
+        except InhabitError as error:
+            self.problems[source.name] = error
+            _log.warning("%s is left out: %s%s", source.name, error, f" ({error.fix})" if error.fix else "")
+
+    # -- use ----------------------------------------------------------------------------------------------
+
+    def caller(self, principal: str | Principal, *, grant: Grant | Sequence[Any] | None = None, door: str = "python") -> Caller:
+        """`principal` with the grant the app has for them, narrowed by `grant` when one is given."""
+        who = Principal.parse(principal)
+        held = self.grant_of(who)
+        if grant is not None:
+            held = held.within(grant if isinstance(grant, Grant) else Grant.from_value(list(grant)))
+        return Caller(who, held, door)
+
+    def grant_of(self, principal: Principal) -> Grant:
+        """The principal's own grant, else the user's, else the default, else nothing."""
+        for key in (f"{principal.tenant}/{principal.user}", principal.user, "default"):
+            if key in self._grants:
+                return self._grants[key]
+        return Grant.nothing()
+
+    async def execute(self, source: str, *, principal: str | Principal, language: str | None = None, input: Any = None,
+                      grant: Grant | Sequence[Any] | None = None, limits: Mapping[str, Any] | None = None,
+                      wait_s: float | None = None) -> RunResult:
+        """Run a program for `principal`. Raises `ProgramError` when nothing ran; see `Runtime.execute`."""
+        runtime = await self.start()
+        return await runtime.execute(source, self.caller(principal, grant=grant), language=language, input=input,
+                                     limits=limits, wait_s=wait_s)
+
+    async def search(self, query: str, *, principal: str | Principal, language: str = "typescript") -> str:
+        """Declarations of the operations that fit `query`, as a model reads them."""
+        runtime = await self.start()
+        return await runtime.search(query, self.caller(principal), language=language)
+
+    def tools(self, kind: str, *, principal: str | Principal) -> Any:
+        """`search` and `execute` for an existing model loop: "openai", "anthropic" or "pydantic-ai"."""
+        raise NotImplementedError
+
+    def asgi(self) -> ASGIApp:
+        """The HTTP API and `/mcp` for any ASGI host; mounted under a prefix, it starts with the first request."""
+        return _Mounted(self)
+
+    async def check_token(self, token: str, /) -> Identity | None:
+        """Who a bearer token stands for: its principal's grant, narrowed by the token's own."""
+        found = await self.home.tokens.verify(token, now_ms=now_ms())
+        if found is None:
+            return None
+        return Identity(found.id, found.principal, self.grant_of(found.principal).within(Grant.from_value(found.authority)))
+
+    async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
+                           expires_ms: int | None = None) -> tuple[str, TokenRecord]:
+        """A new bearer token, shown this once. It can never do more than its principal may."""
+        authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
+        return await self.home.tokens.create(Principal.parse(principal), authority.as_value(), now_ms=now_ms(),
+                                             expires_ms=expires_ms, label=label)
+
+
+class _Mounted:
+    """The server's app behind a start that happens once, by lifespan or by the first request."""
+
+    def __init__(self, app: Inhabit) -> None:
+        self._app = app
+        self._server: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        runtime = await self._app.start()
+        if self._server is None:
+            home = self._app.home
+            self._server = create_app(runtime, journal=home.journal, check_token=self._app.check_token, blobs=home.blobs,
+                                      options=ServerOptions(self._app.name))
+        await self._server(scope, receive, send)
+
+
+def _grants(given: Mapping[str, Any] | None, *, several: bool) -> dict[str, Grant]:
+    if given is None:
+        return {} if several else {"default": Grant.of("**")}
+    return {user: grant if isinstance(grant, Grant) else Grant.from_value(grant) for user, grant in given.items()}
+
+
+def _operator_secret(name: str) -> Secret | None:
+    value = os.environ.get(f"INHABIT_SECRET_{name}") or os.environ.get(name)
+    return Secret(value) if value else None
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

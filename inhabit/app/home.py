@@ -1,0 +1,69 @@
+"""What an app keeps on disk, opened together and closed together.
+
+    journal.db       runs, binary values, tokens
+    connections.db   sealed upstream credentials, key in connections.key
+    effects.json     effects of MCP tools that a person confirmed
+    cache/           indexes, compiled descriptions, engine images; may be deleted at any time
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inhabit.errors import Unavailable
+from inhabit.store.blobs import SqliteBlobs
+from inhabit.store.journal import SqliteJournal
+from inhabit.store.store import Store
+from inhabit.store.tokens import TokenStore
+
+__all__ = ["Home"]
+
+
+class Home:
+    """Paths of an app; its stores between `open` and `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._store: Store | None = None
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    @property
+    def effects(self) -> Path:
+        return self.path / "effects.json"
+
+    @property
+    def store(self) -> Store:
+        """Raises `Unavailable` while the home is not open."""
+        if self._store is None:
+            raise Unavailable("the app's home is not open", fix="start the app first")
+        return self._store
+
+    @property
+    def journal(self) -> SqliteJournal:
+        return self.store.journal
+
+    @property
+    def blobs(self) -> SqliteBlobs:
+        return self.store.blobs
+
+    @property
+    def tokens(self) -> TokenStore:
+        return self.store.tokens
+
+    def open(self) -> None:
+        """Raises `Unavailable`: in use by another process, not writable, damaged."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.cache.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{self.path} cannot be written: {error.strerror}",
+                              fix="make it writable for this user, or name another home") from error
+        self._store = Store.open(self.path / "journal.db")
+
+    async def close(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()

@@ -1,0 +1,120 @@
+"""From what a person names to connectors: `openapi(...)`, `mcp(...)`, `sql(...)`, `http(...)` and `inhabit.toml`."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inhabit.config import Config, HttpSource, McpSource, OpenApiSource, PythonSource, SecretName, SqlSource
+from inhabit.connectors.functions import Capability
+from inhabit.connectors.http import Allowed, HttpConnector
+from inhabit.connectors.mcp import McpConnector
+from inhabit.connectors.names import identifier
+from inhabit.connectors.openapi import OpenApiConnector
+from inhabit.connectors.sql import SqlConnector
+from inhabit.contracts.connector import Connector
+from inhabit.contracts.json import is_array
+from inhabit.errors import ConfigError
+
+__all__ = ["Source", "connectors_of", "http", "mcp", "openapi", "sql"]
+
+Source = Capability | Connector
+"""What `Inhabit(capabilities=[...])` takes."""
+
+
+def openapi(source: str | Path, *, name: str | None = None, base_url: str | None = None,
+            secret: str | Mapping[str, str] | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Connector:
+    """An OpenAPI 3.x (or Swagger 2.0) document, by path or URL. `secret` names a credential of the operator."""
+    return OpenApiConnector(name or _name_of(str(source)), str(source), base_url=base_url, secret=secret,
+                            include=tuple(include), exclude=tuple(exclude))
+
+
+def mcp(server: str | Sequence[str], *, name: str | None = None, env: Mapping[str, str] | None = None,
+        trust_annotations: bool = False) -> Connector:
+    """An MCP server: its URL, or the command line that starts it."""
+    if isinstance(server, str) and server.startswith(("http://", "https://")):
+        return McpConnector(name or _name_of(server), url=server, trust_annotations=trust_annotations)
+    command = shlex.split(server) if isinstance(server, str) else list(server)
+    if not command:
+        raise ConfigError("an MCP server needs a command or a URL")
+    words = [word for word in command if not word.startswith("-") and word not in {"npx", "uvx", "node", "python", "python3"}]
+    return McpConnector(name or _name_of((words or command)[0]), command=command, env=env or {}, trust_annotations=trust_annotations)
+
+
+def sql(path: str | Path, *, tables: Mapping[str, Sequence[str] | None], name: str | None = None, writable: bool = False,
+        max_rows: int = 1_000) -> Connector:
+    """A SQLite database; `tables` names what may be read: table → columns, or None for all of them."""
+    return SqlConnector(name or _name_of(str(path)), Path(path), tables=tables, writable=writable, max_rows=max_rows)
+
+
+def http(*allow: Allowed, name: str = "http") -> Connector:
+    """`http.fetch` for the requests that `allow` names, and no others."""
+    return HttpConnector(name, allow)
+
+
+def connectors_of(config: Config) -> list[Source]:
+    """Every source of an `inhabit.toml`, not yet opened."""
+    return [
+        *(_mcp_source(name, source, config) for name, source in config.mcp.items()),
+        *(_openapi_source(name, source, config) for name, source in config.openapi.items()),
+        *(_sql_source(name, source, config) for name, source in config.sql.items()),
+        *(_http_source(name, source) for name, source in config.http.items()),
+        *(capability for name, source in config.python.items() for capability in _python_source(name, source, config)),
+    ]
+
+
+def _mcp_source(name: str, source: McpSource, config: Config) -> Connector:
+    return McpConnector(
+        name, command=list(source.command) if source.command else None, url=source.url, env=source.env,
+        cwd=config.resolve(source.cwd) if source.cwd else None, headers=source.headers, auth=source.auth,
+        trust_annotations=source.trust_annotations)
+
+
+def _openapi_source(name: str, source: OpenApiSource, config: Config) -> Connector:
+    where = source.source if source.source.startswith(("http://", "https://")) else str(config.resolve(Path(source.source)))
+    secret: str | dict[str, str] | None
+    if isinstance(source.secret, dict):
+        secret = {scheme: value.secret for scheme, value in source.secret.items()}
+    else:
+        secret = source.secret.secret if isinstance(source.secret, SecretName) else None
+    return OpenApiConnector(name, where, base_url=source.base_url, secret=secret, include=source.include, exclude=source.exclude)
+
+
+def _sql_source(name: str, source: SqlSource, config: Config) -> Connector:
+    tables = {table: None if columns == "*" else columns for table, columns in source.tables.items()}
+    return SqlConnector(name, config.resolve(source.path), tables=tables, writable=source.writable, max_rows=source.max_rows)
+
+
+def _http_source(name: str, source: HttpSource) -> Connector:
+    return HttpConnector(name, [
+        Allowed(allow.origin, allow.methods, allow.path, allow.secret.secret if allow.secret else None) for allow in source.allow])
+
+
+def _python_source(name: str, source: PythonSource, config: Config) -> Iterable[Source]:
+    """The operator's own code, found beside the configuration file or installed."""
+    module_name, _, attribute = source.module.partition(":")
+    base = str(config.base.resolve())
+    if base not in sys.path:
+        sys.path.insert(0, base)
+    try:
+        found: Any = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"[python.{name}] {source.module} cannot be loaded: {error}", fix="module:attribute, beside inhabit.toml or installed") from error
+    capabilities: Any = found() if callable(found) else found
+    if not is_array(capabilities) or not all(isinstance(c, Capability) for c in capabilities):
+        raise ConfigError(f"[python.{name}] {source.module} is not a list of capabilities, nor a function that returns one")
+    return list(capabilities)
+
+
+def _name_of(source: str) -> str:
+    """`./specs/github.json` → `github`, `@scope/server-memory` → `memory`, `https://mcp.example.com/x` → `mcp_example_com`."""
+    if "://" in source:
+        host = source.split("://", 1)[1].split("/", 1)[0].split(":", 1)[0]
+        last = source.rstrip("/").rpartition("/")[2]
+        return identifier(last.partition(".")[0] if last.endswith((".json", ".yaml", ".yml")) else host)
+    stem = source.replace("\\", "/").rpartition("/")[2].partition(".")[0].partition("@")[0]
+    return identifier(stem.removeprefix("server-").removeprefix("mcp-server-").removesuffix("-mcp"))
