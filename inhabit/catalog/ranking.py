@@ -1,0 +1,219 @@
+"""From a query to operations in order of use.
+
+1. Words: the query's terms and actions, each with its weight; a word that no document has is replaced by the
+   nearest words that exist.
+2. Scores: BM25F over the postings of all segments, document frequencies counted over all of them, so that
+   connectors added one by one rank as if indexed together.
+3. Links: an operation that scores well and needs an id lends part of its score to those that find the id.
+4. Order: one hit at a time, each making the words it covers count less for the next, so that a task of several
+   steps gets its steps and not ten variants of the first.
+
+Pure arithmetic over arrays; the catalog gives the segments and the right to see.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inhabit.catalog.grams import distance
+from inhabit.catalog.segment import Segment
+from inhabit.catalog.words import ACTIONS, STOP_WORDS, Lexer, stem
+
+__all__ = ["Hit", "Ranker", "Tuning"]
+
+Floats = NDArray[np.float32]
+_QUERY_CHARS = 2_000
+_QUERY_TERMS = 64
+_WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """`segment` is the position of the segment, `number` of the operation in it."""
+
+    segment: int
+    number: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Constants of the ranking, set on development data only (see docs: search)."""
+
+    k1: float = 1.2
+    action: float = 0.35          # an action term against a word of the query
+    stop: float = 0.0             # stop words that are part of names
+    link: float = 0.35            # share of a score that goes to finders of a needed id
+    linked_from: int = 8          # how many of the best lend
+    covered: float = 0.75         # what a word counts once a hit has covered it
+    pool: int = 60                # candidates that are put in order one by one
+    fuzzy: float = 0.6            # a near word against the word itself
+
+
+class Ranker:
+    """Ranks over a fixed set of segments; made anew when the set changes. Not shared by threads."""
+
+    def __init__(self, segments: Sequence[Segment], lexer: Lexer, tuning: Tuning | None = None) -> None:
+        self._segments = tuple(segments)
+        self._lexer = lexer
+        self._tuning = tuning or Tuning()
+        self._bases = np.cumsum([0, *(len(segment.names) for segment in segments)])
+        self._size = int(self._bases[-1])
+
+    def rank(self, query: str, visible: Callable[[str], bool] | None = None, limit: int = 10) -> list[Hit]:
+        """The best operations for a query in words, best first, all of them visible."""
+        weights = self._words(query)
+        if not weights or self._size == 0:
+            return []
+        per_term = self._postings(weights)
+        scores = np.zeros(self._size, np.float32)
+        for docs, values in per_term:
+            scores[docs] += values
+        self._link(scores)
+        pool = self._pool(scores, visible, max(self._tuning.pool, limit))
+        return [self._hit(document, score) for document, score in self._diverse(pool, scores, per_term, limit)]
+
+    # -- words ------------------------------------------------------------------------------------------------
+
+    def _words(self, query: str) -> dict[str, float]:
+        """Terms of the query with their weights."""
+        weights: dict[str, float] = {}
+        for raw in _WORD.findall(query[:_QUERY_CHARS]):
+            plain = raw.lower()
+            if plain in STOP_WORDS:
+                continue
+            for action in ACTIONS.get(stem(plain), ()):
+                weights.setdefault(action, self._tuning.action)
+            for term in self._lexer.terms(raw):
+                for known, share in self._known(term):
+                    weights[known] = min(2.0, weights.get(known, 0.0) + share)
+        if not any(not term.startswith("~") for term in weights):
+            weights.update(dict.fromkeys((t for t in self._lexer.terms(query[:_QUERY_CHARS]) if self._frequency(t)), 1.0))
+        return dict(list(weights.items())[:_QUERY_TERMS])
+
+    def _known(self, term: str) -> list[tuple[str, float]]:
+        """The term itself, or words of the index that are close to it."""
+        if self._frequency(term) or len(term) < 4:
+            return [(term, 1.0)]
+        near: list[tuple[str, float]] = []
+        for segment in self._segments:
+            for row, similarity in segment.term_grams.nearest(term, 4):
+                word = segment.operations.terms[row]
+                allowed = 1 if len(term) < 7 else 2
+                if word.startswith(term) and len(term) >= 5 or similarity >= 0.4 and distance(term, word, allowed) <= allowed:
+                    near.append((word, self._tuning.fuzzy))
+        return list(dict(near).items())[:4]
+
+    def _frequency(self, term: str) -> int:
+        return sum(segment.operations.frequency(term) for segment in self._segments)
+
+    # -- scores -----------------------------------------------------------------------------------------------
+
+    def _postings(self, weights: dict[str, float]) -> list[tuple[NDArray[Any], Floats]]:
+        """For each term of the query: the documents that have it, and what it adds to them."""
+        found: list[tuple[NDArray[Any], Floats]] = []
+        k1 = self._tuning.k1
+        for term, weight in weights.items():
+            frequency = self._frequency(term)
+            if frequency == 0:
+                continue
+            rarity = weight * math.log(1 + (self._size - frequency + 0.5) / (frequency + 0.5)) * (k1 + 1)
+            docs: list[NDArray[Any]] = []
+            values: list[Floats] = []
+            for base, segment in zip(self._bases, self._segments, strict=False):
+                posting = segment.operations.of(term)
+                if posting is not None:
+                    docs.append(posting[0] + base)
+                    values.append(rarity * posting[1] / (posting[1] + k1))
+            if docs:
+                found.append((docs[0], values[0]) if len(docs) == 1 else (np.concatenate(docs), np.concatenate(values)))
+        return found
+
+    def _link(self, scores: Floats) -> None:
+        """Lend part of the best scores to the operations that find what those need."""
+        count = min(self._tuning.linked_from, self._size)
+        best = np.argpartition(scores, -count)[-count:]
+        lent: dict[int, float] = {}
+        for document in best.tolist():
+            score = float(scores[document])
+            if score <= 0:
+                continue
+            index, segment = self._segment_of(document)
+            for entity in segment.row("needs", document - int(self._bases[index])).tolist():
+                for finder, share in self._finders(index, entity):
+                    lent[finder] = max(lent.get(finder, 0.0), score * share)
+        for document, amount in lent.items():
+            scores[document] += self._tuning.link * amount
+
+    def _finders(self, index: int, entity: int) -> list[tuple[int, float]]:
+        """Operations of the same connector that find an entity, the most direct ones."""
+        segment = self._segments[index]
+        rows, weights = segment.row("finders", entity), segment.row("finder_weights", entity)
+        if len(rows) > 6:
+            kept = np.argpartition(weights, -6)[-6:]
+            rows, weights = rows[kept], weights[kept]
+        base = int(self._bases[index])
+        return [(base + int(row), float(weight)) for row, weight in zip(rows, weights, strict=True)]
+
+    # -- order ------------------------------------------------------------------------------------------------
+
+    def _pool(self, scores: Floats, visible: Callable[[str], bool] | None, count: int) -> list[int]:
+        """The best documents that may be seen, in order."""
+        positive = int(np.count_nonzero(scores > 0))
+        if positive == 0:
+            return []
+        taken = min(positive, count if visible is None else count * 4)
+        while True:
+            best = np.argpartition(scores, -taken)[-taken:]
+            ordered = best[np.lexsort((best, -scores[best]))].tolist()
+            if visible is not None:
+                ordered = [document for document in ordered if visible(self._name(document))]
+            if len(ordered) >= count or taken == positive:
+                return ordered[:count]
+            taken = min(positive, taken * 8)
+
+    def _diverse(self, pool: list[int], scores: Floats, per_term: list[tuple[NDArray[Any], Floats]],
+                 limit: int) -> list[tuple[int, float]]:
+        """Greedy order: words that earlier hits covered count less."""
+        if not pool:
+            return []
+        rows = np.asarray(pool)
+        matrix = np.zeros((len(pool), len(per_term)), np.float32)
+        for column, (docs, values) in enumerate(per_term):
+            places = np.searchsorted(docs, rows)
+            places[places == len(docs)] = 0
+            present = docs[places] == rows
+            matrix[present, column] = values[places[present]]
+        extra = scores[rows] - matrix.sum(axis=1)
+        ceilings = np.maximum(matrix.max(axis=0), 1e-6)
+        remaining = np.ones(len(per_term), np.float32)
+        chosen: list[tuple[int, float]] = []
+        left = np.ones(len(pool), bool)
+        for _ in range(min(limit, len(pool))):
+            current = np.where(left, matrix @ remaining + extra, -1.0)
+            pick = int(np.argmax(current))
+            left[pick] = False
+            chosen.append((pool[pick], float(current[pick])))
+            remaining *= 1 - (1 - self._tuning.covered) * np.minimum(1, matrix[pick] / ceilings)
+        return chosen
+
+    def _segment_of(self, document: int) -> tuple[int, Segment]:
+        index = int(np.searchsorted(self._bases, document, side="right")) - 1
+        return index, self._segments[index]
+
+    def _name(self, document: int) -> str:
+        index, segment = self._segment_of(document)
+        return segment.names[document - int(self._bases[index])]
+
+    def _hit(self, document: int, score: float) -> Hit:
+        index, segment = self._segment_of(document)
+        number = document - int(self._bases[index])
+        return Hit(index, number, segment.names[number], score)
