@@ -98,7 +98,7 @@ class Machine:
         self._store: int | None = native.store_new(engine, None, None)
         native.store_limiter(self._store, memory_bytes, -1, 1, 1, 1)
         self._context: int = native.store_context(self._store)
-        self._values = (_Val * 4)()
+        self._values = (_Val * 8)()
         self._values_at = ctypes.addressof(self._values)
         self._trap = ctypes.c_void_p()
         self._trap_at = ctypes.addressof(self._trap)

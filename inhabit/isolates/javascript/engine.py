@@ -1,16 +1,25 @@
-"""The TypeScript engine: an image loaded once, guests made from it, sources made ready for it."""
+"""The TypeScript engine: images loaded once, guests made from them, sources made ready for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
+
 from inhabit.contracts.program import Boot, Language, Prepared, Problem
-from inhabit.isolates.javascript.guest import JavaScriptGuest
+from inhabit.isolates.javascript.abi import Trapped, Why
+from inhabit.isolates.javascript.cache import ImageCache
+from inhabit.isolates.javascript.guest import JavaScriptGuest, compile_answer
 from inhabit.isolates.javascript.image import Image, load_or_build
+from inhabit.isolates.javascript.typescript.oxc import Oxc
+from inhabit.isolates.javascript.typescript.prepare import Preparer
+from inhabit.isolates.javascript.typescript.tree import SourceParser
 
 __all__ = ["JavaScriptEngine"]
 
-_FUEL_PER_MS = 30_000_000
+_COMPILE_MEMORY = 256 * 1024 * 1024
+_COMPILE_FUEL = 30_000_000_000  # some two seconds: a program within the size limit needs a hundredth
+_WARM_UP = "interface A { b: number }\nenum C { D }\nconst e: A = { b: C.D };\nreturn e.b;"
 
 
 class JavaScriptEngine:
@@ -18,30 +27,52 @@ class JavaScriptEngine:
 
     language: Language = "typescript"
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, oxc: Oxc) -> None:
         self._image = image
+        self._preparer = Preparer(SourceParser(), oxc, self._compiles)
         self.version = f"quickjs-ng {image.quickjs} image {image.hash}"
 
     @classmethod
     def build(cls, cache: Path) -> None:
-        """Make and keep the compiled image, if it is not there: a second of work, once a machine and version."""
-        load_or_build(cache)
+        """Make and keep the compiled images, if they are not there: some seconds, once a machine and version."""
+        cls.load(cache)
 
     @classmethod
     def load(cls, cache: Path) -> JavaScriptEngine:
-        """The engine from the cached image (a few milliseconds; builds it if missing). Raises `Unavailable`."""
-        engine = cls(load_or_build(cache))
-        warm = engine.create(Boot(code="(async () => null)", names=()))
+        """The engine from the cached images (milliseconds; builds them if missing). Raises `Unavailable`.
+
+        One program is prepared and run, so that whatever is made on first use is made before a fork and before
+        files are out of reach.
+        """
+        images = ImageCache(cache)
+        engine = cls(load_or_build(images), Oxc.load(images))
+        warm = engine.create(Boot(code=engine.prepare(_WARM_UP, ()).code, names=()))
         warm.start()
         warm.close()
         return engine
 
     def prepare(self, source: str, names: tuple[str, ...]) -> Prepared:
-        return Prepared(code=f"(async () => {{{source}\n}})")
+        """Strip types, find call sites, shape the program into a function. Problems are values."""
+        return self._preparer.prepare(source, names)
 
     def typecheck(self, code: str, stubs: str) -> tuple[Problem, ...]:
         """QuickJS knows no types: always empty. The catalog's check compares call sites with the schemas."""
         return ()
 
     def create(self, boot: Boot) -> JavaScriptGuest:
-        return JavaScriptGuest(self._image, boot, fuel_per_ms=_FUEL_PER_MS)
+        """A guest, not started. Raises `LimitExceeded` when `memory_bytes` is less than the interpreter itself needs."""
+        return JavaScriptGuest(self._image, boot)
+
+    def _compiles(self, code: bytes) -> Problem | None:
+        machine = self._image.machine(memory_bytes=_COMPILE_MEMORY, fuel=_COMPILE_FUEL)
+        try:
+            failure = compile_answer(machine, self._image.layout, code)
+        except Trapped as trapped:
+            why = "takes too long to compile" if trapped.why is Why.FUEL else "is too large or too deeply nested to compile"
+            return Problem(f"the program {why}", 1, 1, "size")
+        finally:
+            machine.close()
+        if failure is None:
+            return None
+        error = orjson.loads(failure)
+        return Problem(error["message"], error.get("line", 1), error.get("column", 1))

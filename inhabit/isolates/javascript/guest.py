@@ -22,11 +22,11 @@ import orjson
 
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, LogLine, Timer, Turn, Usage
 from inhabit.errors import LimitExceeded, WorkerLost
-from inhabit.isolates.javascript.abi import Trapped, Why
-from inhabit.isolates.javascript.image import INPUT_BYTES, Image
+from inhabit.isolates.javascript.abi import Machine, Trapped, Why
+from inhabit.isolates.javascript.image import INPUT_BYTES, Image, Layout
 from inhabit.isolates.javascript.shims import ANSWERED
 
-__all__ = ["JavaScriptGuest"]
+__all__ = ["JavaScriptGuest", "compile_answer"]
 
 _RECORD, _FIELD = b"\x1e", b"\x1f"
 _KINDS = {"result": 0, "error": 1, "timer": 2}
@@ -39,7 +39,7 @@ _OUT_OF_MEMORY = b'"code":"out_of_memory"'
 class JavaScriptGuest:
     """Implements `inhabit.contracts.program.Guest`."""
 
-    def __init__(self, image: Image, boot: Boot, *, fuel_per_ms: float) -> None:
+    def __init__(self, image: Image, boot: Boot) -> None:
         limits = boot.limits
         self._boot = boot
         self._limits = limits
@@ -48,7 +48,7 @@ class JavaScriptGuest:
         self._cpu_ns = 0
         self._clock_ms = 0
         try:
-            machine = image.machine(memory_bytes=limits.memory_bytes, fuel=int(limits.cpu_ms * fuel_per_ms))
+            machine = image.machine(memory_bytes=limits.memory_bytes, fuel=limits.cpu_ms * image.fuel_per_ms)
         except Trapped as trapped:
             raise self._memory_limit() from trapped
         self._machine = machine
@@ -168,3 +168,16 @@ class JavaScriptGuest:
             raise self._stop(self._memory_limit())
         return Turn(tuple(calls), tuple(before), finished, timer, tuple(logs),
                     Usage(self._cpu_ns / 1e6, self._machine.memory_bytes))
+
+
+def compile_answer(machine: Machine, layout: Layout, code: bytes) -> bytes | None:
+    """Compile `code` in a fresh machine without running it: None, or the error as JSON. Raises `Trapped`."""
+    at = machine.function("malloc", 1)(len(code) + 1) & 0xFFFFFFFF
+    if at == 0:
+        raise Trapped(Why.OTHER, "no memory for the source")
+    machine.write(at, code + b"\0")
+    if machine.function("inhabit_check", 2)(at, len(code)) != ANSWERED:
+        raise Trapped(Why.OTHER, "no memory for the answer")
+    answer, size = _ANSWER.unpack(machine.read(layout.answer, 8))
+    record = machine.read(answer, size).rstrip(_RECORD).split(_FIELD)
+    return record[2] if record[0] == b"F" else None

@@ -4,22 +4,15 @@ Two stages. First the interpreter runs once, with every export, to evaluate the 
 addresses of the hooks; its memory is taken. Then the same binary is written anew with the turn functions that
 know these addresses, with that memory, without the exports nobody calls, and is compiled.
 
-Deserialising a compiled image is running code, so an image is loaded only from a directory of our own user with
-mode 0700, as a regular file of our own user that no one else may write, whose SHA-256 equals the one written
-beside it by the build. Whoever can forge both already runs as us.
-
-Stored in the cache directory: `javascript-KEY.image` (a JSON head line, then the compiled module) and
-`javascript-KEY.sha256`. KEY covers the binary, the boot script, wasmtime's version, the machine and this format.
+An image is a JSON head line and then the compiled module; its name in the cache covers the binary, the boot
+script, wasmtime's version, the machine and this code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
-import stat
 import struct
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -29,10 +22,11 @@ import wasmtime
 
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript.abi import Machine, Native, engine_of, pointer_of
+from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.javascript.shims import CELL_BYTES, Cells, Hooks, added, stubs
 from inhabit.isolates.javascript.wasm import Surgery, bake
 
-__all__ = ["INPUT_BYTES", "Image", "Layout", "boot_script", "build", "load_or_build", "quickjs_binary", "read_checked", "write_checked"]
+__all__ = ["INPUT_BYTES", "Image", "Layout", "boot_script", "build", "load_or_build", "quickjs_binary"]
 
 _FORMAT = 1
 INPUT_BYTES = 64 * 1024
@@ -40,6 +34,7 @@ INPUT_BYTES = 64 * 1024
 _STACK_BYTES = 448 * 1024  # of the 1 MiB the binary was linked with; half is left to native frames
 _BUILD_MEMORY = 256 * 1024 * 1024
 _BUILD_FUEL = 1 << 40
+_FUEL_PER_MS = 15_000_000
 _KEEP = frozenset({"malloc"})
 _FILE_NAME = b"program.ts\0"
 _FIX = "install inhabit from a wheel, or run `pip install -e .` in the repository, which fetches it"
@@ -80,6 +75,7 @@ class Image:
     layout: Layout
     quickjs: str
     hash: str
+    fuel_per_ms: int
 
     def machine(self, *, memory_bytes: int, fuel: int) -> Machine:
         return Machine(self.native, pointer_of(self.engine), pointer_of(self.module), memory_bytes=memory_bytes, fuel=fuel)
@@ -151,71 +147,15 @@ def build(binary: bytes, boot: bytes) -> tuple[dict[str, object], bytes]:
     return head, bytes(wasmtime.Module(engine, final).serialize())
 
 
-def write_checked(folder: Path, name: str, data: bytes) -> None:
-    """Write `name` and its digest so that a reader sees all of it or nothing."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for suffix, content in ((".image", data), (".sha256", hashlib.sha256(data).hexdigest().encode())):
-        handle, path = tempfile.mkstemp(dir=folder, prefix=f".{name}")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(path, folder / (name + suffix))
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
-
-
-def read_checked(folder: Path, name: str) -> bytes | None:
-    """The image, or None when there is none or it was cut short. Raises `Unavailable` when others could have written it."""
-    try:
-        _own(folder, directory=True)
-        data = _read_own(folder / (name + ".image"))
-        digest = _read_own(folder / (name + ".sha256"))
-    except FileNotFoundError:
-        return None
-    return data if hashlib.sha256(data).hexdigest().encode() == digest else None
-
-
-def _own(path: Path, *, directory: bool) -> None:
-    info = path.lstat()
-    right_kind = stat.S_ISDIR(info.st_mode) if directory else stat.S_ISREG(info.st_mode)
-    forbidden = 0o077 if directory else 0o022
-    if not right_kind or info.st_uid != os.geteuid() or info.st_mode & forbidden:
-        raise Unavailable(f"the compiled engine image at {path} could have been written by others; it is not loaded",
-                          fix=f"make {path} yours alone (chmod {'700' if directory else '600'}) or give another cache directory")
-
-
-def _read_own(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
-            _own(path, directory=False)
-        return file.read()
-
-
-def private_folder(cache: Path) -> Path:
-    """The folder of the images inside `cache`, made for our user alone."""
-    folder = cache / "engine-images"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
-def load_or_build(cache: Path) -> Image:
-    """The image from `cache`, built and kept there first if need be. Raises `Unavailable`."""
+def load_or_build(images: ImageCache) -> Image:
+    """The image from the cache, built and kept there first if need be. Raises `Unavailable`."""
     binary, boot = quickjs_binary(), boot_script()
-    name = f"javascript-{_key(binary, boot)}"
-    folder = private_folder(cache)
-    data = read_checked(folder, name)
-    if data is None:
+
+    def make() -> bytes:
         head, compiled = build(binary, boot)
-        write_checked(folder, name, orjson.dumps(head) + b"\n" + compiled)
-        data = read_checked(folder, name)
-        if data is None:
-            raise Unavailable(f"the engine image cannot be kept in {folder}", fix="give a writable cache directory")
-    return _open(data)
+        return orjson.dumps(head) + b"\n" + compiled
+
+    return _open(images.get(f"javascript-{_key(binary, boot)}", make))
 
 
 def _open(data: bytes) -> Image:
@@ -224,4 +164,4 @@ def _open(data: bytes) -> Image:
     engine = engine_of()
     module = wasmtime.Module.deserialize(engine, data[cut + 1:])
     return Image(native=Native(), engine=engine, module=module, layout=Layout(**head["layout"]),
-                 quickjs=head["quickjs"], hash=head["wasm"][:16])
+                 quickjs=head["quickjs"], hash=head["wasm"][:16], fuel_per_ms=_FUEL_PER_MS)

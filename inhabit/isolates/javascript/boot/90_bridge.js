@@ -252,7 +252,7 @@ const MESSAGE_LENGTH = 8192, STACK_LENGTH = 4096;
 const textOf = (value) => { try { return NativeString(value); } catch { return '[no text]'; } };
 const cut = (text, length) => (text.length > length ? slice(text, 0, length) + ' …' : text);
 const isOutOfMemory = (error) => error instanceof InternalErrorType && error.message === 'out of memory';
-const InternalErrorType = globalThis.InternalError;
+const InternalErrorType = globalThis.InternalError, NativeSyntaxError = SyntaxError;
 const errorFields = (error) => {
   if (!(error instanceof NativeError)) {
     return { name: 'Error', message: cut(typeof error === 'string' ? error : inspect(error), MESSAGE_LENGTH) };
@@ -263,6 +263,10 @@ const errorFields = (error) => {
   if (typeof error.code === 'string') fields.code = cut(error.code, 200);
   if (error instanceof OperationError) fields.operation = cut(textOf(error.operation), 400);
   if (isOutOfMemory(error)) fields.code = 'out_of_memory';
+  if (error instanceof NativeSyntaxError) {
+    const place = matches(/program\.ts:(\d+):(\d+)/, stack || '');
+    if (place) { fields.line = +place[1]; fields.column = +place[2]; }
+  }
   return fields;
 };
 const end = (ok, text) => { if (finished === '') finished = 'F' + US + (ok ? 1 : 0) + US + text + RS; };
