@@ -1,0 +1,151 @@
+"""Whose credential a session with a server uses, and where it is put.
+
+- `none`: nobody's. `secret`: one of the operator's, for everyone. `connection`: the calling principal's own.
+- `auto`: the principal's own if there is one, else nobody's; a server that then answers 401 wants a connection.
+
+Sessions with personal credentials are never shared: the session's key is the principal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from inhabit.connectors.mcp.http import Headers
+from inhabit.connectors.mcp.text import one_line
+from inhabit.contracts.connector import ConnectorContext, Secret
+from inhabit.contracts.principal import Principal
+from inhabit.errors import InhabitError, MissingConnection
+
+__all__ = ["ANONYMOUS", "Access", "AuthMode", "ConnectionValue", "EnvironmentValue", "Renewing", "SecretName", "environment"]
+
+AuthMode = Literal["auto", "none", "secret", "connection"]
+ANONYMOUS = ""
+"""The key of a session that carries no personal credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """An operator's secret, by the name under which the host keeps it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionValue:
+    """A named value of the calling principal's connection (`token`, `api_key`): the server then runs per principal."""
+
+    name: str = "token"
+
+
+EnvironmentValue = str | SecretName | ConnectionValue
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """Connections that can replace a credential which the upstream refused although it had not expired."""
+
+    async def renew(self, connector: str, principal: Principal) -> Mapping[str, Secret] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How one connector's HTTP sessions are authenticated. `header`: where the credential goes."""
+
+    connector: str
+    mode: AuthMode
+    context: ConnectorContext
+    secret: str | None = None
+    header: str = "Authorization"
+
+    async def key(self, principal: Principal) -> str:
+        """The key of the session that serves this principal. Raises `MissingConnection` in `connection` mode."""
+        if self.mode in ("none", "secret"):
+            return ANONYMOUS
+        try:
+            await self.context.connections.credential(self.connector, principal)
+        except MissingConnection:
+            if self.mode == "auto":
+                return ANONYMOUS
+            raise
+        return str(principal)
+
+    def of(self, key: str) -> _Credential:
+        return _Credential(self, Principal.parse(key) if key != ANONYMOUS else None)
+
+
+class _Credential:
+    def __init__(self, access: Access, principal: Principal | None) -> None:
+        self._access = access
+        self._principal = principal
+
+    async def headers(self, *, again: bool) -> Headers | None:
+        access = self._access
+        if self._principal is None:
+            if again:
+                return None
+            return _headers({"token": operator_secret(access.context, access.connector, access.secret)}, access.header) if (
+                access.secret) else {}
+        connections = access.context.connections
+        if not again:
+            return _headers(await connections.credential(access.connector, self._principal), access.header)
+        if not isinstance(connections, Renewing):
+            return None
+        renewed = await connections.renew(access.connector, self._principal)
+        return _headers(renewed, access.header) if renewed is not None else None
+
+    def refused(self, challenge: str) -> InhabitError:
+        name = self._access.connector
+        if self._access.mode == "secret":
+            return MissingConnection(f"the server of {name} refused the secret {self._access.secret}",
+                                     fix=f"set {self._access.secret} to a credential that {name} accepts", details={"connector": name})
+        who = "the connection of this principal" if self._principal is not None else "a call without a credential"
+        details = {"connector": name} | ({"challenge": one_line(challenge, 300)} if challenge else {})
+        return MissingConnection(f"the server of {name} refused {who}", fix=f"connect it: inhabit connect {name}", details=details)
+
+
+def operator_secret(context: ConnectorContext, connector: str, name: str) -> Secret:
+    """Raises `MissingConnection`, naming what to set."""
+    value = context.secret(name)
+    if value is None:
+        raise MissingConnection(f"{connector} needs the secret {name}, which is not set",
+                                fix=f"set the environment variable {name} where Inhabit runs", details={"connector": connector, "secret": name})
+    return value
+
+
+async def environment(values: Mapping[str, EnvironmentValue], context: ConnectorContext, connector: str,
+                      principal: Principal | None) -> tuple[dict[str, str], list[str]]:
+    """The environment with its secrets in place, and the secret values alone. Raises `MissingConnection`."""
+    made: dict[str, str] = {}
+    hidden: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, str):
+            made[name] = value
+            continue
+        if isinstance(value, SecretName):
+            secret = operator_secret(context, connector, value.name)
+        else:
+            secret = await _connected(value, context, connector, principal)
+        made[name] = secret.reveal()
+        hidden.append(made[name])
+    return made, hidden
+
+
+async def _connected(value: ConnectionValue, context: ConnectorContext, connector: str, principal: Principal | None) -> Secret:
+    if principal is None:
+        raise MissingConnection(f"{connector} runs per principal and has none to run for", details={"connector": connector},
+                                fix=f"connect it: inhabit connect {connector}")
+    values = await context.connections.credential(connector, principal)
+    if value.name not in values:
+        raise MissingConnection(f"the connection to {connector} has no value {value.name!r}", details={"connector": connector},
+                                fix=f"connect it again: inhabit connect {connector}")
+    return values[value.name]
+
+
+def _headers(values: Mapping[str, Secret], header: str) -> Headers:
+    """`token` (or else `api_key`) goes into the header; in `Authorization` as a bearer token."""
+    chosen = values.get("token") or values.get("api_key")
+    if chosen is None:
+        return {}
+    return {header: Secret(f"Bearer {chosen.reveal()}") if header.lower() == "authorization" else chosen}
