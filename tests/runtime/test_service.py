@@ -1,0 +1,275 @@
+"""The runtime end to end: catalog, check, engine, bridge, journal on disk. Workers have their own tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from inhabit.catalog import Catalog
+from inhabit.connectors.functions import Capability
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import Intent, Outcome, Resumed
+from inhabit.errors import InvalidInput, LimitExceeded, NotFound, ProgramError
+from inhabit.kernel.grants import Grant
+from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.service import Caller, Parts, Runtime
+from inhabit.store.ids import new_run_id
+from inhabit.store.store import Store
+from tests.runtime.inprocess import InProcessPool
+
+ADA = Caller(Principal("ada"), Grant.of("**"))
+EVE = Caller(Principal("eve"), Grant.of("**"))
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.capability = Capability("shop.orders", "Orders")
+        self.cancelled: list[str] = []
+        self.held = asyncio.Event()
+        self.held.set()
+
+        @self.capability.operation(reads="private")
+        async def list(customer: Principal, status: Literal["open", "done"] = "open") -> list[dict[str, Any]]:
+            """Orders of a customer."""
+            return [{"id": f"{customer.user}-{n}", "status": status, "total": n * 10} for n in range(1, 4)]
+
+        @self.capability.operation(writes="internal")
+        async def cancel(order_id: str) -> dict[str, str]:
+            """Cancel an order."""
+            await self.held.wait()
+            if order_id == "gone":
+                raise LookupError("no such order")
+            self.cancelled.append(order_id)
+            return {"id": order_id}
+
+        @self.capability.operation(reads="private")
+        async def wait(name: str) -> str:
+            """Wait for the gate."""
+            await self.held.wait()
+            return name
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Open:
+    cache = tmp_path_factory.getbasetemp() / "engine-cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+
+    @asynccontextmanager
+    async def opened(shop: Shop, *, version: str | None = None) -> AsyncIterator[Runtime]:
+        store = Store.open(tmp_path / "journal.db")
+        directory = ConnectedCatalog(Catalog(tmp_path))
+        await directory.add(shop.capability.connector())
+        runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000)))
+        await runtime.start()
+        try:
+            yield runtime
+        finally:
+            await runtime.stop()
+            await store.close()
+
+    return opened
+
+
+async def test_program_runs_over_operations_and_only_its_result_returns(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        result = await runtime.execute("""
+            const open = await shop.orders.list({ status: "open" });
+            console.log("found", open.length);
+            const sums: number[] = await Promise.all(open.map(async (o: any) => (await shop.orders.cancel({ order_id: o.id })).id.length));
+            return { total: open.reduce((sum, o) => sum + o.total, 0), n: sums.length };
+        """, ADA)
+        assert result.as_value() == {"run": result.run_id, "state": "completed", "result": {"total": 60, "n": 3},
+                                     "logs": ["found 3"], "calls": 4}
+        again = await runtime.wait(result.run_id, ADA)
+        assert again.value == result.value and again.logs == result.logs and again.calls == 4
+        record = await runtime.parts.journal.read(result.run_id, tenant="default")
+        assert [type(e.entry).__name__ for e in record.entries].count("Outcome") == 4
+        assert record.header.code and record.header.principal == Principal("ada")
+
+
+@pytest.mark.parametrize(("source", "line", "words"), [
+    ("return 1 +;", 1, ""),
+    ("\nreturn await shop.orders.lst({})", 2, "shop.orders.list"),
+    ("await shop.orders.cancel({ orderid: 'x' })", 1, "order_id"),
+    ("await shop.orders.cancel({})", 1, "order_id"),
+    ("await shop.orders.list({ status: 'closed' })", 1, "open"),
+])
+async def test_what_cannot_work_is_refused_before_anything_runs(opened: Open, source: str, line: int, words: str) -> None:
+    async with opened(Shop()) as runtime:
+        with pytest.raises(ProgramError) as caught:
+            await runtime.execute(source, ADA)
+        problem = caught.value.details["problems"][0]
+        assert problem["line"] == line and problem["column"] >= 1 and words in problem["message"] + str(problem.get("nearest"))
+        assert await runtime.parts.journal.list(tenant="default") == []
+
+
+async def test_an_error_is_a_value_the_program_can_catch_and_read(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        result = await runtime.execute("""
+            const name: any = "cancel";
+            const seen: any[] = [];
+            for (const args of [{ order_id: "gone" }, { orderid: 1 }, {}]) {
+                try { await shop.orders[name](args) } catch (e: any) { seen.push([e.name, e.code, e.operation, e.details?.parameters ?? null, e instanceof Error]) }
+            }
+            return seen;
+        """, ADA)
+        assert result.value == [
+            ["OperationError", "not_found", "shop.orders.cancel", None, True],
+            ["OperationError", "arguments_invalid", "shop.orders.cancel", ["order_id"], True],
+            ["OperationError", "arguments_invalid", "shop.orders.cancel", ["order_id"], True]]
+
+
+async def test_grant_bounds_what_is_seen_and_what_is_called(opened: Open) -> None:
+    reader = Caller(Principal("ada"), Grant.of({"pattern": "shop.**", "caveats": [{"effects": {"writes": "none"}}]}))
+    nobody = Caller(Principal("ada"), Grant.nothing())
+    async with opened(Shop()) as runtime:
+        result = await runtime.execute("try { await shop.orders.cancel({order_id: 'x'}) } catch (e) { return e.code }", reader)
+        assert result.value == "denied"
+        assert runtime.capabilities(nobody) == [] and "shop" not in await runtime.search("cancel an order", nobody)
+        assert runtime.capabilities(ADA) == [{"name": "shop", "operations": 3, "problems": []}]
+        result = await runtime.execute("return typeof shop", nobody)
+        assert result.value == "undefined"
+
+
+async def test_search_shows_what_a_program_needs(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        text = await runtime.search("cancel an order", ADA)
+        assert "cancel" in text and "order_id" in text
+        assert "order_id" in await runtime.search("cancel an order", ADA, language="python")
+
+
+async def test_large_result_is_cut_and_kept_whole_in_the_journal(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        result = await runtime.execute("return Array.from({length: 20000}, (_, i) => 'item ' + i)", ADA)
+        assert result.truncated and "more items" in result.value[-1] and "cut" in result.next
+        record = await runtime.parts.journal.read(result.run_id, tenant="default")
+        assert len(record.entries[-1].entry.value) > 200_000
+
+
+async def test_long_run_goes_on_and_can_be_waited_for(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    async with opened(shop) as runtime:
+        started = await runtime.execute("return await shop.orders.wait({name: 'x'})", ADA, wait_s=0)
+        assert started.state == "running" and started.run_id in started.next
+        shop.held.set()
+        assert (await runtime.wait(started.run_id, ADA, wait_s=5)).value == "x"
+
+
+async def test_E18_other_users_run_is_not_found(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    async with opened(shop) as runtime:
+        live = await runtime.execute("return await shop.orders.wait({name: 'x'})", ADA, wait_s=0)
+        for caller in (EVE, Caller(Principal("ada", "other"), Grant.of("**"))):
+            for asking in (runtime.wait, runtime.cancel):
+                with pytest.raises(NotFound):
+                    await asking(live.run_id, caller)
+        shop.held.set()
+        ended = await runtime.wait(live.run_id, ADA, wait_s=5)
+        for caller in (EVE, Caller(Principal("ada", "other"), Grant.of("**"))):
+            with pytest.raises(NotFound):
+                await runtime.wait(ended.run_id, caller)
+
+
+async def test_cancel_ends_a_run_and_says_what_is_in_doubt(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    async with opened(shop) as runtime:
+        run = await runtime.execute("await shop.orders.cancel({order_id: 'a'})", ADA, wait_s=0.05)
+        result = await runtime.cancel(run.run_id, ADA)
+        assert result.state == "unknown" and result.error is not None and result.error["effect"] == "unknown"
+
+
+@pytest.mark.parametrize("limits", [{"cpu_ms": 0}, {"cpu_ms": -1}, {"cpu_ms": "5"}, {"cpu_ms": float("nan")}, {"cpu_ms": float("inf")}, {"speed": 1}])
+async def test_B21_limits_that_are_none_are_refused(opened: Open, limits: Any) -> None:
+    async with opened(Shop()) as runtime:
+        with pytest.raises(InvalidInput):
+            await runtime.execute("return 1", ADA, limits=limits)
+
+
+async def test_B21_limits_can_only_be_tightened(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        result = await runtime.execute("return 1", ADA, limits={"cpu_ms": 1e9, "calls": None})
+        record = await runtime.parts.journal.read(result.run_id, tenant="default")
+        assert record.header.limits["cpu_ms"] == 5_000 and record.header.limits["calls"] == 10_000
+
+
+@pytest.mark.parametrize(("arguments", "error"), [
+    ({"source": "x" * 300_000}, LimitExceeded),
+    ({"source": "return 1", "language": "cobol"}, InvalidInput),
+    ({"source": "return 1", "input": {1, 2}}, InvalidInput),
+    ({"source": "return 1", "input": "x" * 17_000_000}, LimitExceeded),
+])
+async def test_bad_requests_name_what_is_wrong(opened: Open, arguments: dict[str, Any], error: type[Exception]) -> None:
+    async with opened(Shop()) as runtime:
+        with pytest.raises(error):
+            await runtime.execute(arguments.pop("source"), ADA, **arguments)
+
+
+async def test_F02_write_in_flight_at_a_crash_is_unknown_and_not_repeated(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    run_id = await crashed(opened, shop, "await shop.orders.cancel({order_id: 'a'})")
+    shop.held.set()
+    async with opened(shop) as runtime:
+        result = await runtime.wait(run_id, ADA)
+        assert result.state == "unknown" and result.error is not None
+        [call] = result.error["details"]["unknown_calls"]
+        assert call["operation"] == "shop.orders.cancel" and call["idempotency_key"] == f"{run_id}:1"
+    assert shop.cancelled == []
+
+
+async def test_run_with_reads_in_flight_goes_on_after_a_crash(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    source = """
+        const id = crypto.randomUUID(); const at = Date.now(); const r = Math.random();
+        const [first] = await shop.orders.list({});
+        console.log("before");
+        const both = await Promise.all([shop.orders.wait({name: id}), shop.orders.wait({name: first.id})]);
+        console.log("after");
+        await shop.orders.cancel({ order_id: both[1] });
+        return { same: both[0] === id, at, r, both };
+    """
+    run_id = await crashed(opened, shop, source)
+    shop.held.set()
+    async with opened(shop) as runtime:
+        result = await runtime.wait(run_id, ADA, wait_s=5)
+        assert result.state == "completed" and result.value["same"] and result.value["both"][1] == "ada-1", result.error
+        assert [line.text for line in result.logs] == ["before", "after"]
+        entries = [e.entry for e in (await runtime.parts.journal.read(run_id, tenant="default")).entries]
+        assert len([e for e in entries if isinstance(e, Intent)]) == len([e for e in entries if isinstance(e, Outcome)]) == 4
+        assert sorted(s for e in entries if isinstance(e, Resumed) for s in e.reissued) == [2, 3]
+    assert shop.cancelled == ["ada-1"]
+
+
+async def test_run_whose_engine_is_gone_says_so(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    run_id = await crashed(opened, shop, "const a = await shop.orders.list({}); return await shop.orders.wait({name: 'x'})")
+    async with opened(shop, version="quickjs 99") as runtime:
+        result = await runtime.wait(run_id, ADA)
+        assert result.state == "failed" and result.error is not None and result.error["code"] == "interrupted"
+        assert "engine" in result.error["message"]
+
+
+async def crashed(opened: Open, shop: Shop, source: str) -> str:
+    """Start a run, wait until it is held, and leave the server with it unfinished."""
+    async with opened(shop) as runtime:
+        run = await runtime.execute(source, ADA, wait_s=0.1)
+        assert run.state == "running"
+        # A stop waits for calls in flight before it leaves; a crash does not.
+        live = runtime._live[run.run_id]
+        for task, _ in live.driver._calls.values():
+            task.cancel()
+    run_id: str = run.run_id
+    return run_id
