@@ -74,6 +74,10 @@ class Database:
         finally:
             self._idle.put(connection)
 
+    async def apart(self, work: Callable[[Database], _T]) -> _T:
+        """Run `work`, which brings its own connection, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, self)
+
     def forget_mark(self) -> None:
         """Called on the writer's thread before records are deleted on purpose."""
         self._ownership.reset(Mark(self.epoch, 0, 0, 0))

@@ -10,6 +10,7 @@ answered like one that does not exist.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ class SqliteJournal:
         self._writer = database.writer
         self._lock = threading.Lock()
         self._next_key = database.last_run + 1
+        self._endings: deque[tuple[OpenRun, Batch]] = deque()
         self._open = {run.run_id: run for run in database.read_now(open_runs)}
 
     def begin(self, header: RunHeader) -> Batch:
@@ -54,7 +56,7 @@ class SqliteJournal:
         with self._lock:
             run = self._open.get(run_id)
             if run is None:
-                raise InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
+                raise self.failure or InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
                                    fix="begin a run before its entries, and append nothing after its end")
             first = run.number + 1
             rows = [Row(run, number, draft) for number, draft in enumerate(drafts, first)]
@@ -67,6 +69,8 @@ class SqliteJournal:
             run.bytes += size
             if ending is not None:
                 del self._open[run_id]
+                self._sweep_endings()
+                self._endings.append((run, ticket))
             return ticket
 
     def written(self, run_id: str) -> int:
@@ -130,6 +134,7 @@ class SqliteJournal:
 
     def _take_up_interrupted(self, durable: Sequence[OpenRun]) -> None:
         with self._lock:
+            self._sweep_endings()
             generation = self._writer.generation
             interrupted = {run.run_id for run in self._open.values() if run.generation != generation}
             for run_id in interrupted:
@@ -138,6 +143,13 @@ class SqliteJournal:
                 if run.run_id in interrupted:
                     run.generation = generation
                     self._open[run.run_id] = run
+
+    def _sweep_endings(self) -> None:
+        """Forget ends that are on disk; a run whose end was lost is open again, as one that was interrupted."""
+        while self._endings and self._endings[0][1].settled:
+            run, ticket = self._endings.popleft()
+            if ticket.error is not None:
+                self._open[run.run_id] = run
 
 
 def _ending(run: OpenRun, entries: Sequence[Entry], calls: int, size: int) -> Ending | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from inhabit.store.backup import Restored, backup, restore
 from inhabit.store.blobs import SqliteBlobs
+from inhabit.store.checking import findings
 from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
+from inhabit.store.retention import Pruned, Retention, prune
+from inhabit.store.tokens import TokenStore
 
 __all__ = ["Store"]
 
@@ -19,12 +23,31 @@ class Store:
     database: Database
     journal: SqliteJournal
     blobs: SqliteBlobs
+    tokens: TokenStore
 
     @classmethod
     def open(cls, path: Path) -> Store:
         """Open or create the file. Raises `Unavailable`, saying the fix."""
         database = Database(path)
-        return cls(database, SqliteJournal(database), SqliteBlobs(database))
+        return cls(database, SqliteJournal(database), SqliteBlobs(database), TokenStore(database))
+
+    @staticmethod
+    def restore(backup: Path, path: Path, *, now_ms: int) -> Restored:
+        """Put a backup in the place of the closed store at `path`. Raises `InvalidInput`, `Unavailable`."""
+        return restore(backup, path, now_ms=now_ms)
+
+    async def backup(self, target: Path) -> Path:
+        """Copy everything to a new file while all goes on. Raises `InvalidInput`, `Unavailable`."""
+        return await backup(self.database, target)
+
+    async def prune(self, now_ms: int, retention: Retention | None = None) -> Pruned:
+        """Forget finished runs beyond `retention` (default 30 days, 10 GiB). Raises `Unavailable`."""
+        return await prune(self.database, now_ms, retention or Retention())
+
+    async def check(self) -> tuple[str, ...]:
+        """Read the whole file; what is wrong with it, one line each, () when all is well."""
+        await self.database.writer.flush()
+        return await self.database.read(findings)
 
     async def close(self) -> None:
         await self.database.close()

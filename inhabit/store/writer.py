@@ -274,6 +274,6 @@ def _failure(error: Exception) -> Unavailable:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_FULL:
         return Unavailable("the journal cannot be written: the disk is full", code="journal_full",
-                           fix="free space, or run `inhabit runs prune`; the journal goes on by itself")
+                           fix="free space on its disk; the journal goes on by itself, runs it interrupted at the next start")
     return Unavailable(f"the journal cannot be written: {error}", code="journal_failed",
                        fix="check the disk, then start the server again")

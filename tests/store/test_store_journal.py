@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import (
     Delivered,
     Entry,
@@ -19,7 +18,6 @@ from inhabit.contracts.run import (
     Logged,
     Outcome,
     Resumed,
-    RunHeader,
     Terminal,
 )
 from inhabit.errors import InvalidInput, NotFound, Unavailable
@@ -28,21 +26,7 @@ from inhabit.store.database import Database
 from inhabit.store.ids import new_run_id, run_created_ms
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.packing import INLINE_BYTES, pack, unpack
-
-
-def header(number: int = 0, *, user: str = "ada", tenant: str = "default", **more: object) -> RunHeader:
-    fields: dict[str, object] = {
-        "run_id": new_run_id(1_000 + number), "principal": Principal(user, tenant), "language": "javascript",
-        "program_hash": "h", "source": "return 1", "code": "(async()=>{return 1})", "input": b"null", "engine": "e/1",
-        "seed": 2**53 - 1, "clock_ms": 1_000 + number} | more
-    return RunHeader(**fields)  # pyright: ignore[reportArgumentType]
-
-
-def outcome(sequence: int, value: bytes = b"1") -> Outcome:
-    return Outcome(sequence, True, value, 0.5, 7)
-
-
-END = Terminal("completed", b"null", 9, {"cpu_ms": 1.5})
+from tests.store.store_samples import END, header, outcome
 
 
 @pytest.fixture

@@ -1,0 +1,174 @@
+"""Copies of the database: taken while it runs, put back while it does not.
+
+A backup is one self-contained file with all that was appended before it was asked for. Restoring replaces a
+database; the old one is kept beside it. Invariants: a restored run that was going on is closed as `unknown`, since
+what it did after the backup is not known and must not be done again; tokens revoked since stay revoked as far as
+the replaced file can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from inhabit.contracts.run import Terminal
+from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.codec import encode_entry
+from inhabit.store.commit import pack_inline
+from inhabit.store.database import Database, connect
+from inhabit.store.ownership import Mark, Ownership
+from inhabit.store.reading import open_runs
+from inhabit.store.schema import SCHEMA_VERSION, migrate, refuse_foreign
+
+__all__ = ["Restored", "backup", "restore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """`closed`: runs that were going on. `kept`: where the replaced database lies, None if there was none.
+    `revocations`: False when the replaced file could not be read, so that a token revoked since may be valid."""
+
+    closed: tuple[str, ...]
+    kept: Path | None
+    revocations: bool
+
+
+async def backup(database: Database, target: Path) -> Path:
+    """Copy the running database to the new file `target`. Raises `InvalidInput` if it exists, `Unavailable`."""
+    await database.writer.flush()
+    return await database.apart(lambda source: _copied(source.path, target))
+
+
+def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
+    """Replace the database at `path`, which no process may have open, by the backup `source`.
+
+    Raises `InvalidInput` when `source` is not a whole backup, `Unavailable` when `path` is in use.
+    """
+    _refuse_unsound(source)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ownership = Ownership(path)
+    try:
+        fresh = path.with_name(path.name + ".restoring")
+        fresh.unlink(missing_ok=True)
+        _copied(source, fresh)
+        revoked = _revocations(path)
+        closed, epoch = _prepared(fresh, ownership, revoked or (), now_ms)
+        kept = _exchanged(fresh, path, now_ms)
+        ownership.reset(Mark(epoch, 0, 0, 0))
+        return Restored(closed, kept, revoked is not None)
+    finally:
+        ownership.release()
+
+
+def _copied(source: Path, target: Path) -> Path:
+    part = target.with_name(target.name + ".part")
+    try:
+        if target.exists():
+            raise InvalidInput(f"{target} exists already", fix="name a new file for the backup")
+        part.unlink(missing_ok=True)
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _copy_pages(source, part)
+        part.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise Unavailable(f"cannot write the copy {target}: {error.strerror}", fix="name a writable directory") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _copy_pages(source: Path, target: Path) -> None:
+    reading, writing = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True), sqlite3.connect(target)
+    try:
+        reading.backup(writing, pages=-1)  # one snapshot; the writer goes on beside it
+        writing.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise Unavailable(f"cannot copy {source}: {error}", fix="check free space and the disk") from error
+    finally:
+        reading.close()
+        writing.close()
+    _sync(target)
+
+
+def _refuse_unsound(source: Path) -> None:
+    if not source.is_file():
+        raise InvalidInput(f"{source} is not a file", fix="name a backup made by `inhabit backup`")
+    connection = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        refuse_foreign(connection, source)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        found = [line for (line,) in connection.execute("PRAGMA integrity_check(3)")]
+    except sqlite3.DatabaseError as error:
+        raise InvalidInput(f"{source} is not a backup: {error}", fix="name another one") from error
+    finally:
+        connection.close()
+    if not 0 < version <= SCHEMA_VERSION or found != ["ok"]:
+        raise InvalidInput(f"{source} is not a whole backup: {'; '.join(found)[:300]}", fix="name another one")
+
+
+def _revocations(path: Path) -> Sequence[tuple[int, str]] | None:
+    """The tokens revoked in the database to be replaced; None if it cannot be read."""
+    if not path.exists():
+        return ()
+    try:
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute("SELECT revoked_ms, id FROM tokens WHERE revoked_ms IS NOT NULL").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return None
+
+
+def _prepared(fresh: Path, ownership: Ownership, revoked: Sequence[tuple[int, str]],
+              now_ms: int) -> tuple[tuple[str, ...], int]:
+    value = orjson.dumps({"code": "restored", "message": "the run was going on when this backup was made; what it did"
+                          " afterwards is not known", "retryable": False, "effect": "unknown"})
+    end = encode_entry(Terminal("unknown", value, now_ms))
+    connection = connect(fresh, writing=True)
+    try:
+        migrate(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        runs = open_runs(connection)
+        for run in runs:
+            connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?)",
+                               (run.key, run.number + 1, end.kind, pack_inline(end)))
+            connection.execute("UPDATE runs SET state = 'unknown', ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
+                               (now_ms, run.calls, run.bytes + end.size, run.key))
+        connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked)
+        (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
+        epoch = max(epoch, *(mark.epoch for mark in ownership.found)) + 1
+        connection.execute("UPDATE meta SET epoch = ?", (epoch,))
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    return tuple(run.run_id for run in runs), epoch
+
+
+def _exchanged(fresh: Path, path: Path, now_ms: int) -> Path | None:
+    """Put `fresh` in the place of `path`. A crash in between leaves a start that refuses, never a mixture: the old
+    log goes first, and without it the old file is behind its mark."""
+    kept = None
+    if path.exists():
+        kept = path.with_name(f"{path.name}.replaced-{now_ms}")
+        log = path.with_name(path.name + "-wal")
+        if log.exists():
+            log.rename(kept.with_name(kept.name + "-wal"))
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        os.link(path, kept)
+    fresh.replace(path)
+    _sync(path.parent)
+    return kept
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""What is forgotten, and that it is really gone.
+
+Model: finished runs go oldest first, by age and then by size; an unfinished run never goes. Values that no run left
+needs go with them, and tokens that expired a retention ago. Deleting happens on the writer thread in small
+transactions, so that appends pass in between. Deleted content is overwritten (`secure_delete`), the file shrinks,
+and the write-ahead log is cut, so that no copy of what was deleted stays in our files.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inhabit.errors import ConfigError
+from inhabit.store.database import Database, connect
+
+__all__ = ["Pruned", "Retention", "prune"]
+
+_DAY_MS = 86_400_000
+_UNUSED_BLOB_MS = 7 * _DAY_MS
+"""A value that was put but that no record names may be on its way into one."""
+_STEP_RUNS = 50
+_STEP_PAGES = 2_000
+_FOLD_WAIT_MS = 2_000
+_FINISHED = "SELECT key, bytes FROM runs WHERE ended_ms IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long and how much is kept. Raises `ConfigError` for what is not a positive number."""
+
+    max_age_days: float = 30.0
+    max_bytes: int = 10 * 1024**3
+
+    def __post_init__(self) -> None:
+        for name in ("max_age_days", "max_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+                raise ConfigError(f"retention {name} must be a positive number, got {value!r}",
+                                  fix="leave it out for the default")
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """`log_cut` is False when a long reading (a backup) kept the log: what was deleted is still in it, until the
+    next prune. `over_bytes`: how much more than allowed the unfinished and needed still take."""
+
+    runs: int
+    values: int
+    tokens: int
+    log_cut: bool
+    over_bytes: int
+
+
+async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned:
+    """Forget what is older or more than `retention` allows. Raises `Unavailable`."""
+    before = now_ms - int(retention.max_age_days * _DAY_MS)
+    do = database.writer.perform
+    runs = values = 0
+    while (went := await do(lambda c: _drop_old(c, before, database.forget_mark))).runs:
+        runs, values = runs + went.runs, values + went.values
+    while (went := await do(lambda c: _drop_excess(c, retention.max_bytes, database.forget_mark))).runs:
+        runs, values = runs + went.runs, values + went.values
+    while unused := await do(lambda c: _drop_unused(c, now_ms - _UNUSED_BLOB_MS)):
+        values += unused
+    tokens = await do(lambda c: c.execute("DELETE FROM tokens WHERE expires_ms < ?1 OR revoked_ms < ?1",
+                                          (before,)).rowcount)
+    while await do(_shrink):
+        pass
+    cut = await database.apart(_cut_log)
+    return Pruned(runs, values, tokens, cut, max(0, await database.read(_used) - retention.max_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Went:
+    runs: int
+    values: int
+
+
+def _drop_old(connection: sqlite3.Connection, before_ms: int, forget_mark: Callable[[], None]) -> _Went:
+    keys = [key for key, _size in connection.execute(
+        f"{_FINISHED} AND ended_ms < ? ORDER BY ended_ms LIMIT ?", (before_ms, _STEP_RUNS))]
+    return _drop(connection, keys, forget_mark)
+
+
+def _drop_excess(connection: sqlite3.Connection, max_bytes: int, forget_mark: Callable[[], None]) -> _Went:
+    excess = _used(connection) - max_bytes
+    keys: list[int] = []
+    for key, size in connection.execute(f"{_FINISHED} ORDER BY ended_ms LIMIT ?", (_STEP_RUNS,)):
+        if excess <= 0:
+            break
+        keys.append(key)
+        excess -= size
+    return _drop(connection, keys, forget_mark)
+
+
+def _drop(connection: sqlite3.Connection, keys: list[int], forget_mark: Callable[[], None]) -> _Went:
+    if not keys:
+        return _Went(0, 0)
+    forget_mark()
+    marks = ",".join("?" * len(keys))
+    held = [blob for (blob,) in connection.execute(f"SELECT DISTINCT blob FROM blob_uses WHERE run IN ({marks})", keys)]
+    for table in ("entries", "headers", "blob_uses"):
+        connection.execute(f"DELETE FROM {table} WHERE run IN ({marks})", keys)
+    connection.execute(f"DELETE FROM runs WHERE key IN ({marks})", keys)
+    values = 0
+    for blob in held:
+        values += connection.execute(
+            "DELETE FROM blobs WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?1)",
+            (blob,)).rowcount
+    return _Went(len(keys), values)
+
+
+def _drop_unused(connection: sqlite3.Connection, before_ms: int) -> int:
+    return connection.execute(
+        "DELETE FROM blobs WHERE key IN (SELECT key FROM blobs WHERE touched_ms < ? AND NOT EXISTS"
+        " (SELECT 1 FROM blob_uses WHERE blob = key) LIMIT 20)", (before_ms,)).rowcount
+
+
+def _shrink(connection: sqlite3.Connection) -> bool:
+    """Give free pages back to the file system, some at a time; True while there are more."""
+    connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return free > 0
+
+
+def _used(connection: sqlite3.Connection) -> int:
+    pages, free, size = (connection.execute(f"PRAGMA {name}").fetchone()[0]
+                         for name in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
+
+
+def _cut_log(database: Database) -> bool:
+    connection = connect(database.path, writing=True)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_FOLD_WAIT_MS}")
+        (busy, _log, _done) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+    finally:
+        connection.close()
