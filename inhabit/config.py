@@ -34,6 +34,9 @@ from pydantic import (
 from inhabit.errors import ConfigError, InhabitError
 from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
+from inhabit.server.guard import GuardOptions
+from inhabit.server.http import ServerOptions
+from inhabit.server.toolset import ToolOptions
 
 __all__ = [
     "CONFIG_NAME", "Allow", "Config", "HttpSource", "McpSource", "OpenApiSource", "PythonSource", "SecretName",
@@ -83,6 +86,13 @@ class ServerConfig(_Table):
     accept_missing_layers: tuple[str, ...] = Field((), strict=False)
     mcp_wait_s: float = Field(45.0, gt=0, le=600, description="how long `execute` waits before it answers with a running run")
     mcp_cancel_with_client: bool = Field(True, description="a client that cancels its call ends the run")
+
+    def options(self, name: str) -> ServerOptions:
+        """What the HTTP server takes of it. A host that is a name of this machine is answered for, too."""
+        own = () if self.host in ("0.0.0.0", "::") else (f"[{self.host}]" if ":" in self.host else self.host,)
+        return ServerOptions(
+            name, GuardOptions(tuple(dict.fromkeys((*self.allowed_hosts, *own)))),
+            ToolOptions(wait_s=self.mcp_wait_s, cancel_with_client=self.mcp_cancel_with_client))
 
 
 class McpSource(_Table):

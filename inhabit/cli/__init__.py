@@ -1,0 +1,98 @@
+"""The command line: parse, call, print. Each command is a module with `add_arguments` and `run`.
+
+Only the module of the command that was asked for is loaded (`importlib`, here and nowhere else), so that
+`inhabit search` does not pay for the HTTP server.
+
+Exit codes: 0 done · 1 the program or the check failed · 2 wrong arguments, configuration or program ·
+3 there is no such thing · 4 not allowed · 5 something needed is not there (port, folder, jail layer, server) ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from types import ModuleType
+
+from inhabit.cli.terminal import complain
+from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound, Unavailable, WorkerLost
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("serve", "serve HTTP and MCP"),
+    "mcp": ("mcp", "serve MCP on stdin and stdout, for an agent that starts it"),
+    "run": ("run", "run a program from a file or stdin"),
+    "search": ("search", "find operations"),
+    "describe": ("describe", "show the declarations of operations by name"),
+    "runs": ("runs", "list, show, follow or cancel runs"),
+    "doctor": ("doctor", "check jail layers, engines, home and journal"),
+    "init": ("init", "write an inhabit.toml, also from an .mcp.json"),
+    "connect": ("connect", "store a credential for a source"),
+    "effects": ("effects", "review what operations are taken to do"),
+    "token": ("token", "create, list or revoke bearer tokens"),
+    "backup": ("backup", "copy the journal while it is in use"),
+    "restore": ("restore", "put a backup in place"),
+    "bench": ("bench", "run the benchmarks of a checkout"),
+    "demo": ("demo", "a shop, three programs, and a server to look around in"),
+}
+_EXITS: tuple[tuple[type[InhabitError], int], ...] = (
+    (InvalidInput, 2), (NotFound, 3), (Denied, 4), (Unavailable, 5), (WorkerLost, 5))
+_OS_FIXES = {
+    errno.EADDRINUSE: "another program uses it: stop that, or take another with --port",
+    errno.EACCES: "take a folder that you may write, with --home",
+    errno.EROFS: "the file system is read-only: take another folder with --home",
+    errno.ENOSPC: "the disk is full: make room, then start again; nothing acknowledged is lost",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if given else 2
+    if given[0] in ("-V", "--version"):
+        print(f"inhabit {version('inhabit')}")
+        return 0
+    if given[0] not in COMMANDS:
+        complain(f"inhabit: there is no command {given[0]!r}; it is one of {', '.join(COMMANDS)}")
+        return 2
+    return _run(given[0], given[1:])
+
+
+def _run(command: str, given: list[str]) -> int:
+    module = _module(command)
+    parser = argparse.ArgumentParser(prog=f"inhabit {command}", description=module.__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    try:
+        return int(module.run(parser.parse_args(given)))
+    except InhabitError as error:
+        complain(f"inhabit: {error.message}" + (f" ({error.fix})" if error.fix else ""))
+        return next((code for kind, code in _EXITS if isinstance(error, kind)), 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: `inhabit runs list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fix = _OS_FIXES.get(error.errno or 0)
+        complain(f"inhabit: {where}{error.strerror or error}" + (f" ({fix})" if fix else ""))
+        return 5
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"inhabit.cli.{COMMANDS[command][0]}")
+
+
+def _usage() -> str:
+    lines = [f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
+    return "usage: inhabit COMMAND [options]\n\n" + "\n".join(lines) + "\n\n`inhabit COMMAND --help` shows a command's options."

@@ -3,15 +3,14 @@
 A token is read from the Authorization header and nowhere else, so that it is in no URL, log or Referer. The
 store keeps only its hash; what comes back is the principal and the grant that the token was made with.
 
-Invariant: past this layer every request on a protected route has `scope["inhabit.caller"]`, made of the token
+Invariant: past this layer every request on a protected route has `scope["inhabit.identity"]`, made of the token
 alone; nothing a client sends can name a principal or widen a grant.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -25,21 +24,22 @@ from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller
 from inhabit.server.problems import problem
 
-__all__ = ["Authenticate", "Identity", "TokenCheck", "caller_of", "token_id_of"]
+__all__ = ["Authenticate", "Identity", "TokenCheck", "caller_of", "identity_of"]
 
-_log = logging.getLogger(__name__)
-_SCOPE_CALLER = "inhabit.caller"
-_SCOPE_TOKEN = "inhabit.token_id"
+_SCOPE_IDENTITY = "inhabit.identity"
 _MAX_TOKEN_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a valid token stands for. `token_id` is public: it names the token in lists and bounds."""
+    """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`:
+    the person whose machine the server runs on, who may make tokens for others.
+    """
 
     token_id: str
     principal: Principal
     grant: Grant
+    operator: bool = False
 
 
 class TokenCheck(Protocol):
@@ -77,15 +77,16 @@ class Authenticate:
         return await self._check(token) or _challenge("the token is unknown, expired or revoked", error="invalid_token")
 
 
+def identity_of(request: Request) -> Identity:
+    """Whose token came with this request."""
+    identity: Identity = request.scope[_SCOPE_IDENTITY]
+    return identity
+
+
 def caller_of(request: Request, door: str = "http") -> Caller:
     """The caller of an authenticated request."""
-    caller: Caller = request.scope[_SCOPE_CALLER]
-    return caller if caller.door == door else replace(caller, door=door)
-
-
-def token_id_of(request: Request) -> str:
-    token_id: str = request.scope[_SCOPE_TOKEN]
-    return token_id
+    identity = identity_of(request)
+    return Caller(identity.principal, identity.grant, door)
 
 
 def _path(scope: Scope) -> str:
@@ -99,8 +100,7 @@ def _known(scope: Scope, identity: Identity) -> Scope:
     access = AccessToken(token="", client_id=identity.token_id, scopes=[], subject=str(identity.principal))
     return {
         **scope,
-        _SCOPE_CALLER: Caller(identity.principal, identity.grant, "http"),
-        _SCOPE_TOKEN: identity.token_id,
+        _SCOPE_IDENTITY: identity,
         "user": AuthenticatedUser(access),
     }
 

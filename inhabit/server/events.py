@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from inhabit.contracts.run import Journal, StoredEntry, Terminal
 from inhabit.errors import InvalidInput
 from inhabit.runtime.service import Runtime
-from inhabit.server.auth import caller_of, token_id_of
+from inhabit.server.auth import caller_of, identity_of
 from inhabit.server.endpoints import Endpoint
 from inhabit.server.entries import entry_json
 from inhabit.server.metrics import Metrics
@@ -50,7 +50,7 @@ class EventRoutes:
     async def events(self, request: Request) -> Response:
         query = read_query(request, EventsQuery)
         after = _last_event_id(request, query.after)
-        run_id, caller, token = request.path_params["run_id"], caller_of(request), token_id_of(request)
+        run_id, caller, token = request.path_params["run_id"], caller_of(request), identity_of(request).token_id
         await self._runtime.wait(run_id, caller, wait_s=0)  # NotFound for a run that is not the caller's
         record = await self._journal.read(run_id, tenant=caller.principal.tenant)
         if record.entries and isinstance(record.entries[-1].entry, Terminal) and after >= record.entries[-1].number:

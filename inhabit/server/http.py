@@ -6,6 +6,7 @@ state of runs: everything is asked of the runtime and the journal.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from inhabit.server.openapi import document
 from inhabit.server.problems import problem, unexpected
 from inhabit.server.requests import NoQuery, read_query
 from inhabit.server.runs import RunRoutes
+from inhabit.server.tokens import TokenRoutes, Tokens
 from inhabit.server.toolset import ToolOptions, Toolset
 
 __all__ = ["ServerOptions", "create_app", "endpoints_of"]
@@ -49,11 +51,14 @@ class ServerOptions:
 
 
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
-               options: ServerOptions | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
-    """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does)."""
+               tokens: Tokens | None = None, options: ServerOptions | None = None,
+               lifespan: Lifespan | None = None) -> ASGIApp:
+    """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
+    without `tokens` there are no routes over tokens.
+    """
     options = options or ServerOptions()
     metrics = Metrics()
-    endpoints = endpoints_of(runtime, journal, metrics, options.name)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
 
@@ -75,7 +80,8 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
     return Guard(app, options.guard)
 
 
-def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str) -> tuple[Endpoint, ...]:
+def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
+                 tokens: Tokens | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -93,6 +99,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     endpoints = (
         *RunRoutes(runtime, journal, metrics).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
+        *(TokenRoutes(tokens, _now_ms).endpoints() if tokens is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is"}, public=True, errors=(422,)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),
@@ -100,6 +107,10 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     )
     described = document(name, version("inhabit"), endpoints)
     return endpoints
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

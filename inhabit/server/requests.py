@@ -19,7 +19,7 @@ __all__ = [
     "ListQuery",
     "NoQuery",
     "RunBody",
-    "SearchBody",
+    "SearchBody", "StrictBody",
     "WaitQuery",
     "read_body",
     "read_query",
@@ -30,14 +30,21 @@ MAX_WAIT_S = 600.0
 """The longest that one request or tool call waits for a run; then it is asked again."""
 
 
-class _Strict(BaseModel):
+class _Query(BaseModel):
+    """Text from a URL: numbers are read from it."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class RunBody(_Strict):
-    """A program to run. `on_disconnect`: what becomes of the run when this client goes away while it waits."""
+class StrictBody(BaseModel):
+    """JSON has types already, so none is turned into another."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RunBody(StrictBody):
+    """A program to run. `on_disconnect`: what becomes of the run when this client goes away while it waits."""
+
     program: str = Field(description="TypeScript or Python source")
     language: Literal["typescript", "javascript", "python"] | None = Field(None, description="guessed when left out")
     input: Any = Field(None, description="any JSON; the program reads it as `input`")
@@ -46,33 +53,32 @@ class RunBody(_Strict):
     on_disconnect: Literal["finish", "cancel"] = "finish"
 
 
-class SearchBody(_Strict):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class SearchBody(StrictBody):
     query: str = Field(max_length=2_000)
     language: Literal["typescript", "javascript", "python"] = "typescript"
     budget_tokens: int = Field(1_500, ge=100, le=20_000)
 
 
-class NoQuery(_Strict):
+class NoQuery(_Query):
     pass
 
 
-class WaitQuery(_Strict):
+class WaitQuery(_Query):
     wait_s: float = Field(0.0, ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait for the end")
 
 
-class ListQuery(_Strict):
+class ListQuery(_Query):
     state: RunState | None = None
     before: str | None = Field(None, max_length=100, description="the last run of the page before")
     limit: int = Field(50, ge=1, le=200)
 
 
-class EntriesQuery(_Strict):
+class EntriesQuery(_Query):
     after: int = Field(0, ge=0, description="entries with a greater number")
     limit: int = Field(200, ge=1, le=1_000)
 
 
-class EventsQuery(_Strict):
+class EventsQuery(_Query):
     after: int = Field(0, ge=0, description="entries with a greater number; the Last-Event-ID header wins")
 
 

@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 import anyio
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import TERMINAL_STATES
 from inhabit.errors import InhabitError, InvalidInput
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.metrics import Metrics
-from inhabit.server.requests import MAX_WAIT_S, validated
+from inhabit.server.requests import MAX_WAIT_S, StrictBody, validated
 
 __all__ = ["EXECUTE", "SEARCH", "ToolAnswer", "ToolDefinition", "ToolOptions", "Toolset"]
 
@@ -67,7 +67,7 @@ _LANGUAGE = {"enum": ["typescript", "python"], "default": "typescript"}
 SEARCH = ToolDefinition(
     "search",
     "Find the operations you can call, before you write a program for `execute`. Returns typed declarations with docs. "
-    'Say in a few words what to do, e.g. "list failed invoices"; search once for each kind of step.',
+    'Say in a few words what to do, e.g. "list failed invoices"; search once for each kind of step. Names of operations or types give them whole.',
     {
         "type": "object",
         "properties": {"query": {"type": "string"}, "language": _LANGUAGE},
@@ -99,16 +99,12 @@ EXECUTE = ToolDefinition(
 )
 
 
-class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Search(_Arguments):
+class _Search(StrictBody):
     query: str = Field(max_length=2_000)
     language: Literal["typescript", "javascript", "python"] = "typescript"
 
 
-class _Execute(_Arguments):
+class _Execute(StrictBody):
     program: str | None = None
     language: Literal["typescript", "javascript", "python"] | None = None
     input: Any = None

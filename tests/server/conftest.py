@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -36,6 +37,7 @@ from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import Identity
 from inhabit.server.http import ServerOptions, create_app
+from inhabit.store.tokens import TokenRecord
 
 PICTURE = b"\x89PNG\r\n\x1a\n not really"
 
@@ -175,7 +177,25 @@ class MemoryBlobs:
         return PICTURE
 
 
+class MemoryTokens:
+    def __init__(self) -> None:
+        self.records: dict[str, TokenRecord] = {}
+
+    async def create(self, principal: Principal, authority: Any, *, now_ms: int, expires_ms: int | None = None,
+                     label: str = "", parent: str | None = None) -> tuple[str, TokenRecord]:
+        record = TokenRecord(f"id{len(self.records)}", principal, authority, label, parent, now_ms, expires_ms, None)
+        self.records[record.id] = record
+        return f"inh_{record.id}", record
+
+    async def list(self, *, tenant: str) -> Sequence[TokenRecord]:
+        return [record for record in self.records.values() if record.principal.tenant == tenant]
+
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None:
+        self.records[token_id] = replace(self.records[token_id], revoked_ms=now_ms)
+
+
 IDENTITIES = {
+    "operator-token": Identity("t-op", Principal("root", "acme"), Grant.of("**"), operator=True),
     "ada-token": Identity("t-ada", Principal("ada", "acme"), Grant.of("**")),
     "bob-token": Identity("t-bob", Principal("bob", "acme"), Grant.of("shop.**")),
     "eve-token": Identity("t-eve", Principal("ada", "other"), Grant.of("**")),
@@ -202,8 +222,13 @@ def options() -> ServerOptions:
 
 
 @pytest.fixture
-async def app(runtime: ScriptedRuntime, journal: MemoryJournal, options: ServerOptions) -> Any:
-    return create_app(runtime, journal=journal, check_token=check_token, blobs=MemoryBlobs(), options=options)
+def tokens() -> MemoryTokens:
+    return MemoryTokens()
+
+
+@pytest.fixture
+async def app(runtime: ScriptedRuntime, journal: MemoryJournal, tokens: MemoryTokens, options: ServerOptions) -> Any:
+    return create_app(runtime, journal=journal, check_token=check_token, blobs=MemoryBlobs(), tokens=tokens, options=options)
 
 
 def as_user(app: Any, name: str | None = "ada") -> httpx2.AsyncClient:
@@ -227,6 +252,12 @@ async def bob(app: Any) -> AsyncGenerator[httpx2.AsyncClient]:
 async def eve(app: Any) -> AsyncGenerator[httpx2.AsyncClient]:
     """A token of another tenant, for a user of the same name."""
     async with as_user(app, "eve") as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(app: Any) -> AsyncGenerator[httpx2.AsyncClient]:
+    async with as_user(app, "operator") as client:
         yield client
 
 

@@ -15,13 +15,13 @@ from inhabit.server.http import endpoints_of
 from inhabit.server.metrics import Metrics
 
 
-async def test_every_route_is_documented_and_nothing_else(nobody: httpx2.AsyncClient, runtime: Any, journal: Any):
+async def test_every_route_is_documented_and_nothing_else(nobody: httpx2.AsyncClient, runtime: Any, journal: Any, tokens: Any):
     served = {(method, re.sub(r":\w+\}", "}", route.path))
-              for route in routes(endpoints_of(runtime, journal, Metrics(), "x")) if isinstance(route, Route)
+              for route in routes(endpoints_of(runtime, journal, Metrics(), "x", tokens)) if isinstance(route, Route)
               for method in route.methods or () if method != "HEAD"}
     document = (await nobody.get("/openapi.json")).json()
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    assert described == served and len(served) == 13
+    assert described == served and len(served) == 16
     ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
     assert len(set(ids)) == len(ids)
 

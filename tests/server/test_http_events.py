@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from inhabit.contracts.principal import Principal
 from inhabit.kernel.grants import Grant
-from inhabit.runtime.service import Caller
+from inhabit.server.auth import Identity
 from inhabit.server.events import MAX_STREAMS_PER_TOKEN, EventRoutes
 from inhabit.server.metrics import Metrics
 
@@ -110,8 +110,7 @@ async def test_a_quiet_run_sends_heartbeats(runtime: Any, journal: Any, ada: htt
     await ada.post("/v1/runs", json={"program": "wait", "wait_s": 0})
     quick = EventRoutes(runtime, journal, Metrics(), heartbeat_s=0.01)
     request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [],
-                       "path_params": {"run_id": "run00000"}, "inhabit.token_id": "t-ada",
-                       "inhabit.caller": Caller(Principal("ada", "acme"), Grant.of("**"))})
+                       "path_params": {"run_id": "run00000"}, "inhabit.identity": Identity("t-ada", Principal("ada", "acme"), Grant.of("**"))})
     answer = await quick.events(request)
     assert isinstance(answer, StreamingResponse)
     body = aiter(answer.body_iterator)

@@ -1,0 +1,142 @@
+"""The CLI as a client of the public routes: of a server that runs on this home, else of an app opened here.
+
+A server leaves `server.json` in its home: its URL and a token that lives as long as it does, readable by the
+owner alone. `INHABIT_URL` and `INHABIT_TOKEN` point anywhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+
+from inhabit.cli.opening import caller_from, home_of, open_app, server_app
+from inhabit.cli.terminal import progress
+from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
+from inhabit.server.auth import Identity
+
+__all__ = ["NOTE_NAME", "Api", "api", "running_server", "write_note"]
+
+NOTE_NAME = "server.json"
+_ERRORS: dict[int, type[InhabitError]] = {401: Denied, 403: Denied, 404: NotFound, 413: InvalidInput, 422: InvalidInput, 503: Unavailable}
+
+
+class Api:
+    """Answers as plain data; errors as the errors they were."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, path: str, **query: Any) -> Any:
+        given = {name: value for name, value in query.items() if value is not None}
+        return _value(await self._client.get(path, params=given))
+
+    async def delete(self, path: str) -> None:
+        _value(await self._client.delete(path))
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        return _value(await self._client.post(path, json=body) if body is not None else await self._client.post(path))
+
+    async def events(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """The data of each server-sent event, until the stream ends."""
+        async with self._client.stream("GET", path, timeout=None) as response:
+            if response.status_code >= 400:
+                await response.aread()
+                _value(response)
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield orjson.loads(line[6:])
+
+
+@asynccontextmanager
+async def api(args: argparse.Namespace) -> AsyncGenerator[Api]:
+    """The server that the environment names, or the one that runs on this home, or an app opened for this command."""
+    note = _from_environment() or running_server(_home(args))
+    if note is not None:
+        async with httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700) as client:
+            try:
+                yield Api(client)
+            except httpx2.TransportError as error:
+                raise Unavailable(f"the server at {note['url']} does not answer: {error}", fix="inhabit serve starts one") from None
+        return
+    app = open_app(args)
+    caller = caller_from(args, app)
+    identity = Identity("cli", caller.principal, caller.grant, operator=True)
+
+    async def check(_: str) -> Identity | None:
+        return identity
+
+    async with progress("starting"):
+        await app.start()
+    try:
+        transport = httpx2.ASGITransport(app=server_app(app, check))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=_bearer("local")) as client:
+            yield Api(client)
+    finally:
+        await app.stop()
+
+
+def write_note(home: Path, url: str, token: str) -> Path:
+    """Leave word for later commands on this home; remove the file when the server stops."""
+    path = home / NOTE_NAME
+    with suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
+    return path
+
+
+def running_server(home: Path | None) -> dict[str, Any] | None:
+    """What the server on this home left, if its process is there."""
+    if home is None:
+        return None
+    try:
+        note = orjson.loads((home / NOTE_NAME).read_bytes())
+        os.kill(int(note["pid"]), 0)
+    except PermissionError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {"url": str(note["url"]), "token": str(note["token"])}
+
+
+def _home(args: argparse.Namespace) -> Path | None:
+    try:
+        return home_of(args)
+    except InhabitError:
+        return None
+
+
+def _from_environment() -> dict[str, Any] | None:
+    url = os.environ.get("INHABIT_URL")
+    if not url:
+        return None
+    token = os.environ.get("INHABIT_TOKEN")
+    if not token:
+        raise InvalidInput("INHABIT_URL is set but INHABIT_TOKEN is not", fix="inhabit token create makes one")
+    return {"url": url.rstrip("/"), "token": token}
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def _value(response: httpx2.Response) -> Any:
+    if response.status_code == 204:
+        return None
+    try:
+        value = response.json()
+    except ValueError:
+        raise Unavailable(f"{response.url} answered {response.status_code} with something that is not JSON") from None
+    if response.status_code < 400:
+        return value
+    kind = _ERRORS.get(response.status_code, CallError)
+    raise kind(value.get("detail", "the server refused"), fix=value.get("fix"), code=value.get("code"),
+               details=value.get("details"))

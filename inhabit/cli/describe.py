@@ -1,0 +1,30 @@
+"""Show the declarations of operations by name: `inhabit describe shop.orders.cancel`, `inhabit describe shop.orders`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from inhabit.cli.client import api
+from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.terminal import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_app_options(parser)
+    add_principal_option(parser)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="an operation or a capability")
+    parser.add_argument("--language", choices=["typescript", "python"], default="typescript")
+    parser.add_argument("--tokens", type=int, default=6_000, help="at most about this much text")
+
+
+def run(args: argparse.Namespace) -> int:
+    return asyncio.run(_run(args))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    async with api(args) as client:
+        answer = await client.post("/v1/search", {
+            "query": " ".join(args.names), "language": args.language, "budget_tokens": args.tokens})
+    say(answer["declarations"])
+    return 0

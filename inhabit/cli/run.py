@@ -1,0 +1,87 @@
+"""Run a program: a file, or `-` for stdin.
+
+The language is told by the file's ending (.py, .ts, .js), by --language, or by the source itself. Prints the
+result as JSON on stdout and everything else on stderr. Exit code 1 when the program failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from inhabit.cli.client import api
+from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.terminal import complain, progress, show_json
+from inhabit.errors import InvalidInput
+
+_ENDINGS = {".py": "python", ".ts": "typescript", ".js": "typescript", ".mts": "typescript", ".mjs": "typescript"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_app_options(parser)
+    add_principal_option(parser)
+    parser.add_argument("file", help="program file, or - for stdin")
+    parser.add_argument("--language", choices=["typescript", "javascript", "python"])
+    parser.add_argument("--input", metavar="JSON", help="what the program reads as `input`")
+    parser.add_argument("--wait", type=float, default=600.0, metavar="SECONDS", help="give the run this long, then leave it going")
+    parser.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE", help="a narrower limit, e.g. cpu_ms=500")
+    parser.add_argument("--json", action="store_true", help="print the whole answer: run, state, result, logs, calls")
+
+
+def run(args: argparse.Namespace) -> int:
+    return asyncio.run(_run(args, _body(args)))
+
+
+async def _run(args: argparse.Namespace, body: dict[str, Any]) -> int:
+    async with api(args) as client, progress("running"):
+        answer = await client.post("/v1/runs", body)
+    if args.json:
+        show_json(answer)
+    else:
+        _show(answer)
+    return 0 if answer["state"] in ("completed", "running", "suspended") else 1
+
+
+def _show(answer: dict[str, Any]) -> None:
+    for line in answer.get("logs", []):
+        complain(line)
+    if answer["state"] == "completed":
+        show_json(answer.get("result"))
+    error = answer.get("error")
+    if error:
+        complain(f"{error.get('code', 'error')}: {error.get('message', '')}")
+    complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {answer['next']}" if answer.get("next") else ""))
+
+
+def _body(args: argparse.Namespace) -> dict[str, Any]:
+    body: dict[str, Any] = {"program": _source(args.file), "wait_s": min(max(args.wait, 0.0), 600.0)}
+    language = args.language or _ENDINGS.get(Path(args.file).suffix)
+    if language:
+        body["language"] = language
+    if args.input is not None:
+        try:
+            body["input"] = orjson.loads(args.input)
+        except ValueError as error:
+            raise InvalidInput(f"--input is not JSON: {error}") from None
+    if args.limit:
+        body["limits"] = dict(_limit(item) for item in args.limit)
+    return body
+
+
+def _source(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{file} is not UTF-8 text") from None
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if not value.isdigit():
+        raise InvalidInput(f"--limit {text!r} is not NAME=NUMBER", fix="e.g. --limit cpu_ms=500")
+    return name, int(value)

@@ -1,0 +1,113 @@
+"""Look at runs: list, show, tail (follow a run as it goes), cancel."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from inhabit.cli.client import Api, api
+from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.terminal import say, show_json, table
+
+_STATES = ("queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|tail|cancel")
+    for name, help_text in (("list", "your runs, newest first"), ("show", "a run with its journal"),
+                            ("tail", "a run's journal as it is written"), ("cancel", "stop a run")):
+        action = actions.add_parser(name, help=help_text)
+        add_app_options(action)
+        add_principal_option(action)
+        action.add_argument("--json", action="store_true")
+        if name == "list":
+            action.add_argument("--state", choices=_STATES)
+            action.add_argument("--before", metavar="RUN", help="the page after this run")
+            action.add_argument("-n", "--limit", type=int, default=20)
+        else:
+            action.add_argument("run_id", metavar="RUN")
+
+
+def run(args: argparse.Namespace) -> int:
+    actions = {"list": _list, "show": _show, "tail": _tail, "cancel": _cancel}
+    return asyncio.run(_with_api(args, actions[args.action]))
+
+
+async def _with_api(args: argparse.Namespace, action: Any) -> int:
+    async with api(args) as client:
+        await action(client, args)
+    return 0
+
+
+async def _list(client: Api, args: argparse.Namespace) -> None:
+    answer = await client.get("/v1/runs", state=args.state, before=args.before, limit=args.limit)
+    if args.json:
+        show_json(answer)
+        return
+    table(("RUN", "STATE", "STARTED", "TOOK", "CALLS", "LANGUAGE", "FROM"), [
+        (r["run"], r["state"], _clock(r["created_ms"]), _took(r), r["calls"], r["language"], r["origin"]) for r in answer["runs"]])
+    if answer["before"]:
+        say(f"more: inhabit runs list --before {answer['before']}")
+
+
+async def _show(client: Api, args: argparse.Namespace) -> None:
+    path = f"/v1/runs/{args.run_id}"
+    state = await client.get(path)
+    pages = [await client.get(path + "/entries", limit=1000)]
+    while pages[-1]["after"] is not None:
+        pages.append(await client.get(path + "/entries", after=pages[-1]["after"], limit=1000))
+    header, entries = pages[0]["header"], [entry for page in pages for entry in page["entries"]]
+    if args.json:
+        show_json({**state, "header": header, "entries": entries})
+        return
+    say(f"run {header['run']}: {state['state']}, for {header['principal']}, {header['language']} on {header['engine']}, "
+        f"{_clock(header['clock_ms'])}, from {header['origin']}")
+    say("\n" + header["source"].strip() + "\n")
+    for entry in entries:
+        say(_line(entry))
+
+
+async def _tail(client: Api, args: argparse.Namespace) -> None:
+    async for entry in client.events(f"/v1/runs/{args.run_id}/events"):
+        if args.json:
+            show_json(entry, indent=False)
+        else:
+            say(_line(entry))
+
+
+async def _cancel(client: Api, args: argparse.Namespace) -> None:
+    answer = await client.post(f"/v1/runs/{args.run_id}/cancel")
+    show_json(answer) if args.json else say(f"run {answer['run']}: {answer['state']}")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    """One entry as one line."""
+    match entry["type"]:
+        case "intent":
+            text = f"call {entry['sequence']}: {entry['operation']}({_short(entry['arguments'])}) {entry['decision'].get('verdict', '')}"
+        case "outcome":
+            text = f"{'result' if entry['ok'] else 'error'} {entry['sequence']}: {_short(entry['value'])} in {entry['duration_ms']:.1f} ms"
+        case "delivered":
+            text = f"delivered {entry['kind']} {entry['id']}"
+        case "logged":
+            text = f"{entry['level']}: {entry['text']}"
+        case "terminal":
+            text = f"{entry['state']}: {_short(entry['value'])}"
+        case other:
+            text = f"{other} {entry.get('reason', '')}"
+    return f"{entry['number']:>5}  {text}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else f"{text[:160]}… ({len(text)} characters)"
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _took(run: dict[str, Any]) -> str:
+    return f"{(run['ended_ms'] - run['created_ms']) / 1000:.2f} s" if run["ended_ms"] else ""

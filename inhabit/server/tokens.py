@@ -1,0 +1,100 @@
+"""The routes over bearer tokens: a token can make narrower ones, see its principal's, and revoke them.
+
+Attenuation only: a new token's grant is the caller's own grant with the asked clauses on top of it, and it dies
+with the token that made it. Only the operator (whoever can read the server's home) makes tokens for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inhabit.contracts.principal import Principal
+from inhabit.errors import Denied, NotFound
+from inhabit.kernel.grants import Grant
+from inhabit.server.auth import Identity, identity_of
+from inhabit.server.endpoints import Endpoint, json_response
+from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
+from inhabit.store.tokens import TokenRecord
+
+__all__ = ["TokenBody", "TokenRoutes", "Tokens"]
+
+MAX_EXPIRY_S = 10 * 366 * 86_400
+
+
+class Tokens(Protocol):
+    async def create(self, principal: Principal, authority: Any, *, now_ms: int, expires_ms: int | None = None,
+                     label: str = "", parent: str | None = None) -> tuple[str, TokenRecord]: ...
+
+    async def list(self, *, tenant: str) -> Sequence[TokenRecord]: ...
+
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None: ...
+
+
+class TokenBody(StrictBody):
+    grant: list[Any] | dict[str, Any] | None = Field(None, description="clauses that narrow the grant further")
+    label: str = Field("", max_length=200)
+    expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRY_S, description="seconds from now; left out: until revoked")
+    principal: str | None = Field(None, max_length=400, description="the operator alone: for whom")
+
+
+class TokenRoutes:
+    def __init__(self, tokens: Tokens, now_ms: Callable[[], int]) -> None:
+        self._tokens = tokens
+        self._now_ms = now_ms
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return (
+            Endpoint("POST", "/v1/tokens", self.create, "Make a narrower token", {201: "the token, shown this once"},
+                     body=TokenBody, errors=(403, 413, 422)),
+            Endpoint("GET", "/v1/tokens", self.list, "Your tokens", {200: "their records, without the tokens"}, errors=(422,)),
+            Endpoint("DELETE", "/v1/tokens/{token_id}", self.revoke, "Revoke a token and all made from it",
+                     {204: "it is refused from now on"}, errors=(404, 422)),
+        )
+
+    async def create(self, request: Request) -> Response:
+        asked = await read_body(request, TokenBody)
+        identity = identity_of(request)
+        now = self._now_ms()
+        principal, grant = _for_whom(identity, asked)
+        expires = None if asked.expires_s is None else now + asked.expires_s * 1000
+        token, record = await self._tokens.create(
+            principal, grant.as_value(), now_ms=now, expires_ms=expires, label=asked.label,
+            parent=None if identity.operator else identity.token_id)
+        return json_response({"token": token, **_record_json(record)}, 201)
+
+    async def list(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        return json_response({"tokens": [_record_json(record) for record in await self._visible(identity_of(request))]})
+
+    async def revoke(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        identity, token_id = identity_of(request), request.path_params["token_id"]
+        if not any(record.id == token_id for record in await self._visible(identity)):
+            raise NotFound("there is no such token", fix="GET /v1/tokens lists yours")
+        await self._tokens.revoke(token_id, tenant=identity.principal.tenant, now_ms=self._now_ms())
+        return Response(status_code=204)
+
+    async def _visible(self, identity: Identity) -> Sequence[TokenRecord]:
+        """The operator sees the tenant's tokens, others those of their own user."""
+        records = await self._tokens.list(tenant=identity.principal.tenant)
+        return [r for r in records if identity.operator or r.principal.user == identity.principal.user]
+
+
+def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
+    clauses = Grant.of("**") if asked.grant is None else Grant.from_value(asked.grant)
+    if identity.operator:
+        return Principal.parse(asked.principal) if asked.principal else identity.principal, clauses
+    if asked.principal is not None:
+        raise Denied("only the operator makes tokens for others", fix="leave principal out")
+    return identity.principal, identity.grant.within(clauses)
+
+
+def _record_json(record: TokenRecord) -> dict[str, Any]:
+    return {"id": record.id, "principal": str(record.principal), "label": record.label, "parent": record.parent,
+            "grant": record.authority, "created_ms": record.created_ms, "expires_ms": record.expires_ms,
+            "revoked_ms": record.revoked_ms}
