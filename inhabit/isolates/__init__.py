@@ -1,0 +1,1 @@
+"""Engines and their jailed, killable workers. Knows no policy, no journal, no connector."""

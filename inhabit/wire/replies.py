@@ -85,10 +85,13 @@ def encode_turn(turn: Turn) -> bytes:
 
 
 @hostile
-def decode_turn(body: bytes) -> Turn:
+def decode_turn(body: bytes, *, max_calls: int = 1_000_000, max_logs: int = 1_000_000) -> Turn:
+    """The bounds are counted before the work: millions of tiny records in one frame would hold the host up."""
     cursor = Cursor(body)
     flags, cpu_ms, memory, calls, issued, logs = cursor.fields(_TURN)
     if flags & ~(_FINISHED | _OK | _HAS_TIMER) or not (math.isfinite(cpu_ms) and cpu_ms >= 0):
+        raise ValueError
+    if calls > max_calls or logs > max_logs or issued > max_calls:
         raise ValueError
     if calls * _CALL.size + issued * _COUNT.size + logs * _LOG.size > len(body):
         raise ValueError

@@ -1,0 +1,5 @@
+"""What stands between a guest that took its worker over and the machine."""
+
+from inhabit.isolates.jail.policy import LAYERS, JailPolicy, Layer
+
+__all__ = ["LAYERS", "JailPolicy", "Layer"]

@@ -1,0 +1,189 @@
+"""The host's end of one worker: requests out, exactly one reply each back, in order.
+
+Choke point for everything a worker says. Invariants: a byte that nobody asked for, a reply for another isolate
+than the one whose turn it is, a reply of another kind, or one that its asker refuses, kills the worker. Which
+isolate a reply is for comes from this side's queue; the id in the frame only has to agree.
+The worker is single-threaded, so the head of the queue is what it is busy with, and what a kill is blamed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
+from inhabit.isolates.pool.process import WorkerProcess
+from inhabit.wire.frames import FROM_WORKER, FrameParser, Kind, frame
+from inhabit.wire.replies import decode_failed
+
+__all__ = ["Channel", "Request"]
+
+_READ_BYTES = 256 * 1024
+_LOST = WorkerLost("the worker ended", fix="run the program again; its journal says what already happened")
+
+
+class Request:
+    """One reply that is awaited. `read` turns the body into the answer, raising `ProtocolError` for a bad one.
+
+    `budget_ms` is the CPU time the worker may spend on it; `limit` is the name and value of what that came from."""
+
+    __slots__ = ("answer", "began_s", "budget_ms", "cpu_ns", "isolate", "kind", "limit", "read")
+
+    def __init__(self, isolate: int, kind: Kind, read: Callable[[bytes], Any], answer: asyncio.Future[Any], budget_ms: float,
+                 limit: tuple[str, float]) -> None:
+        self.isolate = isolate
+        self.kind = kind
+        self.read = read
+        self.answer = answer
+        self.budget_ms = budget_ms
+        self.limit = limit
+        self.began_s = 0.0
+        self.cpu_ns = 0
+
+    def too_long(self) -> LimitExceeded:
+        name, value = self.limit
+        return LimitExceeded.of(name, value, "ms")
+
+
+class Channel:
+    """`lost` is called once, when the worker is gone for whatever reason; `busy` whenever a request begins to wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket, process: WorkerProcess,
+                 lost: Callable[[Channel], None], busy: Callable[[Channel], None]) -> None:
+        connection.setblocking(False)
+        self._loop = loop
+        self._connection = connection
+        self._descriptor = connection.fileno()
+        self._parser = FrameParser(FROM_WORKER)
+        self._requests: deque[Request] = deque()
+        self._unsent = bytearray()
+        self._lost = lost
+        self._busy = busy
+        self.process = process
+        self.broken: InhabitError | None = None
+        self.failed = False          # a guest died in it: it takes no new ones
+        loop.add_reader(self._descriptor, self._readable)
+
+    @property
+    def head(self) -> Request | None:
+        """What the worker is busy with."""
+        return self._requests[0] if self._requests else None
+
+    def expect(self, request: Request) -> None:
+        """Wait for what the worker says by itself: READY."""
+        self._begin(request)
+        self._requests.append(request)
+        self._busy(self)
+
+    def request(self, request: Request, kind: Kind, body: bytes) -> asyncio.Future[Any]:
+        """Send, and give the future of the answer. The caller holds at most one request an isolate."""
+        if self.broken is not None:
+            raise WorkerLost(self.broken.message, fix=self.broken.fix)
+        piece = frame(kind, request.isolate, body)
+        if not self._requests:
+            self._begin(request)
+            self._busy(self)
+        self._requests.append(request)
+        self._send(piece)
+        return request.answer
+
+    def tell(self, kind: Kind, isolate: int) -> None:
+        """Send what has no reply."""
+        if self.broken is None:
+            self._send(frame(kind, isolate))
+
+    def kill(self, error: InhabitError, *, blamed: InhabitError | None = None) -> None:
+        """End the worker. Everything awaited gets `WorkerLost`; the head of the queue gets `blamed` if there is one."""
+        if self.broken is not None:
+            return
+        self.broken = error
+        self.process.kill()
+        self._loop.remove_reader(self._descriptor)
+        if self._unsent:
+            self._loop.remove_writer(self._descriptor)
+        self._connection.close()
+        for request in self._requests:
+            if not request.answer.done():
+                request.answer.set_exception(blamed or WorkerLost(error.message, fix=error.fix))
+            blamed = None
+        self._requests.clear()
+        self._lost(self)
+
+    # -- in -----------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            data = self._connection.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.kill(_LOST)
+            return
+        try:
+            if not self._requests:
+                raise ProtocolError("the worker spoke without being asked")
+            for kind, isolate, body in self._parser.feed(data):
+                self._reply(kind, isolate, body)
+            if not self._requests and self._parser.partial:
+                raise ProtocolError("the worker spoke without being asked")
+        except ProtocolError as error:
+            self.kill(error, blamed=error)
+
+    def _reply(self, kind: Kind, isolate: int, body: bytes) -> None:
+        request = self.head
+        if request is None:
+            raise ProtocolError("a reply that nobody waits for")
+        if isolate != request.isolate or (kind is not request.kind and kind is not Kind.FAILED):
+            raise ProtocolError(f"a reply {kind.name} for isolate {isolate}, where {request.kind.name} for {request.isolate} was due")
+        failed = kind is Kind.FAILED
+        answer = decode_failed(body) if failed else request.read(body)
+        self._requests.popleft()
+        if self._requests:
+            self._begin(self._requests[0])
+        if failed:
+            self.failed = True
+        if request.answer.done():   # its asker was cancelled
+            return
+        if failed:
+            request.answer.set_exception(answer)
+        else:
+            request.answer.set_result(answer)
+
+    def _begin(self, request: Request) -> None:
+        request.began_s = time.monotonic()
+        request.cpu_ns = self.process.cpu_ns()
+
+    # -- out ----------------------------------------------------------------------------------------------
+
+    def _send(self, piece: bytes) -> None:
+        if self._unsent:
+            self._unsent += piece
+            return
+        try:
+            sent = self._connection.send(piece)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._loop.call_soon(self.kill, _LOST)
+            return
+        if sent < len(piece):
+            self._unsent += piece[sent:]
+            self._loop.add_writer(self._descriptor, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._connection.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.kill(_LOST)
+            return
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._descriptor)
