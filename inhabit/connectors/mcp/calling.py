@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from inhabit.connectors.mcp.content import error_text, resource_value, sequence_value, tool_value
-from inhabit.connectors.mcp.link import Link
+from inhabit.connectors.mcp.link import Link, Unsent
 from inhabit.connectors.mcp.text import one_line
 from inhabit.connectors.mcp.tools import Tool
 from inhabit.contracts.connector import Call
@@ -34,7 +34,12 @@ _R = TypeVar("_R", bound=BaseModel)
 
 
 class SessionGone(Exception):
-    """The server no longer knows the session, so it has not looked at the request: it may be sent on a new one."""
+    """The session is over and the request may be sent again on a new one: the server had not looked at it, or it
+    only reads. The cause is what to say when the new session fares no better."""
+
+    def __init__(self, error: InhabitError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -123,9 +128,11 @@ async def _request(link: Link, call: Call, stage: Stage, session: ClientSession,
     try:
         return await session.send_request(request, shape, progress_callback=progress)
     except MCPError as error:
-        if link.sender is not None and error.error.message == "Session terminated":
-            raise SessionGone from error
-        raise upstream(error, link, call.operation.connector, stage.effect) from error
+        failure = upstream(error, link, call.operation.connector, stage.effect)
+        unseen = isinstance(error, Unsent) or (link.sender is not None and error.error.message == "Session terminated")
+        if unseen or (failure.specific_code == "upstream_died" and not stage.may_write):
+            raise SessionGone(failure) from error
+        raise failure from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ResultInvalid(

@@ -166,8 +166,8 @@ class McpConnector:
             doing = "did not answer" if stage.sent else "could not be started or reached"
             raise CallTimeout(f"{call.operation.name}: the server {doing} within the call's time", effect=stage.effect,
                               details={"connector": self.name}) from None
-        except SessionGone:
-            raise UpstreamError(f"the server of {self.name} forgets its sessions", effect=stage.effect) from None
+        except SessionGone as gone:
+            raise gone.error from None
 
     async def close(self) -> None:
         if self._background is not None:
@@ -207,9 +207,10 @@ class McpConnector:
         link = await self._linked(await self._key(call.principal))
         link.in_flight += 1
         try:
-            async with link.listed:
-                if link.listing is None:
-                    await self._list(link)
+            if link.listing is None:
+                async with link.listed:
+                    if link.listing is None:
+                        await self._list(link)
             return await self._perform(link, call, stage)
         except SessionGone:
             self._sessions().drop(link)
@@ -331,7 +332,11 @@ class McpConnector:
     async def _list(self, link: Link) -> None:
         """Ask one session for everything and take it up. The caller holds `link.listed`."""
         try:
-            listing = await link.list_all()
+            async with asyncio.timeout(self._start_timeout_s):
+                listing = await link.list_all()
+        except TimeoutError:
+            raise UpstreamError(f"the server of {self.name} did not list its tools within {self._start_timeout_s:g} s",
+                                code="upstream_down") from None
         except MCPError as error:
             raise upstream(error, link, self.name, "none") from error
         except ValidationError:

@@ -31,7 +31,7 @@ from inhabit.connectors.mcp.stdio import Tail
 from inhabit.connectors.mcp.text import one_line
 from inhabit.connectors.mcp.tools import MAX_LISTING_BYTES, MAX_TOOLS, Listing, listing_bytes
 
-__all__ = ["Dial", "Link", "LinkFailed", "Refusal"]
+__all__ = ["Dial", "Link", "LinkFailed", "Refusal", "Unsent"]
 
 Dial = Callable[[], AbstractAsyncContextManager[tuple[Any, Any]]]
 """Opens the transport: a context that yields the read and the write stream."""
@@ -52,6 +52,10 @@ _log = logging.getLogger(__name__)
 
 class LinkFailed(Exception):
     """The session could not be started, or is over."""
+
+
+class Unsent(MCPError):
+    """The session was over before the request was sent."""
 
 
 class Refusal:
@@ -103,11 +107,12 @@ class Link:
         self._stop.set()
         if self._notices is not None:
             self._notices.cancel()
+        if not self._ready.done():
+            self._owner.cancel()
         done, _ = await asyncio.wait({self._owner}, timeout=CLOSE_WAIT_S)
         if not done:
             self._owner.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._owner
+            await asyncio.wait({self._owner}, timeout=CLOSE_WAIT_S)
 
     def last_words(self) -> str:
         """What is known of a server's end, for an error message."""
@@ -125,8 +130,20 @@ class Link:
         tools = await self._pages(session) if can.tools is not None else []
         info = session.server_info
         server = one_line(f"{info.name} {info.version}", 120) if info is not None else ""
-        return Listing(tuple(tools), can.resources is not None, server, one_line(session.instructions, 4_000),
+        resources = can.resources is not None and await self._has_resources(session)
+        return Listing(tuple(tools), resources, server, one_line(session.instructions, 4_000),
                        tuple(self._refused_tools))
+
+    async def _has_resources(self, session: ClientSession) -> bool:
+        """Many servers announce resources and have none: three operations that lead nowhere are left out then."""
+        try:
+            if (await session.list_resources()).resources:
+                return True
+            return bool((await session.list_resource_templates()).resource_templates)
+        except MCPError as error:
+            if error.error.code == types.CONNECTION_CLOSED:
+                raise
+            return False
 
     async def _pages(self, session: ClientSession) -> list[dict[str, Any]]:
         tools: list[dict[str, Any]] = []
@@ -226,6 +243,7 @@ class _Wire(JSONRPCDispatcher[TransportContext]):
         self._refused = refused
         self._drop = drop
         self._ended = ended
+        self._over = False
 
     async def run(self, on_request: Any, *rest: Any, **named: Any) -> None:
         async def seen(context: DispatchContext[TransportContext], method: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -237,12 +255,23 @@ class _Wire(JSONRPCDispatcher[TransportContext]):
         try:
             await super().run(seen, *rest, **named)
         finally:
-            self._ended()
+            self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._ended()
 
     async def send_raw_request(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None,
                                **named: Any) -> dict[str, Any]:
         """One unusable entry must not cost the whole list: the SDK would refuse the answer as a whole."""
-        answer = await super().send_raw_request(method, params, opts, **named)
+        if self._over:
+            raise Unsent(types.CONNECTION_CLOSED, "Connection closed")
+        try:
+            answer = await super().send_raw_request(method, params, opts, **named)
+        except MCPError as error:
+            if error.error.code == types.CONNECTION_CLOSED and self._closed:
+                self._end()
+            raise
         if method not in _PART_OF_LIST:
             return answer
         key, model = _PART_OF_LIST[method]

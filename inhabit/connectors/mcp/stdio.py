@@ -30,8 +30,10 @@ __all__ = ["MAX_LINE_BYTES", "Command", "Streams", "Tail", "serve_stdio"]
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 TAIL_BYTES = 16 * 1024
-EXIT_GRACE_S = 2.0          # after stdin closed, and again after SIGTERM
+EXIT_GRACE_S = 1.0          # after stdin closed, and again after SIGTERM
 FLUSH_S = 0.5
+LAST_WORDS_S = 0.2          # after the exit, for what is still in the pipe
+MAX_KILL_ROUNDS = 50
 MARKER = "INHABIT_SERVER_MARKER"
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 _PROC = Path("/proc")
@@ -99,15 +101,16 @@ async def serve_stdio(command: Command, tail: Tail) -> AsyncGenerator[Streams]:
     tail.watch(process)
     to_session, incoming = anyio.create_memory_object_stream[_Item](0)
     outgoing, from_session = anyio.create_memory_object_stream[SessionMessage](0)
-    pumps = [asyncio.create_task(_read(process, to_session, tail)), asyncio.create_task(_drain_errors(process, tail)),
-             asyncio.create_task(_write(process, from_session, to_session))]
+    reader = asyncio.create_task(_read(process, to_session, tail))
+    writer = asyncio.create_task(_write(process, from_session, to_session))
+    pumps = [reader, writer, asyncio.create_task(_drain_errors(process, tail)), asyncio.create_task(_watch(process, reader))]
     try:
         yield incoming, outgoing
     finally:
         with anyio.CancelScope(shield=True):
             outgoing.close()
             incoming.close()
-            await asyncio.wait(pumps[2:], timeout=FLUSH_S)
+            await asyncio.wait([writer], timeout=FLUSH_S)
             await _end(process, marker)
             tail.exit_code = process.returncode
             for pump in pumps:
@@ -157,6 +160,31 @@ async def _drain_errors(process: asyncio.subprocess.Process, tail: Tail) -> None
         tail.add(data)
 
 
+async def _watch(process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:
+    """End the session when the server has ended, even if a child of its still holds the pipes open."""
+    if hasattr(os, "pidfd_open"):
+        await _exit_by_descriptor(process.pid)
+    else:
+        while process.returncode is None:       # noqa: ASYNC110 - no descriptor to wait on here
+            await asyncio.sleep(0.2)
+    await asyncio.wait([reader], timeout=LAST_WORDS_S)
+    reader.cancel()
+
+
+async def _exit_by_descriptor(pid: int) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(descriptor, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
 def _message(line: bytes) -> SessionMessage | None:
     """A message; None for what is not one (a banner, a log line).
 
@@ -194,9 +222,7 @@ async def _end(process: asyncio.subprocess.Process, marker: str) -> None:
         await _exits(process)
     if process.returncode is None or not _PROC.is_dir():    # a reaped leader's id may already be another's
         _signal_group(process.pid, signal.SIGKILL)
-    for pid in _marked(marker):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    await _kill_marked(marker)
     await _exits(process)
     transport = getattr(process, "_transport", None)   # a surviving holder of the pipes must not keep it open
     if transport is not None:
@@ -214,6 +240,18 @@ async def _exits(process: asyncio.subprocess.Process) -> bool:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+async def _kill_marked(marker: str) -> None:
+    """Until none is left: one may have forked while the others were found."""
+    for _round in range(MAX_KILL_ROUNDS):
+        left = _marked(marker)
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.01)
 
 
 def _marked(marker: str) -> list[int]:

@@ -39,6 +39,11 @@ def text(id_: object, words: str, **more: object) -> None:
     answer(id_, {"content": [{"type": "text", "text": words}], **more})
 
 
+def complain(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
+
+
 class Rogue:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -75,11 +80,12 @@ class Rogue:
         pass
 
     def do_die(self, _id: object, _arguments: object) -> None:
-        print("out of cheese, token hunter2-secret", file=sys.stderr, flush=True)
+        complain("out of cheese, token hunter2-secret")
         os._exit(3)
 
     def do_deep(self, id_: object, _arguments: object) -> None:
-        sys.stdout.write('{"jsonrpc":"2.0","id":%s,"result":{"structuredContent":%s}}\n' % (id_, '{"a":' * 600 + "1" + "}" * 600))
+        nested = '{"a":' * 600 + "1" + "}" * 600
+        sys.stdout.write(f'{{"jsonrpc":"2.0","id":{id_},"result":{{"content":[],"structuredContent":{nested}}}}}\n')
         sys.stdout.flush()
 
     def do_flood(self, _id: object, _arguments: object) -> None:
@@ -89,7 +95,7 @@ class Rogue:
         sys.stdout.flush()
 
     def do_garbage(self, id_: object, _arguments: object) -> None:
-        print("Server listening ...\n{not json\n[1, 2]\n{\"jsonrpc\": \"2.0\", \"id\": 999999, \"result\": {}}", flush=True)
+        sys.stdout.write('Server listening ...\n{not json\n[1, 2]\n{"jsonrpc": "2.0", "id": 999999, "result": {}}\n')
         text(id_, "fine")
 
     def do_shapeless(self, id_: object, _arguments: object) -> None:
@@ -138,10 +144,10 @@ def main() -> None:
     parser.add_argument("--log")
     options = parser.parse_args()
     if options.start == "crash":
-        print("cannot find my configuration", file=sys.stderr, flush=True)
+        complain("cannot find my configuration")
         sys.exit(7)
     if options.start == "noise":
-        print("Welcome to my server!\n\nversion 1", flush=True)
+        sys.stdout.write("Welcome to my server!\n\nversion 1\n")
     if options.stubborn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     rogue = Rogue(options)
