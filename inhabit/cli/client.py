@@ -21,7 +21,7 @@ from inhabit.cli.terminal import progress
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
 from inhabit.server.auth import Identity
 
-__all__ = ["NOTE_NAME", "Api", "api", "running_server", "write_note"]
+__all__ = ["NOTE_NAME", "Api", "api", "remote_api", "running_server", "write_note"]
 
 NOTE_NAME = "server.json"
 _ERRORS: dict[int, type[InhabitError]] = {401: Denied, 403: Denied, 404: NotFound, 413: InvalidInput, 422: InvalidInput, 503: Unavailable}
@@ -59,11 +59,8 @@ async def api(args: argparse.Namespace) -> AsyncGenerator[Api]:
     """The server that the environment names, or the one that runs on this home, or an app opened for this command."""
     note = _from_environment() or running_server(_home(args))
     if note is not None:
-        async with httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700) as client:
-            try:
-                yield Api(client)
-            except httpx2.TransportError as error:
-                raise Unavailable(f"the server at {note['url']} does not answer: {error}", fix="inhabit serve starts one") from None
+        async with remote_api(note) as client:
+            yield client
         return
     app = open_app(args)
     caller = caller_from(args, app)
@@ -82,6 +79,16 @@ async def api(args: argparse.Namespace) -> AsyncGenerator[Api]:
         await app.stop()
 
 
+@asynccontextmanager
+async def remote_api(note: dict[str, str]) -> AsyncGenerator[Api]:
+    """A server by its `url` and `token`."""
+    async with httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700) as client:
+        try:
+            yield Api(client)
+        except httpx2.TransportError as error:
+            raise Unavailable(f"the server at {note['url']} does not answer: {error}", fix="inhabit serve starts one") from None
+
+
 def write_note(home: Path, url: str, token: str) -> Path:
     """Leave word for later commands on this home; remove the file when the server stops."""
     path = home / NOTE_NAME
@@ -93,7 +100,7 @@ def write_note(home: Path, url: str, token: str) -> Path:
     return path
 
 
-def running_server(home: Path | None) -> dict[str, Any] | None:
+def running_server(home: Path | None) -> dict[str, str] | None:
     """What the server on this home left, if its process is there."""
     if home is None:
         return None
@@ -114,7 +121,7 @@ def _home(args: argparse.Namespace) -> Path | None:
         return None
 
 
-def _from_environment() -> dict[str, Any] | None:
+def _from_environment() -> dict[str, str] | None:
     url = os.environ.get("INHABIT_URL")
     if not url:
         return None

@@ -61,9 +61,9 @@ def principal_from(args: argparse.Namespace) -> Principal:
     return Principal.parse(args.principal or os.environ.get("INHABIT_USER") or _login())
 
 
-def caller_from(args: argparse.Namespace, app: Inhabit) -> Caller:
+def caller_from(args: argparse.Namespace, app: Inhabit, door: str = "cli") -> Caller:
     """The person at this terminal, with the grant that the configuration gives them."""
-    return app.caller(principal_from(args), door="cli")
+    return app.caller(principal_from(args), door=door)
 
 
 def _login() -> str:

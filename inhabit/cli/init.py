@@ -1,0 +1,64 @@
+"""Write an inhabit.toml: an empty one with every table explained, or one from the servers of an .mcp.json.
+
+Values in an .mcp.json's `env` that look like credentials are not copied: they become names of secrets, and
+the command says which variables to set.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from inhabit.cli.terminal import complain, say
+from inhabit.config import CONFIG_NAME, parse_config
+from inhabit.errors import InvalidInput
+
+TEMPLATE = '''name = "home"
+
+[server]
+host = "127.0.0.1"
+port = 8642
+
+# Each source is one table; its name is the first word of its operations in programs.
+#
+# [mcp.files]
+# command = ["npx", "-y", "@modelcontextprotocol/server-filesystem", "/data"]
+#
+# [mcp.remote]
+# url = "https://mcp.example.com/mcp"
+# auth = "oauth"
+#
+# [openapi.github]
+# source = "github.json"          # path or URL
+# secret = "GITHUB_TOKEN"         # the name of an environment variable, never the value
+#
+# [sql.crm]
+# path = "crm.db"
+# tables = {customers = ["id", "name"], orders = "*"}
+#
+# [http.web]
+# allow = [{origin = "https://api.example.com", methods = ["GET"], path = "/v1/"}]
+#
+# [python.shop]
+# module = "examples.shop.app:capabilities"
+#
+# [grants]                        # without this table you may use everything above
+# default = ["shop.**"]
+'''
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", type=Path, metavar=".mcp.json", help="take the servers of this file over")
+    parser.add_argument("--output", type=Path, default=Path(CONFIG_NAME), metavar="FILE")
+    parser.add_argument("--force", action="store_true", help="write over an existing file")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.output.exists() and not args.force:
+        raise InvalidInput(f"{args.output} exists", fix="--force writes over it")
+    text = TEMPLATE
+    parse_config(text, args.output)
+    args.output.write_text(text, encoding="utf-8")
+    say(f"wrote {args.output}")
+    complain("next: inhabit doctor, then inhabit serve")
+    return 0

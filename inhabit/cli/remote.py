@@ -1,0 +1,57 @@
+"""A runtime in another process, seen through its HTTP API: what `inhabit mcp` speaks to where a server runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from inhabit.cli.client import Api
+from inhabit.contracts.program import LogLine
+from inhabit.contracts.result import RunResult
+from inhabit.runtime.service import Caller, Runtime
+
+__all__ = ["RemoteRuntime"]
+
+
+class RemoteRuntime(Runtime):
+    """The caller is the token that `api` sends, whatever is passed here."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._capabilities: Sequence[Mapping[str, Any]] = ()
+
+    async def start(self) -> None:
+        self._capabilities = (await self._api.get("/v1/capabilities"))["capabilities"]
+
+    async def stop(self) -> None:
+        """The server goes on."""
+
+    async def search(self, query: str, caller: Caller, *, language: str = "typescript", budget_tokens: int = 1_500) -> str:
+        answer = await self._api.post("/v1/search", {"query": query, "language": language, "budget_tokens": budget_tokens})
+        return str(answer["declarations"])
+
+    async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
+                      limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
+                      progress: Callable[[str], None] = lambda _text: None) -> RunResult:
+        body = {"program": source, "language": language, "input": input, "limits": dict(limits) if limits else None,
+                "wait_s": 30.0 if wait_s is None else wait_s}
+        return _result(await self._api.post("/v1/runs", body))
+
+    async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
+        return _result(await self._api.get(f"/v1/runs/{run_id}", wait_s=wait_s))
+
+    async def cancel(self, run_id: str, caller: Caller) -> RunResult:
+        return _result(await self._api.post(f"/v1/runs/{run_id}/cancel"))
+
+    def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
+        return self._capabilities
+
+    def health(self) -> Mapping[str, Any]:
+        return {"status": "ok"}
+
+
+def _result(value: Mapping[str, Any]) -> RunResult:
+    return RunResult(
+        value["run"], value["state"], value.get("result"), value.get("truncated", False), value.get("error"),
+        tuple(LogLine("log", line) for line in value.get("logs", ())), value.get("logs_truncated", False),
+        value["calls"], next=value.get("next", ""))

@@ -1,0 +1,69 @@
+"""Bearer tokens for agents and clients. A token is shown once, when it is made; the server keeps its hash."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from inhabit.cli.client import Api, api
+from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.terminal import complain, say, show_json, table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke")
+    create = actions.add_parser("create", help="make a token")
+    create.add_argument("--for", dest="whom", metavar="USER", help="user or tenant/user; default: you")
+    create.add_argument("--grant", action="append", metavar="PATTERN", help="e.g. shop.orders.*; several may be given")
+    create.add_argument("--label", default="", help="what it is for")
+    create.add_argument("--days", type=float, help="until it expires; left out: until revoked")
+    listing = actions.add_parser("list", help="tokens, without the secrets")
+    revoke = actions.add_parser("revoke", help="refuse a token, and all made from it, from now on")
+    revoke.add_argument("token_id", metavar="ID")
+    for action in (create, listing, revoke):
+        add_app_options(action)
+        add_principal_option(action)
+        action.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    actions = {"create": _create, "list": _list, "revoke": _revoke}
+    return asyncio.run(_with_api(args, actions[args.action]))
+
+
+async def _with_api(args: argparse.Namespace, action: Any) -> int:
+    async with api(args) as client:
+        await action(client, args)
+    return 0
+
+
+async def _create(client: Api, args: argparse.Namespace) -> None:
+    body: dict[str, Any] = {"label": args.label, "principal": args.whom, "grant": args.grant}
+    if args.days is not None:
+        body["expires_s"] = int(args.days * 86_400)
+    answer = await client.post("/v1/tokens", {name: value for name, value in body.items() if value is not None})
+    if args.json:
+        show_json(answer)
+        return
+    say(answer["token"])
+    complain(f"for {answer['principal']}, id {answer['id']}; it is not shown again")
+
+
+async def _list(client: Api, args: argparse.Namespace) -> None:
+    tokens = (await client.get("/v1/tokens"))["tokens"]
+    if args.json:
+        show_json(tokens)
+        return
+    table(("ID", "FOR", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
+        (t["id"], t["principal"], t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
+
+
+async def _revoke(client: Api, args: argparse.Namespace) -> None:
+    await client.delete(f"/v1/tokens/{args.token_id}")
+    complain(f"token {args.token_id} is refused from now on")
+
+
+def _day(at_ms: int | None) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else ""
