@@ -1,6 +1,6 @@
 """Names that a program can write, in TypeScript and in Python alike.
 
-House convention: `lower_snake`, ASCII, at most 64 characters, never a reserved word of either language and
+House convention: `lower_snake`, ASCII, at most 80 characters, never a reserved word of either language and
 never a property that JavaScript itself looks up (`then`, `constructor`). One text gives one name, always.
 
 - `identifier` makes a segment of an operation's name: `issues/list-for-repo` is split by its owner, and
@@ -18,11 +18,13 @@ import hashlib
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["MAX_NAME_CHARS", "PYTHON_RESERVED", "TYPESCRIPT_RESERVED", "identifier", "is_reserved", "parameter", "unique"]
+__all__ = [
+    "MAX_NAME_CHARS", "PYTHON_RESERVED", "TYPESCRIPT_RESERVED", "from_words", "identifier", "is_reserved", "parameter", "unique", "words",
+]
 
-MAX_NAME_CHARS = 64
+MAX_NAME_CHARS = 80
 
 PYTHON_RESERVED = frozenset(word.lower() for word in keyword.kwlist)
 TYPESCRIPT_RESERVED = frozenset({
@@ -46,15 +48,23 @@ def is_reserved(name: str) -> bool:
     return name in PYTHON_RESERVED or name in TYPESCRIPT_RESERVED or name in _LOOKED_UP or keyword.iskeyword(name)
 
 
+def words(text: str) -> list[str]:
+    """The words of a text in lower case: `"Get HTTPResponse v2"` → `["get", "http", "response", "v2"]`."""
+    return _split(_COMPOUNDS.sub(lambda found: " " + found.group().capitalize(), _ascii(text)))
+
+
+def from_words(parts: Sequence[str]) -> str:
+    """One lower_snake segment of words that `words` gave; at least one."""
+    return _legal(_bounded("_".join(parts)))
+
+
 def identifier(text: str) -> str:
     """`text` as one lower_snake segment: `"Get HTTPResponse v2"` → `get_http_response_v2`.
 
     Text without a Latin letter or digit gives `n_` and a digest of it; a leading digit gets `n`.
     """
-    plain = _ascii(text)
-    words = _split(_COMPOUNDS.sub(lambda found: " " + found.group().capitalize(), plain))
-    name = _bounded("_".join(words)) if words else "n_" + _digest(text)
-    return _legal(name)
+    parts = words(text)
+    return from_words(parts) if parts else "n_" + _digest(text)
 
 
 def parameter(text: str) -> str:
@@ -93,16 +103,16 @@ def _ascii(text: str) -> str:
 
 def _split(text: str) -> list[str]:
     """Words by case and separators; digits stay with the letters before them (`v2`, `oauth2`)."""
-    words: list[str] = []
+    parts: list[str] = []
     end = -1
     for found in _WORDS.finditer(text):
         word = found.group().lower()
-        if words and word.isdigit() and found.start() == end:
-            words[-1] += word
+        if parts and word.isdigit() and found.start() == end:
+            parts[-1] += word
         else:
-            words.append(word)
+            parts.append(word)
         end = found.end()
-    return words
+    return parts
 
 
 def _bounded(name: str) -> str:
