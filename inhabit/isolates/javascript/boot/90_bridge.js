@@ -254,21 +254,26 @@ const cut = (text, length) => (text.length > length ? slice(text, 0, length) + '
 const isOutOfMemory = (error) => error instanceof InternalErrorType && error.message === 'out of memory';
 const InternalErrorType = globalThis.InternalError, NativeSyntaxError = SyntaxError;
 const errorFields = (error) => {
+  const fields = objectCreate(null);
   if (!(error instanceof NativeError)) {
-    return { name: 'Error', message: cut(typeof error === 'string' ? error : inspect(error), MESSAGE_LENGTH) };
+    fields.name = 'Error';
+    fields.message = cut(typeof error === 'string' ? error : inspect(error), MESSAGE_LENGTH);
+    return fields;
   }
-  const fields = { name: cut(textOf(error.name), 200), message: cut(textOf(error.message), MESSAGE_LENGTH) };
+  fields.name = cut(textOf(error.name), 200);
+  fields.message = cut(textOf(error.message), MESSAGE_LENGTH);
   const stack = error.stack;
   if (typeof stack === 'string' && stack !== '') fields.stack = cut(stack, STACK_LENGTH);
   if (typeof error.code === 'string') fields.code = cut(error.code, 200);
   if (error instanceof OperationError) fields.operation = cut(textOf(error.operation), 400);
   if (isOutOfMemory(error)) fields.code = 'out_of_memory';
   if (error instanceof NativeSyntaxError) {
-    const place = matches(/program\.ts:(\d+):(\d+)/, stack || '');
+    const place = typeof stack === 'string' ? matches(PLACE, stack) : null;
     if (place) { fields.line = +place[1]; fields.column = +place[2]; }
   }
   return fields;
 };
+const PLACE = /program\.ts:(\d+):(\d+)/;
 const end = (ok, text) => { if (finished === '') finished = 'F' + US + (ok ? 1 : 0) + US + text + RS; };
 const failWith = (error) => {
   let fields;

@@ -27,7 +27,7 @@ _WRAPPED = b"async function $program() {"
 
 @dataclass(slots=True)
 class Preparer:
-    """`check` compiles finished code without running it: None, or the problem with its position in that code."""
+    """`check` compiles finished code without running it: None, or the problem with its position in the source."""
 
     parser: SourceParser
     oxc: Oxc
@@ -64,8 +64,7 @@ class Preparer:
         if not problems:
             found = self.check(code)
             if found is not None:
-                column = found.column - len(PREFIX) if found.line == 1 else found.column
-                problems = [replace(found, column=max(column, 1))]
+                problems = [found]
         return Prepared("" if problems else code.decode("utf-8", "replace"), calls, tuple(problems[:_MAX_PROBLEMS]))
 
     def _recovered(self, source: Source, names: tuple[str, ...]) -> Prepared:

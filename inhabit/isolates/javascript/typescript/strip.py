@@ -174,9 +174,8 @@ class Stripper:
         lines = text.count(b"\n")
         pieces = made.split(b"\n")
         if len(pieces) > lines + 1:  # the last line takes what is left
-            pieces = pieces[:lines] + [b" ".join(p.strip() for p in pieces[lines:])]
+            pieces = [*pieces[:lines], b" ".join(p.strip() for p in pieces[lines:])]
         whole = b"\n".join(pieces) + b"\n" * (lines + 1 - len(pieces))
-        del parent
         self._replace(node, whole or b";")
 
     def _parameter_properties(self, item: Item) -> None:

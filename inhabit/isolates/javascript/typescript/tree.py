@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from tree_sitter import Language, Node, Parser
-
 import tree_sitter_typescript
+from tree_sitter import Language, Node, Parser
 
 __all__ = ["Edit", "Item", "Source", "SourceParser", "apply_edits", "blank"]
 
