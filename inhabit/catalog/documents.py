@@ -19,7 +19,7 @@ from typing import Any
 from inhabit.catalog.words import ACTIONS, STOP_WORDS, Lexer, action_of, stem
 from inhabit.contracts.operation import Operation, Schema
 
-__all__ = ["Document", "document_of", "document_of_type", "references"]
+__all__ = ["Document", "document_of", "document_of_type", "raw_document", "references"]
 
 _TEXT_CHARS = 1_500
 _PARAMETERS = 120
@@ -30,6 +30,8 @@ _ORIGIN = re.compile(r"\s*(GET|PUT|POST|PATCH|DELETE|HEAD|OPTIONS|TRACE)\s+(/\S*
 _PLACEHOLDER = re.compile(r"\{([^{}/]+)\}|(?<=/):([A-Za-z_]\w*)|<([A-Za-z_][\w:]*)>")
 _ID_SUFFIX = re.compile(r"[_-]?(?:ids?|uuids?|guids?|slugs?|identifiers?|keys?|handles?)$", re.IGNORECASE)
 _CAMEL_ID = re.compile(r"(?<=[a-z0-9])(?:IDs?|Ids?|UUIDs?|Uuids?|Guids?|Slugs?|Identifiers?|Keys?)$")
+_SEARCH_WORDS = frozenset(stem(word) for word in ("search", "find", "query", "lookup", "typeahead", "autocomplete"))
+_KIND_PARAMETERS = frozenset("type types kind kinds resource_type entity entity_type object_type".split())
 _SEARCH_PARAMETERS = frozenset("q query search keyword keywords term text filter name title email search_term searchterm s".split())
 
 
@@ -235,19 +237,34 @@ def _last_stem(text: str) -> str | None:
 def _finds(route: re.Match[str] | None, name_terms: list[str], parameters: Mapping[str, Any], needs: set[str],
            fields: Mapping[str, list[str]]) -> dict[str, float]:
     """Entities that the operation can find, with how directly: a text search 1, a plain list less."""
-    if route and route.group(1).upper() not in {"GET", "POST"}:
+    if route and (route.group(1).upper() not in {"GET", "POST"} or route.group(2).rstrip("/").endswith("}")):
         return {}
+    searches = not _SEARCH_WORDS.isdisjoint(name_terms) or not _SEARCH_WORDS.isdisjoint(fields["path"])
     reads = route.group(1).upper() == "GET" if route else "~read" in fields["name"]
-    text_search = "~search" in fields["name"] or "search" in fields["path"] or "search" in name_terms
-    if not reads and not text_search:
+    if not reads and not searches:
         return {}
     by_text = any(key.lower() in _SEARCH_PARAMETERS for key in parameters)
-    weight = 0.5 + 0.3 * text_search + 0.2 * by_text
-    if route:
-        last = _PLACEHOLDER.sub("", route.group(2)).rstrip("/").rsplit("/", 1)[-1]
-        if route.group(2).rstrip("/").endswith("}"):
-            return {}
-        nouns = {stem(word.lower()) for word in re.findall(r"[A-Za-z]+", last)}
-    else:
-        nouns = {term for term in name_terms if not term.startswith("~") and term not in ACTIONS}
-    return {noun: weight * 0.6 ** len(needs) for noun in nouns if noun not in needs and noun not in STOP_WORDS}
+    weight = (0.5 + 0.3 * searches + 0.2 * by_text) * 0.6 ** len(needs)
+    nouns = _nouns(route.group(2).rstrip("/").rsplit("/", 1)[-1] if route else "", name_terms)
+    found = {noun: weight for noun in nouns if noun not in needs}
+    if searches and not nouns:   # one search for everything: what it finds is in an enum, or is not said
+        found["*"] = 0.5 * weight
+        for key, schema in parameters.items():
+            if key.lower() in _KIND_PARAMETERS:
+                found.update({stem(value.lower()): weight for value in _kinds(schema) if value.isalpha()})
+    return found
+
+
+def _nouns(segment: str, name_terms: list[str]) -> set[str]:
+    """What an operation is about: the last part of its path, else the words of its name without verbs."""
+    words = [stem(word.lower()) for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", segment)] if segment else [
+        term for term in name_terms if not term.startswith("~")]
+    return {word for word in words if word not in _SEARCH_WORDS and word not in STOP_WORDS and (segment or word not in ACTIONS)}
+
+
+def _kinds(schema: Any) -> Iterable[str]:
+    if isinstance(schema, Mapping):
+        items = schema.get("items")
+        yield from _enum(schema)
+        if isinstance(items, Mapping):
+            yield from _enum(items)

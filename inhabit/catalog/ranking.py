@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inhabit.catalog.grams import distance
 from inhabit.catalog.segment import Segment
+from inhabit.catalog.synonyms import synonyms_of_stems
 from inhabit.catalog.words import ACTIONS, STOP_WORDS, Lexer, stem
 
 __all__ = ["Hit", "Ranker", "Tuning"]
@@ -31,6 +32,10 @@ __all__ = ["Hit", "Ranker", "Tuning"]
 Floats = NDArray[np.float32]
 _QUERY_CHARS = 2_000
 _QUERY_TERMS = 64
+_MOST = 2.0
+"""What a repeated word counts at most."""
+_INSTANCE = re.compile(r"(?<=[a-z0-9,:;] )[A-Z][\w'-]+|[\"“'‘][^\"”'’]{2,}[\"”'’]")
+"""A name in the middle of a sentence, or something in quotes."""
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
 
 
@@ -51,10 +56,17 @@ class Tuning:
     k1: float = 1.2
     action: float = 0.35          # an action term against a word of the query
     stop: float = 0.0             # stop words that are part of names
-    link: float = 0.35            # share of a score that goes to finders of a needed id
+    link: float = 0.1             # share of a score that goes to finders of a needed id
     linked_from: int = 8          # how many of the best lend
-    covered: float = 0.75         # what a word counts once a hit has covered it
-    pool: int = 60                # candidates that are put in order one by one
+    pool: int = 60                # candidates that are put in order
+    slots: int = 1                # finders put in at most
+    slots_from: int = 5
+    slot_own: float = 0.5
+    slot_named: int = 3           # place, where the query names an instance
+    slot_plain: int = 7
+    slot_least: float = 0.5
+    synonym: float = 0.3          # a synonym, where the word itself is known
+    synonym_alone: float = 0.7    # and where it is not
     fuzzy: float = 0.6            # a near word against the word itself
 
 
@@ -65,6 +77,7 @@ class Ranker:
         self._segments = tuple(segments)
         self._lexer = lexer
         self._tuning = tuning or Tuning()
+        self._synonyms = synonyms_of_stems()
         self._bases = np.cumsum([0, *(len(segment.names) for segment in segments)])
         self._size = int(self._bases[-1])
 
@@ -79,38 +92,52 @@ class Ranker:
             scores[docs] += values
         self._link(scores)
         pool = self._pool(scores, visible, max(self._tuning.pool, limit))
-        return [self._hit(document, score) for document, score in self._diverse(pool, scores, per_term, limit)]
+        order = self._with_finders(pool, scores, visible, query, limit)
+        return [self._hit(document, float(scores[document])) for document in order[:limit]]
 
     # -- words ------------------------------------------------------------------------------------------------
 
     def _words(self, query: str) -> dict[str, float]:
-        """Terms of the query with their weights."""
-        weights: dict[str, float] = {}
+        """Terms of the query with their weights, what may mean the same included."""
+        own: dict[str, float] = {}
+        actions: dict[str, None] = {}
         for raw in _WORD.findall(query[:_QUERY_CHARS]):
             plain = raw.lower()
             if plain in STOP_WORDS:
                 continue
-            for action in ACTIONS.get(stem(plain), ()):
-                weights.setdefault(action, self._tuning.action)
+            actions.update(dict.fromkeys(ACTIONS.get(stem(plain), ())))
             for term in self._lexer.terms(raw):
-                for known, share in self._known(term):
-                    weights[known] = min(2.0, weights.get(known, 0.0) + share)
-        if not any(not term.startswith("~") for term in weights):
-            weights.update(dict.fromkeys((t for t in self._lexer.terms(query[:_QUERY_CHARS]) if self._frequency(t)), 1.0))
-        return dict(list(weights.items())[:_QUERY_TERMS])
+                own[term] = min(_MOST, own.get(term, 0.0) + 1.0)
+        if not own:
+            own = dict.fromkeys(self._lexer.terms(query[:_QUERY_CHARS]), 1.0)
+        weights: dict[str, float] = {}
+        for term, weight in list(own.items())[:_QUERY_TERMS]:
+            for other, share in self._meant(term):
+                if share >= 1 or other not in own:
+                    weights[other] = max(weights.get(other, 0.0), weight * share)
+        return {**weights, **dict.fromkeys(actions, self._tuning.action)}
 
-    def _known(self, term: str) -> list[tuple[str, float]]:
-        """The term itself, or words of the index that are close to it."""
-        if self._frequency(term) or len(term) < 4:
-            return [(term, 1.0)]
-        near: list[tuple[str, float]] = []
+    def _meant(self, term: str) -> list[tuple[str, float]]:
+        """The term, its synonyms, and where neither is known the words of the index that are close to it."""
+        known = self._frequency(term) > 0
+        share = self._tuning.synonym if known else self._tuning.synonym_alone
+        others = [(other, share) for other in self._synonyms.get(term, ()) if self._frequency(other)]
+        if known:
+            return [(term, 1.0), *others]
+        return others or self._near(term)
+
+    def _near(self, term: str) -> list[tuple[str, float]]:
+        """Words of the index that are close to one it does not have."""
+        if len(term) < 4:
+            return []
+        near: dict[str, float] = {}
+        allowed = 1 if len(term) < 7 else 2
         for segment in self._segments:
             for row, similarity in segment.term_grams.nearest(term, 4):
                 word = segment.operations.terms[row]
-                allowed = 1 if len(term) < 7 else 2
-                if word.startswith(term) and len(term) >= 5 or similarity >= 0.4 and distance(term, word, allowed) <= allowed:
-                    near.append((word, self._tuning.fuzzy))
-        return list(dict(near).items())[:4]
+                if (len(term) >= 5 and word.startswith(term)) or (similarity >= 0.4 and distance(term, word, allowed) <= allowed):
+                    near[word] = self._tuning.fuzzy
+        return list(near.items())[:4]
 
     def _frequency(self, term: str) -> int:
         return sum(segment.operations.frequency(term) for segment in self._segments)
@@ -161,7 +188,9 @@ class Ranker:
             kept = np.argpartition(weights, -6)[-6:]
             rows, weights = rows[kept], weights[kept]
         base = int(self._bases[index])
-        return [(base + int(row), float(weight)) for row, weight in zip(rows, weights, strict=True)]
+        found = [(base + int(row), float(weight)) for row, weight in zip(rows, weights, strict=True)]
+        anything = segment.entity_number.get("*")
+        return found if anything is None or anything == entity else [*found, *self._finders(index, anything)]
 
     # -- order ------------------------------------------------------------------------------------------------
 
@@ -180,30 +209,26 @@ class Ranker:
                 return ordered[:count]
             taken = min(positive, taken * 8)
 
-    def _diverse(self, pool: list[int], scores: Floats, per_term: list[tuple[NDArray[Any], Floats]],
-                 limit: int) -> list[tuple[int, float]]:
-        """Greedy order: words that earlier hits covered count less."""
-        if not pool:
-            return []
-        rows = np.asarray(pool)
-        matrix = np.zeros((len(pool), len(per_term)), np.float32)
-        for column, (docs, values) in enumerate(per_term):
-            places = np.searchsorted(docs, rows)
-            places[places == len(docs)] = 0
-            present = docs[places] == rows
-            matrix[present, column] = values[places[present]]
-        extra = scores[rows] - matrix.sum(axis=1)
-        ceilings = np.maximum(matrix.max(axis=0), 1e-6)
-        remaining = np.ones(len(per_term), np.float32)
-        chosen: list[tuple[int, float]] = []
-        left = np.ones(len(pool), bool)
-        for _ in range(min(limit, len(pool))):
-            current = np.where(left, matrix @ remaining + extra, -1.0)
-            pick = int(np.argmax(current))
-            left[pick] = False
-            chosen.append((pool[pick], float(current[pick])))
-            remaining *= 1 - (1 - self._tuning.covered) * np.minimum(1, matrix[pick] / ceilings)
-        return chosen
+    def _with_finders(self, order: list[int], scores: Floats, visible: Callable[[str], bool] | None, query: str, limit: int) -> list[int]:
+        """The order with up to `slots` operations put in that find the ids which the best hits need."""
+        tuning = self._tuning
+        if not order or tuning.slots == 0 or limit < 4:
+            return order
+        top = float(scores[order[0]])
+        values: dict[int, float] = {}
+        for document in order[: tuning.slots_from]:
+            index, segment = self._segment_of(document)
+            for entity in segment.row("needs", document - int(self._bases[index])).tolist():
+                for finder, share in self._finders(index, entity):
+                    value = float(scores[document]) / top * share * (1 + tuning.slot_own * float(scores[finder]) / top)
+                    values[finder] = max(values.get(finder, 0.0), value)
+        named = bool(_INSTANCE.search(query))
+        place = tuning.slot_named if named else tuning.slot_plain
+        best = sorted(values, key=lambda finder: (-values[finder], finder))[: tuning.slots]
+        best = [finder for finder in best if finder not in order[:place] and (visible is None or visible(self._name(finder)))
+                and values[finder] >= tuning.slot_least]
+        rest = [document for document in order if document not in best]
+        return [*rest[:place], *best, *rest[place:]]
 
     def _segment_of(self, document: int) -> tuple[int, Segment]:
         index = int(np.searchsorted(self._bases, document, side="right")) - 1
