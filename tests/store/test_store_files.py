@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from inhabit.errors import Unavailable
+from inhabit.store.database import Database
 from inhabit.store.schema import SCHEMA_VERSION
 from inhabit.store.store import Store
 from tests.store.store_samples import END, header, intent, outcome
@@ -78,7 +79,7 @@ async def test_F07_a_second_server_is_refused(tmp_path: Path) -> None:
         assert first.stdout is not None
         first.stdout.readline()
         with pytest.raises(Unavailable, match=rf"in use by another process \(pid {first.pid}\)"):
-            Store.open(path)
+            Database(path, lock_wait_s=0.0)
         first.communicate()
     store = Store.open(path)
     assert len(await store.journal.unfinished()) == 1
@@ -88,7 +89,7 @@ async def test_F07_a_second_server_is_refused(tmp_path: Path) -> None:
 async def test_F07_the_same_process_twice_is_refused(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "journal.db")
     with pytest.raises(Unavailable, match="in use"):
-        Store.open(tmp_path / "journal.db")
+        Database(tmp_path / "journal.db", lock_wait_s=0.0)
     await store.close()
 
 

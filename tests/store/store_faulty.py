@@ -1,0 +1,89 @@
+"""Workloads on a disk that fails or is recorded; run in a process that has `disk_faults.c` preloaded.
+
+    python -m tests.store.store_faulty fail              lines `NTH ERRNO STICKY PATH` on stdin, one JSON line each
+    python -m tests.store.store_faulty record LOG PATH   journal until done; the run ids as one JSON line
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import sys
+from pathlib import Path
+
+from inhabit.errors import Unavailable
+from inhabit.store.store import Store
+from tests.store.store_samples import END, header, intent, outcome
+
+RECORDED_RUNS, RECORDED_ENTRIES = 6, 120
+
+
+async def eager(path: Path, pages: int) -> Store:
+    """A store that folds its log into the file every `pages` pages, so that a short load writes both."""
+    store = Store.open(path)
+    await store.database.writer.perform(lambda c: c.execute(f"PRAGMA wal_autocheckpoint = {pages}") and None)
+    return store
+
+
+async def failing(nth: int, error: int, sticky: int, path: Path) -> dict[str, object]:
+    """Fail the `nth` change of the disk: what was acknowledged, and what was said of the rest."""
+    faults, store = ctypes.CDLL(None), await eager(path, 8)
+    acknowledged: dict[str, int] = {}
+    said: list[str] = []
+    faults.faults_arm(ctypes.c_long(nth), error, sticky)
+    for number in range(3):
+        head = header(number)
+        try:
+            store.journal.begin(head)
+            for entries in ([intent(1)], [outcome(1, b"v" * (10 if number % 2 else 9_000)), END]):
+                await store.journal.append(head.run_id, *entries).durable()
+                acknowledged[head.run_id] = acknowledged.get(head.run_id, 0) + len(entries)
+        except Unavailable as failure:
+            said.append(failure.specific_code)
+    reached = faults.faults_hits()
+    faults.faults_arm(ctypes.c_long(0), 0, 0)
+    await store.close()
+    return {"acknowledged": acknowledged, "said": said, "reached": reached}
+
+
+async def recorded(log: Path, path: Path) -> list[str]:
+    """Journal while every change of the disk goes to `log`, with a note for each acknowledgement."""
+    faults, descriptor = ctypes.CDLL(None), os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+    faults.faults_record(descriptor)
+    store = await eager(path, 40)
+
+    async def one(number: int) -> str:
+        head = header(number)
+        store.journal.begin(head)
+        for sequence in range(1, RECORDED_ENTRIES + 1):
+            await store.journal.append(head.run_id, intent(sequence, b"a" * 1_500)).durable()
+            faults.faults_note(ctypes.c_uint64(number << 32 | sequence))
+        return head.run_id
+
+    runs = await asyncio.gather(*(one(number) for number in range(RECORDED_RUNS)))
+    faults.faults_record(-1)
+    await store.close()
+    return runs
+
+
+def nursery() -> None:
+    """Fork for each case: imports are paid once, and a case that dies is told from one that fails."""
+    for line in sys.stdin:
+        nth, error, sticky, path = line.split()
+        pid = os.fork()
+        if pid == 0:
+            result = asyncio.run(failing(int(nth), int(error), int(sticky), Path(path)))
+            os.write(1, json.dumps(result).encode() + b"\n")
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            os.write(1, json.dumps({"died": status}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "fail":
+        nursery()
+    else:
+        print(json.dumps(asyncio.run(recorded(Path(sys.argv[2]), Path(sys.argv[3])))))  # noqa: T201
