@@ -26,6 +26,7 @@ from inhabit.app.sources import Source, connectors_of
 from inhabit.catalog import Catalog
 from inhabit.config import Config, ServerConfig
 from inhabit.connectors.functions import Capability
+from inhabit.connectors.mcp import EffectsReview
 from inhabit.contracts.connector import Connector, ConnectorContext, Secret
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
@@ -38,8 +39,8 @@ from inhabit.limits import Limits
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.auth import Identity
-from inhabit.server.http import ServerOptions, create_app
-from inhabit.server.toolset import Toolset
+from inhabit.server.http import create_app
+from inhabit.server.tools import model_tools
 from inhabit.store.ids import new_run_id
 from inhabit.store.tokens import TokenRecord
 
@@ -73,7 +74,8 @@ class Inhabit:
     @classmethod
     def from_config(cls, config: Config, *, home: Path | str | None = None) -> Inhabit:
         """The app that an `inhabit.toml` describes."""
-        return cls(connectors_of(config), home=home or config.base / ".inhabit", name=config.name, limits=config.limits,
+        place = Home(Path(home or config.base / ".inhabit"))
+        return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
                    grants=config.grants, server=config.server)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -170,7 +172,7 @@ class Inhabit:
 
     def tools(self, kind: str, *, principal: str | Principal) -> Any:
         """`search` and `execute` for an existing model loop: "openai", "anthropic" or "pydantic-ai"."""
-        raise NotImplementedError
+        return model_tools(kind, self.start, self.caller(principal), self.server.options(self.name).tools)
 
     def asgi(self) -> ASGIApp:
         """The HTTP API and `/mcp` for any ASGI host; mounted under a prefix, it starts with the first request."""
@@ -203,7 +205,7 @@ class _Mounted:
         if self._server is None:
             home = self._app.home
             self._server = create_app(runtime, journal=home.journal, check_token=self._app.check_token, blobs=home.blobs,
-                                      options=ServerOptions(self._app.name))
+                                      tokens=home.tokens, options=self._app.server.options(self._app.name))
         await self._server(scope, receive, send)
 
 

@@ -8,15 +8,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from inhabit.errors import Unavailable
+from inhabit.contracts.connector import Connections, Secret
+from inhabit.contracts.principal import Principal
+from inhabit.errors import MissingConnection, Unavailable
 from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.store import Store
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Home"]
+
+
+class _NoConnections:
+    async def credential(self, connector: str, principal: Principal) -> Mapping[str, Secret]:
+        raise MissingConnection(f"{principal} has no connection to {connector}", fix=f"inhabit connect {connector}")
 
 
 class Home:
@@ -52,6 +60,10 @@ class Home:
     @property
     def tokens(self) -> TokenStore:
         return self.store.tokens
+
+    @property
+    def connections(self) -> Connections:
+        return _NoConnections()
 
     def open(self) -> None:
         """Raises `Unavailable`: in use by another process, not writable, damaged."""

@@ -6,13 +6,16 @@ import importlib
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from inhabit.config import Config, HttpSource, McpSource, OpenApiSource, PythonSource, SecretName, SqlSource
 from inhabit.connectors.functions import Capability
 from inhabit.connectors.http import Allowed, HttpConnector
-from inhabit.connectors.mcp import McpConnector
+from inhabit.connectors.mcp import EffectsReview, McpConnector
+from inhabit.connectors.mcp import SecretName as FromHost
 from inhabit.connectors.names import identifier
 from inhabit.connectors.openapi import OpenApiConnector
 from inhabit.connectors.sql import SqlConnector
@@ -34,10 +37,11 @@ def openapi(source: str | Path, *, name: str | None = None, base_url: str | None
 
 
 def mcp(server: str | Sequence[str], *, name: str | None = None, env: Mapping[str, str] | None = None,
-        trust_annotations: bool = False) -> Connector:
-    """An MCP server: its URL, or the command line that starts it."""
+        secret: str | None = None, trust_annotations: bool = False) -> Connector:
+    """An MCP server: its URL (`secret` names the operator's bearer token), or the command line that starts it."""
     if isinstance(server, str) and server.startswith(("http://", "https://")):
-        return McpConnector(name or _name_of(server), url=server, trust_annotations=trust_annotations)
+        return McpConnector(name or _name_of(server), url=server, secret=secret, private_addresses=_is_local(server),
+                            trust_annotations=trust_annotations)
     command = shlex.split(server) if isinstance(server, str) else list(server)
     if not command:
         raise ConfigError("an MCP server needs a command or a URL")
@@ -56,10 +60,10 @@ def http(*allow: Allowed, name: str = "http") -> Connector:
     return HttpConnector(name, allow)
 
 
-def connectors_of(config: Config) -> list[Source]:
-    """Every source of an `inhabit.toml`, not yet opened."""
+def connectors_of(config: Config, review: EffectsReview) -> list[Source]:
+    """Every source of an `inhabit.toml`, not yet opened. `review`: the effects that the operator confirmed."""
     return [
-        *(_mcp_source(name, source, config) for name, source in config.mcp.items()),
+        *(_mcp_source(name, source, config, review) for name, source in config.mcp.items()),
         *(_openapi_source(name, source, config) for name, source in config.openapi.items()),
         *(_sql_source(name, source, config) for name, source in config.sql.items()),
         *(_http_source(name, source) for name, source in config.http.items()),
@@ -67,11 +71,16 @@ def connectors_of(config: Config) -> list[Source]:
     ]
 
 
-def _mcp_source(name: str, source: McpSource, config: Config) -> Connector:
-    return McpConnector(
-        name, command=list(source.command) if source.command else None, url=source.url, env=source.env,
-        cwd=config.resolve(source.cwd) if source.cwd else None, headers=source.headers, auth=source.auth,
-        trust_annotations=source.trust_annotations)
+def _mcp_source(name: str, source: McpSource, config: Config, review: EffectsReview) -> Connector:
+    if source.url is None:
+        env = {key: FromHost(value.secret) if isinstance(value, SecretName) else value for key, value in source.env.items()}
+        return McpConnector(name, command=source.command, env=env, cwd=config.resolve(source.cwd) if source.cwd else None,
+                            trust_annotations=source.trust_annotations, review=review)
+    header, secret = next(((key, value.secret) for key, value in source.headers.items()), ("Authorization", None))
+    if isinstance(source.auth, SecretName):
+        secret = source.auth.secret
+    return McpConnector(name, url=source.url, auth="connection" if source.auth == "oauth" else "auto", secret=secret, header=header,
+                        private_addresses=_is_local(source.url), trust_annotations=source.trust_annotations, review=review)
 
 
 def _openapi_source(name: str, source: OpenApiSource, config: Config) -> Connector:
@@ -118,3 +127,12 @@ def _name_of(source: str) -> str:
         return identifier(last.partition(".")[0] if last.endswith((".json", ".yaml", ".yml")) else host)
     stem = source.replace("\\", "/").rpartition("/")[2].partition(".")[0].partition("@")[0]
     return identifier(stem.removeprefix("server-").removeprefix("mcp-server-").removesuffix("-mcp"))
+
+
+def _is_local(url: str) -> bool:
+    """The operator wrote an address of this machine or its network, so this one origin may be there."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

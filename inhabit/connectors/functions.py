@@ -29,7 +29,7 @@ import orjson
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic.fields import FieldInfo
-from pydantic.json_schema import PydanticJsonSchemaWarning
+from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes
@@ -213,8 +213,16 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without `"title": "Order Id"` beside `order_id`: it tells a model nothing and costs tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
 def _schema(adapter: TypeAdapter[Any], mode: typing.Literal["validation", "serialization"], definitions: dict[str, Schema]) -> dict[str, Any]:
-    schema = adapter.json_schema(mode=mode, ref_template="#/$defs/{model}")
+    schema = adapter.json_schema(mode=mode, ref_template="#/$defs/{model}", schema_generator=_Untitled)
     definitions.update(schema.pop("$defs", {}))
     return schema
 
