@@ -156,8 +156,7 @@ class Writer:
             batch = self._take()
             if batch is None:
                 break
-            if not batch.empty:
-                self._settle(batch, self.failure or self._commit(batch))
+            self._settle(batch, self.failure or self._commit(batch))
         self._settle(Batch(self._ask), Unavailable("the journal is closed", code="journal_closed"))
 
     def _idle(self) -> None:
@@ -185,6 +184,8 @@ class Writer:
             return batch
 
     def _commit(self, batch: Batch) -> Unavailable | None:
+        if batch.empty:
+            return None
         try:
             write_batch(self._connection, batch, self._epoch)
         except Unavailable as error:

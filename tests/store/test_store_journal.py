@@ -247,6 +247,16 @@ async def test_appends_from_many_threads_keep_their_order(journal: SqliteJournal
         assert [e.entry for e in record.entries] == [outcome(n) for n in range(1, 201)]
 
 
+async def test_an_append_of_nothing_waits_for_what_was_before(journal: SqliteJournal) -> None:
+    head = header()
+    journal.begin(head)
+    journal.append(head.run_id, outcome(1))
+    async with asyncio.timeout(5):
+        await journal.append(head.run_id).durable()
+        await journal.append(head.run_id).durable()
+    assert len((await journal.read(head.run_id, tenant="default")).entries) == 1
+
+
 async def test_a_cancelled_waiter_harms_nobody(journal: SqliteJournal) -> None:
     head = header()
     journal.begin(head)
