@@ -3,8 +3,8 @@
     zygote ──fork──▶ A: own uid, fewer descriptors, new namespaces ──fork──▶ B: first process of its namespaces
                      A ends, the zygote adopts B (and learns its pid from A)
     B: dies with the zygote · empty read-only root · resource limits · no capabilities · no new privileges
-       · [an engine's child is spawned here, under a first filter and a first Landlock]
-       · not dumpable · Landlock with nothing allowed · the serving filter
+       · not dumpable · [an engine's child is spawned here, under a first filter and a first Landlock]
+       · Landlock with nothing allowed · the serving filter
 
 Invariants: nothing a guest wrote is read before the last step; no step is undone; a step that fails is reported
 as a missing layer, and the steps after it are still taken. Whether that is good enough is the host's to judge.
@@ -85,6 +85,8 @@ class Jail:
         gate_read, gate_write = os.pipe()
         middle = os.fork()
         if middle == 0:
+            os.close(pid_read)
+            os.close(gate_write)
             self._middle(keep | {pid_write, gate_read}, pid_write, gate_read, serve)
         os.close(pid_write)
         os.close(gate_read)
@@ -170,11 +172,11 @@ class Jail:
         with entrance.layer("no_new_privileges") as wanted:
             if wanted:
                 system.prctl(system.PR_SET_NO_NEW_PRIVS, 1)
-        if spawn:
-            self._spawn(entrance, spawn)
         with entrance.layer("not_dumpable") as wanted:
             if wanted:
                 system.prctl(system.PR_SET_DUMPABLE, 0)
+        if spawn:
+            self._spawn(entrance, spawn)
         with entrance.layer("landlock") as wanted:
             if wanted:
                 landlock.restrict()

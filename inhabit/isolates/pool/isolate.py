@@ -128,8 +128,7 @@ class PooledIsolate:
         self._over = turn.finished is not None
         request = self.channel.head
         assert request is not None
-        measured_ms = (self.channel.process.cpu_ns() - request.cpu_ns) / 1e6
-        self._cpu_ms += max(measured_ms, 0.0)
+        self._cpu_ms += request.spent_ms
         return turn
 
     def _check_counts(self, turn: Turn) -> None:

@@ -295,6 +295,7 @@ class WorkerPool:
         finally:
             self._starting -= 1
         process.meet_children()
+        channel.settle()
         if self._watch.may_lift:
             process.prefer(idle=True)
         worker = _Worker(channel, language, ready.engines.get(language, "?"), idle_since_s=self._loop.time())   # type: ignore[arg-type]

@@ -69,7 +69,7 @@ class Watch:
         overdue = wall_ms >= request.budget_ms + _LATE_MS
         if not overdue and wall_ms > _SHORT_TURN_MS * 4:
             return
-        spent_ms = (channel.process.cpu_ns() - request.cpu_ns) / 1e6
+        spent_ms = channel.spent_ms()
         if overdue:
             self._end(channel, request, wall_ms, spent_ms)
         elif self.may_lift:

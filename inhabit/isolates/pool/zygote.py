@@ -11,6 +11,7 @@ that the child needs, asked here; and `attach()`, called in the worker once it i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -133,5 +134,6 @@ def main(descriptor: int) -> None:
         shown = error.message if isinstance(error, InhabitError) else f"{type(error).__name__}: {error}"
         send(control, {"broken": shown, "fix": getattr(error, "fix", None)})
         return
-    send(control, {"loaded": True})
-    zygote.serve()
+    with contextlib.suppress(OSError):   # the host is gone: so are we
+        send(control, {"loaded": True})
+        zygote.serve()
