@@ -7,42 +7,16 @@ connection. A document that asks for none gets none, unless the operator says `a
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from inhabit.connectors.credentials import BEARER, Credentials, attach, scheme_of
 from inhabit.contracts.connector import Call, ConnectorContext, Secret
-from inhabit.errors import ConfigError, MissingConnection
+from inhabit.errors import MissingConnection
 
-__all__ = ["Authenticator", "Credentials", "scheme_of"]
+__all__ = ["Authenticator"]
 
 _ALWAYS = "*"
-_BEARER: Mapping[str, Any] = {"type": "http", "scheme": "bearer"}
-
-
-@dataclass(slots=True)
-class Credentials:
-    """What is added to one request. `secrets`: every value to scrub from the answer."""
-
-    headers: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-    query: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]], repr=False)
-    cookies: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-    secrets: list[str] = field(default_factory=list[str], repr=False)
-
-
-def scheme_of(auth: str | Mapping[str, str]) -> Mapping[str, Any]:
-    """`"bearer"`, `"basic"`, `{"header": NAME, "prefix"?: TEXT}`, `{"query": NAME}` or `{"cookie": NAME}`.
-
-    Raises `ConfigError` for anything else.
-    """
-    if auth in ("bearer", "basic"):
-        return {"type": "http", "scheme": auth}
-    if not isinstance(auth, str):
-        for where in ("header", "query", "cookie"):
-            if isinstance(auth.get(where), str):
-                return {"type": "apiKey", "in": where, "name": auth[where], "prefix": auth.get("prefix", "")}
-    raise ConfigError(f"auth {auth!r} is not understood", fix='"bearer", "basic", {header = NAME}, {query = NAME} or {cookie = NAME}')
 
 
 class Authenticator:
@@ -50,7 +24,7 @@ class Authenticator:
                  auth: str | Mapping[str, str] | None) -> None:
         self._name = name
         self._secret = secret
-        self._schemes: Mapping[str, Mapping[str, Any]] = {_ALWAYS: scheme_of(auth)} if auth is not None else {**schemes, _ALWAYS: _BEARER}
+        self._schemes: Mapping[str, Mapping[str, Any]] = {_ALWAYS: scheme_of(auth)} if auth is not None else {**schemes, _ALWAYS: BEARER}
         self._forced = auth is not None
 
     async def credentials(self, security: Sequence[Sequence[str]] | None, call: Call, context: ConnectorContext) -> Credentials:
@@ -103,7 +77,7 @@ class Authenticator:
         for name in names:
             scheme = self._schemes.get(name)
             value = self._value(name, scheme, values)
-            if scheme is None or value is None or not _attach(result, scheme, value):
+            if scheme is None or value is None or not attach(result, scheme, value):
                 return None
         return result
 
@@ -115,34 +89,3 @@ class Authenticator:
             if key in values:
                 return values[key].reveal()
         return None
-
-
-def _attach(result: Credentials, scheme: Mapping[str, Any], value: str) -> bool:
-    """False for a scheme that cannot be satisfied with one value."""
-    result.secrets.append(value)
-    match scheme.get("type"), str(scheme.get("scheme", "")).lower():
-        case ("http", "basic"):
-            value = value if ":" in value else f"{value}:"      # a key alone stands for the user, as many APIs have it
-            text = base64.b64encode(value.encode()).decode()
-            result.secrets += [text, *value.split(":", 1)[1:]]
-            result.headers["Authorization"] = f"Basic {text}"
-        case ("http", "bearer" | "") | ("oauth2" | "openIdConnect", _):
-            result.headers["Authorization"] = f"Bearer {value}"
-        case ("apiKey", _):
-            return _attach_key(result, str(scheme.get("in")), str(scheme.get("name")), f"{scheme.get('prefix', '')}{value}")
-        case _:
-            return False
-    return True
-
-
-def _attach_key(result: Credentials, where: str, name: str, value: str) -> bool:
-    match where:
-        case "header":
-            result.headers[name] = value
-        case "query":
-            result.query.append((name, value))
-        case "cookie":
-            result.cookies[name] = value
-        case _:
-            return False
-    return True

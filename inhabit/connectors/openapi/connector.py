@@ -24,8 +24,9 @@ from urllib.parse import urlencode, urljoin
 import httpx2
 import orjson
 
+from inhabit.connectors.credentials import Credentials
 from inhabit.connectors.openapi.answer import failure, value_of
-from inhabit.connectors.openapi.auth import Authenticator, Credentials
+from inhabit.connectors.openapi.auth import Authenticator
 from inhabit.connectors.openapi.cache import CompiledFile
 from inhabit.connectors.openapi.loading import Loader, origin_of
 from inhabit.connectors.openapi.request import Prepared, prepare
@@ -55,7 +56,7 @@ class OpenApiConnector:
     - `base_url` replaces the document's servers. `private_addresses` lets it lead to loopback or private ranges
       (default: only where `base_url` or `source` itself is such an address or `localhost`).
     - `secret`: the name of the operator's secret, or scheme → name; without it each principal's connection is used.
-    - `auth` overrides the document's security: see `auth.scheme_of`.
+    - `auth` overrides the document's security: see `credentials.scheme_of`.
     - `headers` are sent with each request. `origins`: more places that get the credential.
     - `include`, `exclude`: patterns (`*`) over operation names, tags and `METHOD /path`; no `include` means all.
     - `effects`: pattern over names → the effect fields that the operator declares.
