@@ -43,6 +43,7 @@ def engine_of() -> wasmtime.Engine:
     config.cranelift_opt_level = "speed"
     config.memory_init_cow = True
     config.memory_may_move = False
+    config.parallel_compilation = False  # no thread pool: a process with threads is not one to fork from
     config.max_wasm_stack = _STACK_BYTES
     config.cranelift_nan_canonicalization = True
     return wasmtime.Engine(config)

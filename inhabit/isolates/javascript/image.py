@@ -32,6 +32,7 @@ _FORMAT = 1
 INPUT_BYTES = 64 * 1024
 """The fixed input buffer; larger deliveries get a buffer of their own for one turn."""
 _STACK_BYTES = 448 * 1024  # of the 1 MiB the binary was linked with; half is left to native frames
+_FIRST_GC_BYTES = 4 * 1024 * 1024  # of heap; a collection writes to every page, and most runs never need one
 _BUILD_MEMORY = 256 * 1024 * 1024
 _BUILD_FUEL = 1 << 40
 _FUEL_PER_MS = 15_000_000
@@ -138,6 +139,7 @@ def build(binary: bytes, boot: bytes) -> tuple[dict[str, object], bytes]:
     stage.evaluate(b"delete globalThis.__inhabit_hooks", b"inhabit:hooks")
     hooks = Hooks(runtime=stage.call("qjs_get_runtime_ptr"), context=stage.call("qjs_get_context_ptr"), **hook)
     stage.call("qjs_run_gc")
+    stage.call("qjs_set_gc_threshold", _FIRST_GC_BYTES)
     memory = stage.machine.read(0, stage.machine.memory_bytes)
     version = stage.version()
     stage.machine.close()
