@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static long countdown = 0;      /* 0: not armed */
-static int error_number = 0;    /* 0: a short write instead of an error */
+static int error_number = 0;    /* 0: a short write instead of an error; -9: the process dies there */
 static int for_ever = 0;
 static long hits = 0;
 static int record_fd = -1;
@@ -55,6 +56,7 @@ static int fails(int fd) {
     int now = countdown && --countdown == 0;
     if (now) { hits++; if (for_ever) countdown = 1; }
     pthread_mutex_unlock(&lock);
+    if (now && error_number == -9) kill(getpid(), SIGKILL);
     return now;
 }
 
