@@ -158,7 +158,7 @@ class Stripper:
 
     def _compile(self, item: Item) -> None:
         """An enum or namespace, compiled by itself and laid onto its own lines."""
-        node, parent = item.node, item.parent
+        node = item.node
         if item.kind == "module" and not any(c.type == "identifier" for c in node.children):
             self._replace(node, b";" + self._blank(node.start_byte + 1, node.end_byte))
             return
