@@ -18,13 +18,14 @@ __all__ = ["TypeNames", "legal_type_name"]
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_]+")
 
 
-def legal_type_name(name: str, reserved: frozenset[str]) -> str:
-    """`name` as an ASCII identifier outside `reserved`."""
-    if name.isidentifier() and name.isascii() and name not in reserved and not name.startswith("__"):
-        return name
-    plain = _ILLEGAL.sub("_", name).strip("_")
-    if not plain or plain[0].isdigit():
+def legal_type_name(name: str, reserved: frozenset[str], *, capital: bool = False) -> str:
+    """`name` as an ASCII identifier outside `reserved`; with `capital` its first letter is a capital one."""
+    plain = name if name.isidentifier() and name.isascii() else _ILLEGAL.sub("_", name).strip("_")
+    if not plain or plain[0].isdigit() or plain.startswith("__"):
         plain = f"T{plain}"
+    if capital:
+        plain = plain.lstrip("_")
+        plain = plain[:1].upper() + plain[1:] if plain[:1].isalpha() else f"T{plain}"
     return plain + "_" if plain in reserved else plain
 
 
@@ -32,10 +33,10 @@ class TypeNames:
     """`declared` receives every newly named type, once."""
 
     def __init__(self, reserved: frozenset[str], declared: Callable[[str, Ref], None] = lambda _name, _ref: None,
-                 prefix: str = "") -> None:
+                 *, capital: bool = False) -> None:
         self._reserved = reserved
         self._declared = declared
-        self._prefix = prefix
+        self._capital = capital
         self._by_place: dict[tuple[int, str], str] = {}
         self._places: dict[str, list[tuple[Ref, str]]] = {}
         self._taken: set[str] = set()
@@ -50,7 +51,7 @@ class TypeNames:
             if _same(ref.name, ref.scope.definitions, other.scope.definitions):
                 self._by_place[key] = name
                 return name
-        name = self.fresh(self._prefix + ref.name)
+        name = self.fresh(ref.name)
         self._by_place[key] = name
         self._places.setdefault(ref.name, []).append((ref, name))
         self._declared(name, ref)
@@ -58,7 +59,7 @@ class TypeNames:
 
     def fresh(self, wanted: str) -> str:
         """An unused legal name like `wanted`."""
-        base = legal_type_name(wanted, self._reserved)
+        base = legal_type_name(wanted, self._reserved, capital=self._capital)
         name, count = base, 1
         while name in self._taken:
             count += 1

@@ -18,30 +18,34 @@ from inhabit.catalog.shapes import (
     Anything, Array, Binary, Intersection, Literals, Never, Object, Property, Record, Ref, Scalar, Scope, Shape, Tuple, Union,
     alias_of_itself, shape_of,
 )
-from inhabit.catalog.style import FULL, Style
+from inhabit.catalog.style import BARE, FULL, Style
 from inhabit.contracts.operation import Operation
 
 __all__ = ["STUB_HEADER", "Python", "python_file"]
 
 STUB_HEADER = """\
-from typing import Any, Literal, Never, NotRequired, Required, TypedDict, overload
+from builtins import bool as _bool, dict as _dict, float as _float, int as _int, list as _list, str as _str
+from typing import Any, Literal, Never, NotRequired, Required, TypeAlias, TypedDict
 Binary = TypedDict("Binary", {"$binary": str, "type": str, "size": int})
 """
+"""Built-in types under names that no method or key has: inside a class, `list` may be an operation."""
 
 _ANY_OBJECT = Record(Anything())
 
 RESERVED = frozenset(
-    {"Any", "Literal", "Never", "NotRequired", "Required", "TypedDict", "Binary", "overload", "str", "int", "float", "bool",
+    {"Any", "Literal", "Never", "NotRequired", "Required", "TypedDict", "Binary", "TypeAlias", "str", "int", "float", "bool",
      "list", "dict", "tuple", "object", "None", "self", "type", "print", "input", *keyword.kwlist, *keyword.softkwlist})
-_SCALARS = {"string": "str", "number": "float", "integer": "int", "boolean": "bool", "null": "None"}
+_SCALARS = {"string": "str", "number": "float", "integer": "int", "boolean": "bool"}
 
 
 class Python:
     """Renders annotations, signatures and classes. `hoisted` collects classes made for nameless objects."""
 
-    def __init__(self, names: TypeNames, style: Style = FULL) -> None:
+    def __init__(self, names: TypeNames, style: Style = FULL, *, stub: bool = False) -> None:
+        """`stub`: built-in types are written as the stub header names them."""
         self._names = names
         self._style = style
+        self._mark = "_" if stub else ""
         self.hoisted: deque[str] = deque()
 
     # -- annotations ----------------------------------------------------------------------------------------------
@@ -56,17 +60,17 @@ class Python:
             case Binary():
                 return "Binary"
             case Scalar(name=name):
-                return _SCALARS[name]
+                return "None" if name == "null" else self._mark + _SCALARS[name]
             case Literals(values=values):
                 return self._literals(values)
             case Ref():
                 return self._names.of(shape)
             case Array(item=item):
-                return f"list[{self.type(item, hint, depth)}]"
+                return f"{self._mark}list[{self.type(item, hint, depth)}]"
             case Tuple():
-                return "list[Any]"
+                return f"{self._mark}list[Any]"
             case Record(value=value):
-                return f"dict[str, {self.type(value, hint, depth + 1)}]"
+                return f"{self._mark}dict[{self._mark}str, {self.type(value, hint, depth + 1)}]"
             case Union(options=options):
                 return self._union(options, hint, depth)
             case Intersection():
@@ -74,7 +78,7 @@ class Python:
                 return "Any" if merged is None else self.type(merged, hint, depth)
             case Object(properties=properties):
                 if depth > self._style.depth or not properties:
-                    return "dict[str, Any]"
+                    return f"{self._mark}dict[{self._mark}str, Any]"
                 return self._hoist(shape, hint, depth)
 
     def _union(self, options: Sequence[Shape], hint: str, depth: int) -> str:
@@ -83,7 +87,7 @@ class Python:
 
     def _literals(self, values: Sequence[object]) -> str:
         exact = [value for value in values if value is None or isinstance(value, str | bool | int)]
-        kinds = dict.fromkeys("None" if v is None else type(v).__name__ for v in values)
+        kinds = dict.fromkeys("None" if v is None else self._mark + type(v).__name__ for v in values)
         if len(exact) < len(values):
             return " | ".join(kinds)
         if len(exact) > self._style.enum_values:
@@ -124,8 +128,8 @@ class Python:
         if isinstance(shape, Object) and shape.properties:
             return self.typed_dict(name, shape, note)
         if alias_of_itself(ref):
-            return f"type {name} = Any  # refers to nothing but itself"
-        return f"type {name} = {self.type(shape, name + 'Option')}{f'  # {note}' if note else ''}"
+            return f"{name}: TypeAlias = Any  # refers to nothing but itself"
+        return f"{name}: TypeAlias = {self.type(shape, name + 'Option')}{f'  # {note}' if note else ''}"
 
     def parameters(self, operation: Operation) -> str:
         """`*, order_id: str, reason: Literal["late"] = ...`; required ones first."""
@@ -151,7 +155,7 @@ class Python:
         """`async def shop.orders.cancel(*, order_id: str) -> Order  # Cancel. writes internal`: the call as it is
         written, for a model to read."""
         doc = summary_of(operation, self._style.doc_chars)
-        facts = [doc, effects_of(operation), errors_of(operation, self._style.errors), "result type observed" if observed else ""]
+        facts = [doc.rstrip("."), effects_of(operation), errors_of(operation, self._style.errors), "result type observed" if observed else ""]
         notes = "; ".join(fact for fact in facts if fact)
         text = f"async def {operation.name}({self.parameters(operation)}) -> {self.result(operation, output)}"
         lines = [f"# {notes}", text] if notes else [text]
@@ -203,11 +207,12 @@ class _Namespaces:
     """Classes of namespaces, made once all their operations are known."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, list[str]] = {}
+        self._methods: dict[str, list[tuple[str, str]]] = {}
         self._children: dict[str, dict[str, None]] = {}
 
-    def add(self, path: str, method: str) -> None:
-        self._methods.setdefault(path, []).append(method)
+    def add(self, path: str, name: str, method: str) -> None:
+        """`method` is what follows the name: parameters, result, body."""
+        self._methods.setdefault(path, []).append((name, method))
         while "." in path:
             parent = path.rpartition(".")[0]
             self._children.setdefault(parent, {})[path] = None
@@ -218,23 +223,31 @@ class _Namespaces:
         paths = dict.fromkeys([*self._methods, *(path for path in self._children if path)])
         for path in sorted(paths, key=lambda one: -one.count(".")):
             yield f"class {_class_of(path)}:\n"
-            for child in self._children.get(path, ()):
+            children = self._children.get(path, {})
+            for child in children:
                 yield f"    {child.rpartition('.')[2]}: {_class_of(child)}\n"
-            yield from self._methods.get(path, ())
+            for name, method in self._methods.get(path, ()):
+                if f"{path}.{name}" not in children:
+                    yield f"    async def {name}{method}\n"
+            for name, method in self._methods.get(path.rpartition(".")[0], ()):
+                if f"{path.rpartition('.')[0]}.{name}" == path:   # an operation that is a namespace too
+                    yield f"    async def __call__{method}\n"
             if open_ended:
-                yield "    def __getattr__(self, name: str) -> Any: ...\n"
+                yield "    def __getattr__(self, name: _str) -> Any: ...\n"
         for root in self._children.get("", ()):
             yield f"{root}: {_class_of(root)}\n"
 
 
 def python_file(operations: Iterable[tuple[Operation, Shape | None, bool]], *, open_ended: bool = False) -> Iterator[str]:
-    """A stub in chunks: types as they are met, then one class a namespace, then a variable a root."""
+    """A stub in chunks: types as they are met, then one class a namespace, then a variable a root. With
+    `open_ended` it is one for a check: no docs, and what it leaves out is `Any`."""
     yield STUB_HEADER
     pending: deque[tuple[str, Ref]] = deque()
-    language = Python(TypeNames(RESERVED, lambda name, ref: pending.append((name, ref))))
+    names = TypeNames(RESERVED, lambda name, ref: pending.append((name, ref)), capital=True)
+    language = Python(names, BARE if open_ended else FULL, stub=True)
     spaces = _Namespaces()
     for operation, output, observed in operations:
-        spaces.add(operation.capability, _method(language, operation, output, observed))
+        spaces.add(operation.capability, operation.function, _method(language, operation, output, observed, documented=not open_ended))
         while pending or language.hoisted:
             while language.hoisted:
                 yield f"{language.hoisted.popleft()}\n"
@@ -243,18 +256,18 @@ def python_file(operations: Iterable[tuple[Operation, Shape | None, bool]], *, o
     yield from spaces.lines(open_ended=open_ended)
 
 
-def _method(language: Python, operation: Operation, output: Shape | None, observed: bool) -> str:
+def _method(language: Python, operation: Operation, output: Shape | None, observed: bool, *, documented: bool) -> str:
     parameters = language.parameters(operation)
     result = language.result(operation, output)
-    doc = summary_of(operation, 200).replace("\\", "\\\\").replace('"', "'")
+    doc = summary_of(operation, 200).replace("\\", "\\\\").replace('"', "'") if documented else ""
     tail = f'\n        """{doc}"""' if doc else " ..."
     mark = "  # observed" if observed else ""
     comma = f", {parameters}" if parameters else ""
-    return f"    async def {operation.function}(self{comma}) -> {result}:{tail}{mark}\n"
+    return f"(self{comma}) -> {result}:{tail}{mark}"
 
 
 def _class_of(path: str) -> str:
-    return "_" + "".join(_pascal(part) for part in path.split("."))
+    return f"_{path.replace('.', '__')}"
 
 
 # -- text ---------------------------------------------------------------------------------------------------------------
@@ -266,11 +279,12 @@ def text_literal(value: object) -> str:
 
 
 def _attribute(name: str) -> bool:
-    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("__")
+    """Whether a key can be a class attribute here: capitals are left to type names."""
+    return _parameter(name) and not name[0].isupper()
 
 
 def _parameter(name: str) -> bool:
-    return _attribute(name) and name != "self"
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("__") and name != "self"
 
 
 def _pascal(name: str) -> str:

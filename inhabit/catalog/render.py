@@ -7,7 +7,7 @@ best hits refer to. What was left out is named, with the query that shows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from inhabit.catalog.naming import TypeNames
@@ -108,7 +108,7 @@ class _Page:
     def _block(self, typed: Typed, style: Style) -> _Block:
         types: list[tuple[str, Ref]] = []
         root = typed.operation.name.split(".", 1)[0]
-        names = TypeNames(self._reserved, lambda name, ref: types.append((name, ref)))
+        names = TypeNames(self._reserved, lambda name, ref: types.append((name, ref)), capital=self._language == "python")
         if self._language == "python":
             python = Python(names, style)
             text = python.signature(typed.operation, typed.output, observed=typed.observed)
@@ -139,7 +139,7 @@ class _Page:
 
     def _type(self, name: str, ref: Ref, style: Style) -> tuple[str, list[tuple[str, Ref]]]:
         types: list[tuple[str, Ref]] = []
-        names = TypeNames(self._reserved, lambda one, other: types.append((one, other)))
+        names = TypeNames(self._reserved, lambda one, other: types.append((one, other)), capital=self._language == "python")
         if self._language == "python":
             python = Python(names, style)
             text = python.declaration(name, ref)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BRIEF", "FULL", "NORMAL", "Style"]
+__all__ = ["BARE", "BRIEF", "FULL", "NORMAL", "Style"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Style:
 
 FULL = Style(doc_chars=600, note_chars=300, enum_values=10_000, depth=60, note_depth=60, errors=12)
 """For files."""
+BARE = Style(doc_chars=0, note_chars=0, enum_values=10_000, depth=60, note_depth=0, errors=0)
+"""For a type checker alone."""
 NORMAL = Style(doc_chars=160, note_chars=90, enum_values=16, depth=4, note_depth=2, errors=6)
 """For a model, with room."""
 BRIEF = Style(doc_chars=80, note_chars=0, enum_values=6, depth=2, note_depth=0, errors=0)
