@@ -64,6 +64,10 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
             content.extend(await _images(answer.value.get("result"), blobs, asker.principal.tenant))
         return types.CallToolResult(content=content, structured_content=answer.value, is_error=answer.is_error)
 
+    async def set_level(_: _Context, __: types.SetLevelRequestParams) -> types.EmptyResult:
+        """Any level is kept: what programs print is in their result, no log message is ever sent."""
+        return types.EmptyResult()
+
     server: Server[Any] = Server(name, version=version("inhabit"), instructions=_instructions(()),
                                  on_list_tools=list_tools, on_call_tool=call_tool)
 
@@ -74,6 +78,7 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
             result["instructions"] = _instructions([str(c["name"]) for c in runtime.capabilities(who(ctx))])
         return result
 
+    server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, set_level)
     server.middleware.append(name_what_is_there)
     return server
 
