@@ -25,7 +25,7 @@ from inhabit.store.ownership import Mark, Ownership
 from inhabit.store.reading import open_runs
 from inhabit.store.schema import SCHEMA_VERSION, migrate, refuse_foreign
 
-__all__ = ["Restored", "backup", "restore"]
+__all__ = ["Restored", "backup", "copy_running", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,15 @@ async def backup(database: Database, target: Path) -> Path:
     """Copy the running database to the new file `target`. Raises `InvalidInput` if it exists, `Unavailable`."""
     await database.writer.flush()
     return await database.apart(lambda source: _copied(source.path, target))
+
+
+def copy_running(path: Path, target: Path) -> Path:
+    """Copy the database at `path`, which another process may have open and be writing, to the new file `target`.
+
+    Raises `InvalidInput` if `target` exists or `path` is no database of ours, `Unavailable`.
+    """
+    _refuse_unsound(path, whole=False)
+    return _copied(path, target)
 
 
 def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
@@ -95,20 +104,20 @@ def _copy_pages(source: Path, target: Path) -> None:
     _sync(target)
 
 
-def _refuse_unsound(source: Path) -> None:
+def _refuse_unsound(source: Path, *, whole: bool = True) -> None:
     if not source.is_file():
-        raise InvalidInput(f"{source} is not a file", fix="name a backup made by `inhabit backup`")
+        raise InvalidInput(f"{source} is not a file", fix="name a backup, or a home's journal.db")
     connection = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)
     try:
         refuse_foreign(connection, source)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        found = [line for (line,) in connection.execute("PRAGMA integrity_check(3)")]
+        found = [line for (line,) in connection.execute("PRAGMA integrity_check(3)")] if whole else ["ok"]
     except sqlite3.DatabaseError as error:
-        raise InvalidInput(f"{source} is not a backup: {error}", fix="name another one") from error
+        raise InvalidInput(f"{source} is not a database of Inhabit: {error}", fix="name another one") from error
     finally:
         connection.close()
     if not 0 < version <= SCHEMA_VERSION or found != ["ok"]:
-        raise InvalidInput(f"{source} is not a whole backup: {'; '.join(found)[:300]}", fix="name another one")
+        raise InvalidInput(f"{source} is not whole: {'; '.join(found)[:300]}", fix="name another one")
 
 
 def _revocations(path: Path) -> Sequence[tuple[int, str]] | None:

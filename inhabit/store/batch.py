@@ -49,7 +49,8 @@ class Ending(NamedTuple):
 
 
 class Job:
-    """Other work of the one writer, inside the batch's transaction; its failure undoes only itself."""
+    """Other work of the one writer: inside the batch's transaction, where its failure undoes only itself, or
+    (`Batch.after`) behind it, for what SQLite does outside transactions alone."""
 
     __slots__ = ("error", "result", "work")
 
@@ -62,7 +63,7 @@ class Job:
 class Batch:
     """Implements `contracts.run.Ticket`."""
 
-    __slots__ = ("_ask", "begun", "ended", "error", "jobs", "rows", "settled", "size", "waiters")
+    __slots__ = ("_ask", "after", "begun", "ended", "error", "jobs", "rows", "settled", "size", "waiters")
 
     def __init__(self, ask: Callable[[Batch], asyncio.Future[None] | None]) -> None:
         self._ask = ask
@@ -70,6 +71,7 @@ class Batch:
         self.rows: list[Row] = []
         self.ended: list[Ending] = []
         self.jobs: list[Job] = []
+        self.after: list[Job] = []
         self.size = 0
         self.waiters: list[asyncio.Future[None]] = []
         self.settled = False
@@ -77,7 +79,7 @@ class Batch:
 
     @property
     def empty(self) -> bool:
-        return not (self.rows or self.begun or self.jobs)
+        return not (self.rows or self.begun or self.jobs or self.after)
 
     async def durable(self) -> None:
         """Return once this is on disk. Raises `Unavailable` if it could not be written."""

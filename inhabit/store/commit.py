@@ -27,6 +27,8 @@ _BINARY = re.compile(rb'"\$binary"\s*:\s*"([0-9a-f]{64})"')
 
 def write_batch(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
     """Write all of `batch` in one transaction, durable on return. Raises `sqlite3.Error`, `Unavailable`."""
+    if not (batch.rows or batch.begun or batch.jobs):
+        return
     if _is_plain(batch):
         _insert_rows(connection, [(row.run.key, row.number, row.draft.kind, pack_inline(row.draft))
                                   for row in batch.rows], epoch)

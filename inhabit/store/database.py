@@ -2,7 +2,7 @@
 
 Opening order: lock, refuse what is not ours, migrate, compare with the last owner's marks, look for damage, take a
 new epoch. Nothing is written before the lock is held. The files are readable by their owner alone.
-Invariant: this process writes through `writer` only; readers cannot write.
+Invariant: this process writes and checkpoints through `writer` only; readers can do neither.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ READERS = 3
 QUICK_CHECK_BYTES = 256 * 1024 * 1024
 """A file up to this size is searched for damage at every start (≈ 0.3 s); a larger one by `inhabit doctor`."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables."""
 _T = TypeVar("_T")
 
 
@@ -112,6 +114,9 @@ def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
 
 
 def _opened(path: Path, ownership: Ownership) -> tuple[sqlite3.Connection, int, int]:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise Unavailable(f"SQLite {sqlite3.sqlite_version} is too old for the journal",
+                          fix=f"use a Python with SQLite {'.'.join(map(str, _OLDEST_SQLITE))} or newer")
     fresh = path.stat().st_size == 0
     connection = connect(path, writing=True)
     try:

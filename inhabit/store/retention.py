@@ -8,22 +8,26 @@ and the write-ahead log is cut, so that no copy of what was deleted stays in our
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inhabit.errors import ConfigError
-from inhabit.store.database import Database, connect
+from inhabit.errors import ConfigError, Unavailable
+from inhabit.store.database import Database
 
-__all__ = ["Pruned", "Retention", "prune"]
+__all__ = ["PRUNE_EVERY_S", "Pruned", "Retention", "keep_pruning", "prune"]
 
+PRUNE_EVERY_S = 3_600.0
+_log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _UNUSED_BLOB_MS = 7 * _DAY_MS
 """A value that was put but that no record names may be on its way into one."""
 _STEP_RUNS = 50
 _STEP_PAGES = 2_000
-_FOLD_WAIT_MS = 2_000
+_FOLD_WAIT_MS = 250
 _FINISHED = "SELECT key, bytes FROM runs WHERE ended_ms IS NOT NULL"
 
 
@@ -69,8 +73,21 @@ async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned
                                           (before,)).rowcount)
     while await do(_shrink):
         pass
-    cut = await database.apart(_cut_log)
+    cut = await database.writer.maintain(_cut_log)
     return Pruned(runs, values, tokens, cut, max(0, await database.read(_used) - retention.max_bytes))
+
+
+async def keep_pruning(database: Database, now_ms: Callable[[], int], retention: Retention,
+                       every_s: float = PRUNE_EVERY_S) -> None:
+    """Prune now and every `every_s` seconds, until cancelled. A failure is logged and tried again."""
+    while True:
+        try:
+            pruned = await prune(database, now_ms(), retention)
+            if pruned.runs:
+                _log.info("pruned %d runs and %d values", pruned.runs, pruned.values)
+        except Unavailable as error:
+            _log.warning("pruning was put off: %s", error.message)
+        await asyncio.sleep(every_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +149,12 @@ def _used(connection: sqlite3.Connection) -> int:
     return (pages - free) * size
 
 
-def _cut_log(database: Database) -> bool:
-    connection = connect(database.path, writing=True)
+def _cut_log(connection: sqlite3.Connection) -> bool:
+    """Fold the log into the file and cut it to nothing, unless a reading holds it for longer than we let appends wait."""
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {_FOLD_WAIT_MS}")
     try:
-        connection.execute(f"PRAGMA busy_timeout = {_FOLD_WAIT_MS}")
         (busy, _log, _done) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
     finally:
-        connection.close()
+        connection.execute(f"PRAGMA busy_timeout = {patience}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inhabit.store.backup import Restored, backup, restore
+from inhabit.store.backup import Restored, backup, copy_running, restore
 from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.checking import findings
 from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
-from inhabit.store.retention import Pruned, Retention, prune
+from inhabit.store.retention import Pruned, Retention, keep_pruning, prune
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Store"]
@@ -36,6 +37,11 @@ class Store:
         """Put a backup in the place of the closed store at `path`. Raises `InvalidInput`, `Unavailable`."""
         return restore(backup, path, now_ms=now_ms)
 
+    @staticmethod
+    def copy(path: Path, target: Path) -> Path:
+        """A backup of the store at `path`, whether a process has it open or not. Blocks; raises as `backup`."""
+        return copy_running(path, target)
+
     async def backup(self, target: Path) -> Path:
         """Copy everything to a new file while all goes on. Raises `InvalidInput`, `Unavailable`."""
         return await backup(self.database, target)
@@ -43,6 +49,10 @@ class Store:
     async def prune(self, now_ms: int, retention: Retention | None = None) -> Pruned:
         """Forget finished runs beyond `retention` (default 30 days, 10 GiB). Raises `Unavailable`."""
         return await prune(self.database, now_ms, retention or Retention())
+
+    async def keep_pruning(self, now_ms: Callable[[], int], retention: Retention | None = None) -> None:
+        """Prune now and every hour, until cancelled: start it as a task beside the server."""
+        await keep_pruning(self.database, now_ms, retention or Retention())
 
     async def check(self) -> tuple[str, ...]:
         """Read the whole file; what is wrong with it, one line each, () when all is well."""

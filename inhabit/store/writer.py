@@ -18,7 +18,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from inhabit.contracts.run import RunHeader
 from inhabit.errors import Unavailable
@@ -84,10 +84,16 @@ class Writer:
         with self._lock:
             batch = self._accepting(size)
             batch.jobs.append(job)
-        await batch.durable()
-        if job.error is not None:
-            raise job.error
-        return job.result
+        return await _done(job, batch)
+
+    async def maintain(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Like `perform`, outside a transaction. No connection but the writer's may write or checkpoint: SQLite
+        before 3.51.3 could lose a commit when one connection reset the log while another wrote."""
+        job = Job(work)
+        with self._lock:
+            batch = self._accepting(0)
+            batch.after.append(job)
+        return await _done(job, batch)
 
     async def flush(self) -> None:
         """Return when all that was appended before is on disk; at once if it never will be."""
@@ -194,6 +200,11 @@ class Writer:
             return _failure(error)
         self.commits += 1
         self._mark(batch)
+        for job in batch.after:
+            try:
+                job.result = job.work(self._connection)
+            except Exception as error:  # noqa: BLE001  the asker gets it
+                job.error = error
         return None
 
     def _mark(self, batch: Batch) -> None:
@@ -250,6 +261,13 @@ class Writer:
             self.failure = None
             self.generation += 1
         _log.warning("the disk has room again: the journal goes on")
+
+
+async def _done(job: Job, batch: Batch) -> Any:
+    await batch.durable()
+    if job.error is not None:
+        raise job.error
+    return job.result
 
 
 def _by_loop(

@@ -51,6 +51,27 @@ async def test_a_backup_under_load_is_whole_and_has_what_was_appended_before(tmp
         await copy.close()
 
 
+async def test_a_running_store_is_copied_from_outside(tmp_path: Path) -> None:
+    path, head = tmp_path / "home" / "journal.db", header()
+    store = Store.open(path)
+    store.journal.begin(head)
+    await store.journal.append(head.run_id, intent(1), END).durable()
+    Store.copy(path, tmp_path / "one.db")
+    await store.close()
+    Store.copy(path, tmp_path / "two.db")
+    for name in ("one", "two"):
+        copy = Store.open(tmp_path / f"{name}.db")
+        assert len((await copy.journal.read(head.run_id, tenant="default")).entries) == 2
+        assert await copy.check() == ()
+        await copy.close()
+    with pytest.raises(InvalidInput, match="exists already"):
+        Store.copy(path, tmp_path / "one.db")
+    (tmp_path / "text").write_text("no database" * 100)
+    for wrong in (tmp_path / "text", tmp_path / "missing"):
+        with pytest.raises(InvalidInput):
+            Store.copy(wrong, tmp_path / "three.db")
+
+
 async def test_F17_a_restored_run_is_closed_not_done_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     store, head, later = Store.open(path), header(1), header(2)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from inhabit.contracts.run import Logged
 from inhabit.errors import ConfigError, NotFound
 from inhabit.store.blobs import SqliteBlobs
-from inhabit.store.retention import Retention
+from inhabit.store.retention import Retention, keep_pruning
 from inhabit.store.store import Store
 from tests.store.store_samples import ended, header, intent, outcome
 
@@ -124,6 +127,28 @@ async def test_F15_nothing_of_a_pruned_run_is_in_the_files(store: Store, tmp_pat
         assert canary not in file.read_bytes(), file.name
 
 
+async def test_a_long_reading_keeps_the_log_and_that_is_said(store: Store) -> None:
+    for n in range(20):
+        head = header(n)
+        store.journal.begin(head)
+        store.journal.append(head.run_id, outcome(1, b"p" * 9_000), ended(1))
+    await store.journal.list(tenant="default")
+    reading, stop = threading.Event(), threading.Event()
+
+    def hold(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        reading.set()
+        stop.wait(30)
+
+    held = asyncio.create_task(store.database.read(hold))
+    await asyncio.to_thread(reading.wait, 30)
+    pruned = await store.prune(40 * DAY_MS)
+    assert (pruned.runs, pruned.log_cut) == (20, False)
+    stop.set()
+    await held
+    assert (await store.prune(40 * DAY_MS)).log_cut
+
+
 async def test_appends_pass_while_pruning(store: Store) -> None:
     for n in range(300):
         head = header(n)
@@ -148,6 +173,21 @@ async def test_a_start_after_pruning_is_no_alarm(tmp_path: Path) -> None:
     assert (await store.prune(40 * DAY_MS)).runs == 1
     await store.close()
     await Store.open(tmp_path / "journal.db").close()
+
+
+async def test_pruning_goes_on_by_itself(store: Store) -> None:
+    turns, days = asyncio.Queue[int](), itertools.count(40)
+
+    def now_ms() -> int:
+        turns.put_nowait(day := next(days))
+        return day * DAY_MS
+
+    task = asyncio.create_task(keep_pruning(store.database, now_ms, Retention(), every_s=0.001))
+    async with asyncio.timeout(10):
+        assert [await turns.get() for _ in range(3)] == [40, 41, 42]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("given", [{"max_age_days": 0}, {"max_bytes": -1}, {"max_age_days": float("inf")},
