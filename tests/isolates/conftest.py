@@ -33,6 +33,12 @@ class Ground:
     pool: WorkerPool
     canaries: list[str]
 
+    async def spare(self) -> None:
+        """Return once a spare worker waits."""
+        async with asyncio.timeout(10):
+            while not self.pool.spares["typescript"]:   # noqa: ASYNC110 - the pool tells nobody
+                await asyncio.sleep(0.002)
+
     async def turn(self, code: str, *, tenant: str = "evil", **limits: int) -> Turn:
         bounds = Limits(**limits)
         isolate = await self.pool.acquire("typescript", tenant, bounds)

@@ -104,6 +104,7 @@ class Jail:
         entrance = Entrance(self.policy)
         child = -1
         try:
+            os.dup2(0, 2)   # the server's own error stream stays the server's
             with entrance.layer("one_descriptor") as wanted:
                 if wanted:
                     _close_all_but(keep)

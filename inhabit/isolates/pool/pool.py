@@ -43,7 +43,8 @@ _SWEEP_S = 1.0
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """Bounds of a pool. `guests_per_worker` isolates share a process of one tenant at most; a tenant has at most
-    `workers_per_tenant` processes of a language; `spread_at` live guests in each make it take another."""
+    `workers_per_tenant` processes of a language before they are full; `spread_at` live guests in each make it take
+    another. The workers of an `exclusive` language hold one guest at a time."""
 
     min_spare: int = 2
     max_workers: int = 64
@@ -51,6 +52,7 @@ class PoolSettings:
     guests_per_worker: int = 64
     spread_at: int = 4
     idle_s: float = 60.0
+    exclusive: frozenset[str] = frozenset({"python"})
     waiting: int = 1_000
     wait_s: float = 30.0
 
@@ -107,6 +109,7 @@ class WorkerPool:
         self._nursery = Nursery(self._loop, Settings(self._engines, os.path.abspath(self._cache), os.getpid(), self._policy))
         self._open = True
         try:
+            self._starting = len(self._engines)
             await asyncio.gather(*(self._make_spare(language) for language in self._engines))
         except BaseException:
             await self.close()
@@ -135,6 +138,21 @@ class WorkerPool:
         self._watch.close()
         await self._nursery.close()
 
+    @property
+    def spares(self) -> dict[str, int]:
+        """Jailed workers of each language that wait for a tenant's first run."""
+        return {language: len(queue) for language, queue in self._spares.items()}
+
+    @property
+    def live(self) -> int:
+        """Workers that are ready, spares included."""
+        return len(self._live)
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The process that workers are forked from, while there is one."""
+        return self._nursery.pid if self._open else None
+
     # -- isolates -----------------------------------------------------------------------------------------
 
     async def acquire(self, language: Language, tenant: str, limits: Limits) -> PooledIsolate:
@@ -159,17 +177,16 @@ class WorkerPool:
             return best
         count = len(own.workers) if own else 0
         spares = self._spares[language]
-        while spares and count < self._settings.workers_per_tenant:
+        while spares and (best is None or count < self._settings.workers_per_tenant):
             spare = spares.popleft()
             if spare.channel.broken is None:
                 return self._bind(spare, language, tenant)
-        if best is not None and count < self._settings.workers_per_tenant and best.guests >= self._settings.spread_at:
-            self._refill(language)
         return best
 
     def _takes_guests(self, worker: _Worker) -> bool:
         channel = worker.channel
-        return channel.broken is None and not channel.failed and worker.guests < self._settings.guests_per_worker
+        most = 1 if worker.language in self._settings.exclusive else self._settings.guests_per_worker
+        return channel.broken is None and not channel.failed and worker.guests < most
 
     def _bind(self, worker: _Worker, language: Language, tenant: str) -> _Worker:
         worker.tenant = tenant
@@ -199,6 +216,7 @@ class WorkerPool:
     async def _worker(self, language: Language, tenant: str) -> _Worker:
         while True:
             if self._room(tenant):
+                self._starting += 1
                 worker = await self._make(language)
                 if worker.tenant is None and worker.channel.broken is None:
                     return self._bind(worker, language, tenant)
@@ -255,6 +273,7 @@ class WorkerPool:
         room = self._settings.max_workers - len(self._live) - self._starting
         for _ in range(min(missing, room)):
             self._wanted[language] += 1
+            self._starting += 1
             task = self._loop.create_task(self._refill_one(language))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -274,8 +293,7 @@ class WorkerPool:
             self._wake(language, None)
 
     async def _make(self, language: str) -> _Worker:
-        """A fresh worker, READY, its layers judged. Raises `Unavailable`."""
-        self._starting += 1
+        """A fresh worker, READY, its layers judged. Raises `Unavailable`. Its caller counted it in `_starting`."""
         channel: Channel | None = None
         try:
             connection, process = await self._nursery.fork(language)
