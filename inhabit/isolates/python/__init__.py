@@ -1,0 +1,1 @@
+"""Python programs on Monty: see `engine.PythonEngine`."""
