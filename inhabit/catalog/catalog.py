@@ -19,6 +19,7 @@ from typing import Any
 
 from inhabit.catalog.check import check_calls
 from inhabit.catalog.directory import Directory, Lookup
+from inhabit.catalog.nodes import is_list, list_of
 from inhabit.catalog.observe import Observations
 from inhabit.catalog.pythonic import python_file
 from inhabit.catalog.ranking import Ranker
@@ -193,9 +194,10 @@ class Catalog:
     def _names_of(self, of: Connector | str | Sequence[str]) -> list[str]:
         if isinstance(of, str):
             return self._directory.under(of, None)
-        if isinstance(of, Sequence):
-            return sorted(of)
-        return sorted(self._segments[of.name].names) if of.name in self._segments else []
+        if is_list(of):
+            return sorted(map(str, list_of(of)))
+        segment = self._segments.get(getattr(of, "name", ""))
+        return [] if segment is None else sorted(segment.names)
 
     def _type(self, name: str, visible: Visible | None) -> Ref | None:
         """A type by name, if a visible operation uses it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inhabit.catalog.grams import distance
+from inhabit.catalog.nodes import is_list, is_object, list_of, object_of
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.contracts.program import CallSite, Problem
 
@@ -101,7 +102,7 @@ def _misspelt(call: CallSite, operation: Operation, shape: _Shape) -> list[Probl
 def _declared(schema: Schema) -> Mapping[str, Any] | None:
     """The parameters, where the schema says them itself; None where it is composed of others."""
     properties = schema.get("properties", {})
-    if {"allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas", "$dynamicRef"} & schema.keys() or not isinstance(properties, Mapping):
+    if {"allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas", "$dynamicRef"} & schema.keys() or not is_object(properties):
         return None
     return properties
 
@@ -120,7 +121,7 @@ def _near(name: str, candidates: Sequence[str]) -> tuple[str, ...]:
 
 def _missing(call: CallSite, operation: Operation, shape: _Shape) -> list[Problem]:
     schema = operation.input_schema
-    if shape.get("open", False) or not isinstance(schema.get("required"), list | tuple):
+    if shape.get("open", False) or not is_list(schema.get("required")):
         return []
     missing = [name for name in schema["required"] if isinstance(name, str) and name not in shape.get("properties", {})]
     if not missing:
@@ -146,7 +147,7 @@ def _refuted(shape: _Shape, schema: Any, definitions: Mapping[str, Schema], poin
     if schema is False:
         return pointer, "nothing is allowed here"
     kind = shape.get("kind")
-    if not isinstance(schema, Mapping) or kind in ("unknown", None) or depth > _MAX_DEPTH:
+    if not is_object(schema) or kind in ("unknown", None) or depth > _MAX_DEPTH:
         return None
     if kind == "literal" and isinstance(shape.get("value"), dict | list | tuple):
         shape = _of_value(shape["value"])
@@ -162,12 +163,12 @@ def _refuted_by_parts(shape: _Shape, schema: Schema, definitions: Mapping[str, S
         wrong = _refuted(shape, definitions[ref[8:]], definitions, pointer, depth + 1)
         if wrong:
             return wrong
-    for part in _list(schema.get("allOf")):
+    for part in list_of(schema.get("allOf")):
         wrong = _refuted(shape, part, definitions, pointer, depth + 1)
         if wrong:
             return wrong
     for word in ("anyOf", "oneOf"):
-        options = _list(schema.get(word))
+        options = list_of(schema.get(word))
         wrongs = [_refuted(shape, option, definitions, pointer, depth + 1) for option in options]
         refused = [wrong for wrong in wrongs if wrong]
         if options and len(refused) == len(options):
@@ -180,14 +181,14 @@ def _refuted_by_parts(shape: _Shape, schema: Schema, definitions: Mapping[str, S
 def _refuted_by_type(shape: _Shape, schema: Schema, pointer: str) -> tuple[str, str] | None:
     possible = _types(shape)
     wanted = schema.get("type")
-    allowed = {wanted} if isinstance(wanted, str) else set(wanted) if isinstance(wanted, list | tuple) else None
+    allowed = {wanted} if isinstance(wanted, str) else set(list_of(wanted)) if is_list(wanted) else None
     if allowed is not None:
         if "number" in allowed:
             allowed = allowed | {"integer"}
         if not (possible & allowed) and allowed <= {"string", "number", "integer", "boolean", "null", "object", "array"}:
             return pointer, f"expected {' or '.join(sorted(allowed - {'integer'} if 'number' in allowed else allowed))}, got {_named(shape)}"
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if not isinstance(values, list | tuple) or not values:
+    if not is_list(values) or not values:
         return None
     fits = any(_equal(shape["value"], value) for value in values) if shape["kind"] == "literal" else any(
         possible & _types(_of_value(value)) for value in values)
@@ -202,10 +203,10 @@ def _refuted_inside(shape: _Shape, schema: Schema, definitions: Mapping[str, Sch
         return _refuted_object(shape, schema, definitions, pointer, depth)
     if shape["kind"] != "array" or shape.get("open"):
         return None
-    prefix = _list(schema.get("prefixItems"))
+    prefix = list_of(schema.get("prefixItems"))
     for place, item in enumerate(shape.get("items", ())):
         rule = prefix[place] if place < len(prefix) else schema.get("items", True)
-        if isinstance(rule, list | tuple):
+        if is_list(rule):
             return None
         wrong = _refuted(item, rule, definitions, f"{pointer}/{place}", depth + 1)
         if wrong:
@@ -216,11 +217,10 @@ def _refuted_inside(shape: _Shape, schema: Schema, definitions: Mapping[str, Sch
 def _refuted_object(shape: _Shape, schema: Schema, definitions: Mapping[str, Schema], pointer: str, depth: int) -> tuple[str, str] | None:
     given: Mapping[str, Any] = shape.get("properties", {})
     if not shape.get("open", False):
-        for name in _list(schema.get("required")):
+        for name in list_of(schema.get("required")):
             if name not in given:
                 return pointer, f"lacks the required property {name!r}"
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
+    properties = object_of(schema.get("properties"))
     for name, inner in given.items():
         if name in properties:
             wrong = _refuted(inner, properties[name], definitions, f"{pointer}/{name}", depth + 1)
@@ -269,9 +269,9 @@ def _types_of(value: Any) -> set[str]:
 
 def _of_value(value: Any) -> _Shape:
     """The shape of a value that is wholly known."""
-    if isinstance(value, Mapping):
+    if is_object(value):
         return {"kind": "object", "properties": {str(k): _of_value(v) for k, v in value.items()}, "open": False}
-    if isinstance(value, list | tuple):
+    if is_list(value):
         return {"kind": "array", "items": [_of_value(item) for item in value], "open": False}
     return {"kind": "literal", "value": value}
 
@@ -289,7 +289,3 @@ def _named(shape: _Shape) -> str:
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
         return text if len(text) <= 60 else text[:57] + "…"
     return {"object": "an object", "array": "an array"}.get(str(shape.get("kind")), f"a {shape.get('kind')}")
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []

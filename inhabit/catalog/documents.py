@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from inhabit.catalog.nodes import is_list, is_object
 from inhabit.catalog.words import ACTIONS, STOP_WORDS, Lexer, action_of, stem
 from inhabit.contracts.operation import Operation, Schema
 
-__all__ = ["Document", "document_of", "document_of_type", "raw_document", "references"]
+__all__ = ["Document", "document_of", "document_of_type", "raw_document"]
 
 _TEXT_CHARS = 1_500
 _PARAMETERS = 120
@@ -31,8 +32,8 @@ _PLACEHOLDER = re.compile(r"\{([^{}/]+)\}|(?<=/):([A-Za-z_]\w*)|<([A-Za-z_][\w:]
 _ID_SUFFIX = re.compile(r"[_-]?(?:ids?|uuids?|guids?|slugs?|identifiers?|keys?|handles?)$", re.IGNORECASE)
 _CAMEL_ID = re.compile(r"(?<=[a-z0-9])(?:IDs?|Ids?|UUIDs?|Uuids?|Guids?|Slugs?|Identifiers?|Keys?)$")
 _SEARCH_WORDS = frozenset(stem(word) for word in ("search", "find", "query", "lookup", "typeahead", "autocomplete"))
-_KIND_PARAMETERS = frozenset("type types kind kinds resource_type entity entity_type object_type".split())
-_SEARCH_PARAMETERS = frozenset("q query search keyword keywords term text filter name title email search_term searchterm s".split())
+_KIND_PARAMETERS = frozenset(["type", "types", "kind", "kinds", "resource_type", "entity", "entity_type", "object_type"])
+_SEARCH_PARAMETERS = frozenset(["q", "query", "search", "keyword", "keywords", "term", "text", "filter", "name", "title", "email", "search_term", "searchterm", "s"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +79,10 @@ def raw_document(name: str, own: str, origin: str, summary: str, description: st
 def document_of_type(name: str, schema: Any, lexer: Lexer) -> Document:
     """The document of a named type: its name, its properties and its description."""
     properties = list(_properties(schema, {}))[:_PROPERTIES]
-    text = schema.get("description") if isinstance(schema, Mapping) else None
+    text = schema.get("description") if is_object(schema) else None
     return Document(name, {
         "name": lexer.terms(name), "description": lexer.content(text[:_TEXT_CHARS]) if isinstance(text, str) else [],
         "parameters": [term for key in properties for term in lexer.terms(key)]})
-
-
-def references(node: Any) -> set[str]:
-    """Names of the definitions that a schema refers to directly."""
-    found: set[str] = set()
-    stack = [node]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            ref = item.get("$ref")
-            if isinstance(ref, str) and ref.startswith("#/$defs/"):
-                found.add(ref[8:])
-            stack.extend(value for value in item.values() if isinstance(value, Mapping | list | tuple))
-        else:
-            stack.extend(value for value in item if isinstance(value, Mapping | list | tuple))
-    return found
 
 
 # -- fields ---------------------------------------------------------------------------------------------------
@@ -119,7 +104,7 @@ def _parameter_terms(parameters: Mapping[str, Any], lexer: Lexer) -> list[str]:
     found: list[str] = []
     for key, schema in list(parameters.items())[:_PARAMETERS]:
         found.extend(lexer.terms(key))
-        if isinstance(schema, Mapping):
+        if is_object(schema):
             text = schema.get("description")
             if isinstance(text, str):
                 found.extend(lexer.content(text[:300]))
@@ -130,7 +115,7 @@ def _parameter_terms(parameters: Mapping[str, Any], lexer: Lexer) -> list[str]:
 
 def _enum(schema: Mapping[str, Any]) -> Iterable[str]:
     values = schema.get("enum")
-    if isinstance(values, list | tuple):
+    if is_list(values):
         return [value[:60] for value in values[:_ENUM_VALUES] if isinstance(value, str)]
     return ()
 
@@ -155,7 +140,7 @@ def _shape_terms(schema: Schema | None, definitions: Mapping[str, Schema], lexer
 def _unwrapped(node: Any, definitions: Mapping[str, Schema], names: dict[str, None]) -> Any:
     """The object behind references and array wrappers; type names met on the way are noted."""
     for _step in range(6):
-        if not isinstance(node, Mapping):
+        if not is_object(node):
             return None
         ref = node.get("$ref")
         if isinstance(ref, str) and ref.startswith("#/$defs/"):
@@ -174,28 +159,28 @@ def _properties(schema: Any, definitions: Mapping[str, Schema]) -> dict[str, Any
     stack: list[tuple[Any, int]] = [(schema, 0)]
     while stack and len(found) < _PARAMETERS:
         node, depth = stack.pop()
-        if not isinstance(node, Mapping):
+        if not is_object(node):
             continue
         ref = node.get("$ref")
         if isinstance(ref, str) and ref.startswith("#/$defs/") and depth < 3:
             stack.append((definitions.get(ref[8:]), depth + 1))
         properties = node.get("properties")
-        if isinstance(properties, Mapping):
+        if is_object(properties):
             for key, value in properties.items():
                 found.setdefault(key, value)
         if depth < 3:
             for word in ("allOf", "anyOf", "oneOf"):
                 parts = node.get(word)
-                if isinstance(parts, list | tuple):
+                if is_list(parts):
                     stack.extend((part, depth + 1) for part in parts[:8])
     return found
 
 
 def _required(schema: Any) -> set[str]:
-    if not isinstance(schema, Mapping):
+    if not is_object(schema):
         return set()
     names = schema.get("required")
-    return {name for name in names if isinstance(name, str)} if isinstance(names, list | tuple) else set()
+    return {name for name in names if isinstance(name, str)} if is_list(names) else set()
 
 
 # -- links ----------------------------------------------------------------------------------------------------
@@ -263,8 +248,8 @@ def _nouns(segment: str, name_terms: list[str]) -> set[str]:
 
 
 def _kinds(schema: Any) -> Iterable[str]:
-    if isinstance(schema, Mapping):
+    if is_object(schema):
         items = schema.get("items")
         yield from _enum(schema)
-        if isinstance(items, Mapping):
+        if is_object(items):
             yield from _enum(items)

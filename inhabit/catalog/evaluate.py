@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from inhabit.catalog.documents import raw_document
+from inhabit.catalog.nodes import is_list, is_object
 from inhabit.catalog.ranking import Ranker
 from inhabit.catalog.segment import SegmentBuilder
 from inhabit.catalog.words import Lexer
@@ -44,7 +45,7 @@ def evaluate(catalog_path: Path, queries_path: Path) -> Iterator[dict[str, Any]]
         count += 1
         answer: dict[str, Any] = {"query": query, "ranked": ranked}
         gold = line.get("gold")
-        if isinstance(gold, list) and gold:
+        if is_list(gold) and gold:
             names = [str(name) for name in gold]
             found.append((ranked, names))
             answer.update(gold=names, **recalls([(ranked, names)]))
@@ -73,15 +74,15 @@ def ranker_of(tools: Iterable[Mapping[str, Any]]) -> tuple[Ranker, int]:
         schema = tool.get("input_schema") or tool.get("inputSchema") or tool.get("parameters")
         if not isinstance(name, str) or not name:
             raise InvalidInput(f"catalog line {number}: no text under \"name\"")
-        builder.document(raw_document(name, name, "", "", str(description), schema if isinstance(schema, Mapping) else None,
+        builder.document(raw_document(name, name, "", "", str(description), schema if is_object(schema) else None,
                                       None, _definitions(schema), (), lexer))
         count += 1
     return Ranker([builder.build("evaluation")], lexer), count
 
 
 def _definitions(schema: Any) -> Mapping[str, Any]:
-    found = schema.get("$defs") if isinstance(schema, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    found = schema.get("$defs") if is_object(schema) else None
+    return found if is_object(found) else {}
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -91,7 +92,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
                 if not line.strip():
                     continue
                 value = _parsed(line, path, number)
-                if not isinstance(value, Mapping):
+                if not is_object(value):
                     raise InvalidInput(f"{path}, line {number}: expected a JSON object")
                 yield value
     except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from inhabit.catalog.nodes import references
 from inhabit.catalog.shapes import Ref
 from inhabit.contracts.operation import Schema
 
@@ -80,21 +81,5 @@ def _same(name: str, left: Mapping[str, Schema], right: Mapping[str, Schema]) ->
         one, other = left.get(current), right.get(current)
         if one != other or len(seen) > 500:
             return False
-        stack.extend(_names_in(one))
+        stack.extend(references(one))
     return True
-
-
-def _names_in(schema: object) -> list[str]:
-    found: list[str] = []
-    stack = [schema]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                if key == "$ref" and isinstance(value, str) and value.startswith("#/$defs/"):
-                    found.append(value[8:])
-                else:
-                    stack.append(value)
-        elif isinstance(node, list | tuple):
-            stack.extend(node)
-    return found

@@ -13,12 +13,13 @@ import hashlib
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from inhabit.catalog.nodes import is_list, is_object
 from inhabit.catalog.shapes import ANYTHING, Array, Object, Property, Record, Scalar, Shape, Union
 
 __all__ = ["Observations"]
@@ -116,16 +117,20 @@ def _learn(value: Any, depth: int, budget: list[int]) -> Learnt:
             return {"n": 1, "types": ["number"]}
         case str():
             return {"n": 1, "types": ["string"]}
-        case list() | tuple():
-            learnt: Learnt = {"n": 1, "types": ["array"]}
-            for item in value[:_SAMPLED_ITEMS]:
-                one = _learn(item, depth + 1, budget)
-                learnt["items"] = _merge(learnt["items"], one) if "items" in learnt else one
-            return learnt
-        case Mapping():
+        case _ if is_list(value):
+            return _learn_array(value, depth, budget)
+        case _ if is_object(value):
             return _learn_object(value, depth, budget)
         case _:
             return {"n": 1, "types": ["any"]}
+
+
+def _learn_array(value: Sequence[Any], depth: int, budget: list[int]) -> Learnt:
+    learnt: Learnt = {"n": 1, "types": ["array"]}
+    for item in value[:_SAMPLED_ITEMS]:
+        one = _learn(item, depth + 1, budget)
+        learnt["items"] = _merge(learnt["items"], one) if "items" in learnt else one
+    return learnt
 
 
 def _learn_object(value: Mapping[Any, Any], depth: int, budget: list[int]) -> Learnt:

@@ -15,8 +15,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
 from inhabit.catalog.shapes import (
-    Anything, Array, Binary, Intersection, Literals, Never, Object, Property, Record, Ref, Scalar, Scope, Shape, Tuple, Union,
-    alias_of_itself, shape_of,
+    Anything,
+    Array,
+    Binary,
+    Intersection,
+    Literals,
+    Never,
+    Object,
+    Property,
+    Record,
+    Ref,
+    Scalar,
+    Scope,
+    Shape,
+    Tuple,
+    Union,
+    alias_of_itself,
+    shape_of,
 )
 from inhabit.catalog.style import BARE, FULL, Style
 from inhabit.contracts.operation import Operation

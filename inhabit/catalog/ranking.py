@@ -159,7 +159,7 @@ class Ranker:
                 posting = segment.operations.of(term)
                 if posting is not None:
                     docs.append(posting[0] + base)
-                    values.append(rarity * posting[1] / (posting[1] + k1))
+                    values.append((rarity * posting[1] / (posting[1] + k1)).astype(np.float32))
             if docs:
                 found.append((docs[0], values[0]) if len(docs) == 1 else (np.concatenate(docs), np.concatenate(values)))
         return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.pythonic import RESERVED as PYTHON_RESERVED
 from inhabit.catalog.pythonic import Python
-from inhabit.catalog.shapes import Ref, Scope, Shape
+from inhabit.catalog.shapes import Ref, Shape
 from inhabit.catalog.style import BRIEF, NORMAL, Style
 from inhabit.catalog.tokens import estimate_tokens
 from inhabit.catalog.typescript import RESERVED as TYPESCRIPT_RESERVED
@@ -71,7 +71,6 @@ class _Page:
         self._asked: list[Ref] = []
         self._new: list[tuple[str, Ref]] = []
         reserved = PYTHON_RESERVED if language == "python" else TYPESCRIPT_RESERVED
-        self._names: dict[str, TypeNames] = {}
         self._reserved = reserved
 
     def ask(self, ref: Ref) -> None:
@@ -87,13 +86,10 @@ class _Page:
         wanted = [pair for block in chosen if block for pair in block.types]
         more, left = self._types(wanted, left, types, share=_TYPE_SHARE)
         types.update(more)
-        named = {name for name, _ref in wanted} | {name for name, ref in self._asked_names()}
+        named = {name for name, _ref in wanted} | {ref.name for ref in self._asked}
         elided = tuple(sorted(name for name in named if name not in types))
         short = tuple(typed.operation.name for typed, block in zip(found, chosen, strict=True) if block is None)
         return Shown("\n".join(self._lines(found, chosen, types)), elided, short)
-
-    def _asked_names(self) -> list[tuple[str, Ref]]:
-        return [(ref.name, ref) for ref in self._asked]
 
     def _raise(self, found: Sequence[Typed], chosen: list[_Block | None], style: Style, left: int) -> int:
         for place, typed in enumerate(found):

@@ -20,8 +20,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from inhabit.catalog.documents import Document, document_of, document_of_type, references
+from inhabit.catalog.documents import Document, document_of, document_of_type
 from inhabit.catalog.grams import GramBuilder, Grams
+from inhabit.catalog.nodes import references
 from inhabit.catalog.postings import Postings, PostingsBuilder
 from inhabit.catalog.words import Lexer
 from inhabit.contracts.operation import Operation, Schema
@@ -101,7 +102,7 @@ class SegmentBuilder:
             self._scopes[id(definitions)] = definitions
             for name in definitions:
                 self._types.setdefault(name, (number, definitions))
-        for name in references([operation.input_schema, operation.output_schema]):
+        for name in set(references([operation.input_schema, operation.output_schema])):
             self._users.setdefault(name, []).append(number)
 
     def document(self, document: Document) -> None:
@@ -153,7 +154,7 @@ class SegmentBuilder:
         for index, name in enumerate(names):
             schema = self._types[name][1].get(name)
             postings.add(document_of_type(name, schema, self._lexer).fields)
-            for target in references([schema]):
+            for target in set(references(schema)):
                 if target in number:
                     parents[number[target]].append(index)
         terms, arrays = postings.arrays()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from inhabit.catalog.nodes import is_list, is_object, list_of, object_of
 from inhabit.contracts.operation import Schema
 
 __all__ = [
@@ -132,7 +133,7 @@ def shape_of(schema: Any, scope: Scope, depth: int = 0) -> Shape:
     """The shape of values that the schema allows, or a wider one."""
     if schema is False:
         return NEVER
-    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
+    if not is_object(schema) or depth > _MAX_DEPTH:
         return ANYTHING
     shape = _bare(schema, scope, depth + 1)
     if schema.get("nullable") is True and shape != ANYTHING:
@@ -148,10 +149,10 @@ def _bare(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
         parts.append(Ref(ref[8:], scope) if known else ANYTHING)
     if not _STRUCTURAL.isdisjoint(schema):
         parts.append(_own(schema, scope, depth))
-    for part in _list(schema.get("allOf")):
+    for part in list_of(schema.get("allOf")):
         parts.append(shape_of(part, scope, depth))
     for word in ("oneOf", "anyOf"):
-        options = _list(schema.get(word))
+        options = list_of(schema.get(word))
         if options and any(_says_something(option) for option in options):
             parts.append(_union([shape_of(option, scope, depth) for option in options[:_MAX_OPTIONS]]
                                 + ([ANYTHING] if len(options) > _MAX_OPTIONS else [])))
@@ -160,7 +161,7 @@ def _bare(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
 
 def _says_something(option: Any) -> bool:
     """Options that only constrain (`{"required": ["a"]}`) add no shape."""
-    return isinstance(option, Mapping) and bool({"$ref", "allOf", "oneOf", "anyOf"} & option.keys() or not _STRUCTURAL.isdisjoint(option))
+    return is_object(option) and bool({"$ref", "allOf", "oneOf", "anyOf"} & option.keys() or not _STRUCTURAL.isdisjoint(option))
 
 
 def _own(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
@@ -168,10 +169,10 @@ def _own(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
     if "const" in schema:
         return _literals([schema["const"]])
     values = schema.get("enum")
-    if isinstance(values, list | tuple) and values:
+    if is_list(values) and values:
         return _literals(list(values))
     types = schema.get("type")
-    if isinstance(types, list | tuple):
+    if is_list(types):
         return _union([_typed(name, schema, scope, depth) for name in types]) if types else ANYTHING
     if isinstance(types, str):
         return _typed(types, schema, scope, depth)
@@ -204,21 +205,20 @@ def _literals(values: list[Any]) -> Shape:
 
 def _array(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
     items = schema.get("items")
-    prefix = _list(schema.get("prefixItems")) or (_list(items) if isinstance(items, list | tuple) else [])
+    prefix = list_of(schema.get("prefixItems")) or (list_of(items) if is_list(items) else [])
     if not prefix:
         return Array(shape_of(items, scope, depth))
-    rest = schema.get("additionalItems") if isinstance(items, list | tuple) else items
+    rest = schema.get("additionalItems") if is_list(items) else items
     least = schema.get("minItems")
     required = min(least, len(prefix)) if isinstance(least, int) and least >= 0 else 0
     return Tuple(tuple(shape_of(part, scope, depth) for part in prefix), None if rest is False else shape_of(rest, scope, depth), required)
 
 
 def _object(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape:
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
+    properties = object_of(schema.get("properties"))
     if "$binary" in properties:
         return BINARY
-    required = {name for name in _list(schema.get("required")) if isinstance(name, str)}
+    required = {name for name in list_of(schema.get("required")) if isinstance(name, str)}
     found = [Property(str(name), shape_of(value, scope, depth), name in required, note_of(value)) for name, value in properties.items()]
     found.extend(Property(name, ANYTHING, True) for name in sorted(required - properties.keys()))
     extra = _extra(schema, scope, depth)
@@ -231,7 +231,7 @@ def _extra(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape | None:
     """The shape of further properties; None: the schema is silent; NEVER: there are none."""
     patterns = schema.get("patternProperties")
     options: list[Shape] = []
-    if isinstance(patterns, Mapping):
+    if is_object(patterns):
         options.extend(shape_of(value, scope, depth) for value in patterns.values())
     more = schema.get("additionalProperties")
     if more is not None and not (more is False and options):
@@ -241,7 +241,7 @@ def _extra(schema: Mapping[str, Any], scope: Scope, depth: int) -> Shape | None:
 
 def note_of(schema: Any) -> str:
     """One line about a value: its description, then what its type does not say."""
-    if not isinstance(schema, Mapping):
+    if not is_object(schema):
         return ""
     parts: list[str] = []
     text = schema.get("description") or schema.get("title")
@@ -315,10 +315,6 @@ def _merged(left: Object, right: Object) -> Object:
             properties[one.name] = Property(one.name, _intersection([other.shape, one.shape]), one.required or other.required,
                                             other.note or one.note)
     return Object(tuple(properties.values()), left.extra or right.extra)
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
 
 
 def references_of(shape: Shape, *, through_objects: bool = True) -> Iterator[Ref]:

@@ -16,8 +16,23 @@ import orjson
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
 from inhabit.catalog.shapes import (
-    Anything, Array, Binary, Intersection, Literals, Never, Object, Property, Record, Ref, Scalar, Scope, Shape, Tuple, Union,
-    alias_of_itself, shape_of,
+    Anything,
+    Array,
+    Binary,
+    Intersection,
+    Literals,
+    Never,
+    Object,
+    Property,
+    Record,
+    Ref,
+    Scalar,
+    Scope,
+    Shape,
+    Tuple,
+    Union,
+    alias_of_itself,
+    shape_of,
 )
 from inhabit.catalog.style import FULL, Style
 from inhabit.contracts.operation import Operation
@@ -27,12 +42,7 @@ __all__ = ["BINARY_DECLARATION", "RESERVED", "TypeScript", "literal", "typescrip
 BINARY_DECLARATION = "interface Binary { $binary: string; type: string; size: number }"
 
 RESERVED = frozenset(
-    "any unknown never void null undefined string number boolean object symbol bigint Promise Array Record Binary"
-    " ReadonlyArray Partial Object Function String Number Boolean Symbol Date Error Map Set RegExp JSON Math"
-    " break case catch class const continue debugger default delete do else enum export extends false finally for"
-    " function if import in instanceof new return super switch this throw true try typeof var while with as"
-    " implements interface let package private protected public static yield async await of type namespace module"
-    " declare abstract infer is keyof readonly require unique global globalThis intrinsic".split())
+    ["any", "unknown", "never", "void", "null", "undefined", "string", "number", "boolean", "object", "symbol", "bigint", "Promise", "Array", "Record", "Binary", "ReadonlyArray", "Partial", "Object", "Function", "String", "Number", "Boolean", "Symbol", "Date", "Error", "Map", "Set", "RegExp", "JSON", "Math", "break", "case", "catch", "class", "const", "continue", "debugger", "default", "delete", "do", "else", "enum", "export", "extends", "false", "finally", "for", "function", "if", "import", "in", "instanceof", "new", "return", "super", "switch", "this", "throw", "true", "try", "typeof", "var", "while", "with", "as", "implements", "interface", "let", "package", "private", "protected", "public", "static", "yield", "async", "await", "of", "type", "namespace", "module", "declare", "abstract", "infer", "is", "keyof", "readonly", "require", "unique", "global", "globalThis", "intrinsic"])
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")
 _SCALARS = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
 

@@ -24,14 +24,7 @@ _CACHE_WORDS = 200_000
 """Distinct raw words remembered by one lexer: some 20 MB at most."""
 
 STOP_WORDS = frozenset(
-    "a an the of to in on for with by and or is are was were be been being am i me my mine we us our you your he him"
-    " his she her it its they them their this that these those from as at into about than then there here do does"
-    " did have has had having will would can could should shall may might must not no nor so if but what which who"
-    " whom whose when where why how want need like please help know let any some all every each also just only"
-    " very more most much many such same other another up out over under again further once too own both few per"
-    " via using use used get gets got give tell show could's there's i'd i'm i've i'll don't doesn't let's it's"
-    " what's who's that's im id's"
-    .split())
+    ["a", "an", "the", "of", "to", "in", "on", "for", "with", "by", "and", "or", "is", "are", "was", "were", "be", "been", "being", "am", "i", "me", "my", "mine", "we", "us", "our", "you", "your", "he", "him", "his", "she", "her", "it", "its", "they", "them", "their", "this", "that", "these", "those", "from", "as", "at", "into", "about", "than", "then", "there", "here", "do", "does", "did", "have", "has", "had", "having", "will", "would", "can", "could", "should", "shall", "may", "might", "must", "not", "no", "nor", "so", "if", "but", "what", "which", "who", "whom", "whose", "when", "where", "why", "how", "want", "need", "like", "please", "help", "know", "let", "any", "some", "all", "every", "each", "also", "just", "only", "very", "more", "most", "much", "many", "such", "same", "other", "another", "up", "out", "over", "under", "again", "further", "once", "too", "own", "both", "few", "per", "via", "using", "use", "used", "get", "gets", "got", "give", "tell", "show", "could's", "there's", "i'd", "i'm", "i've", "i'll", "don't", "doesn't", "let's", "it's", "what's", "who's", "that's", "im", "id's"])
 
 _VERBS = {
     "~read": "get list fetch show read retrieve view display describe return lookup query find search see load check"
