@@ -5,7 +5,7 @@ Only the module of the command that was asked for is loaded (`importlib`, here a
 
 Exit codes: 0 done · 1 the program or the check failed · 2 wrong arguments, configuration or program ·
 3 there is no such thing · 4 not allowed · 5 something needed is not there (port, folder, jail layer, server) ·
-130 interrupted.
+70 a fault in Inhabit itself · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from inhabit.cli.terminal import complain
 from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound, Unavailable, WorkerLost
 
 __all__ = ["COMMANDS", "main"]
+
+_log = logging.getLogger(__name__)
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve HTTP and MCP"),
@@ -87,6 +90,12 @@ def _run(command: str, given: list[str]) -> int:
         fix = _OS_FIXES.get(error.errno or 0)
         complain(f"inhabit: {where}{error.strerror or error}" + (f" ({fix})" if fix else ""))
         return 5
+    except Exception as error:  # noqa: BLE001 - the top: a fault of ours is one line, too
+        _log.debug("inhabit %s failed", command, exc_info=error)
+        if os.environ.get("INHABIT_DEBUG"):
+            raise
+        complain(f"inhabit: {type(error).__name__}: {error} (a fault in Inhabit; INHABIT_DEBUG=1 shows where)")
+        return 70
 
 
 def _module(command: str) -> ModuleType:
