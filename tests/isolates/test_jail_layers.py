@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inhabit.errors import ConfigError, Unavailable
-from inhabit.isolates.jail import LAYERS, JailPolicy, Layer
+from inhabit.isolates.jail import LAYERS, JailPolicy, Layer, probe
 from tests.isolates.conftest import Ground
 
 TRY = '''
@@ -227,3 +227,9 @@ def test_a_layer_that_does_not_exist_is_named() -> None:
 def test_warn_lets_everything_pass_and_says_it() -> None:
     warnings = JailPolicy(require="warn").judge([Layer("seccomp", False, "old kernel", "upgrade"), Layer("landlock", True)])
     assert warnings == ("jail layer seccomp is missing (old kernel); upgrade",)
+
+
+def test_probe_names_every_layer_and_a_fix_for_the_missing() -> None:
+    layers = probe()
+    assert {layer.name for layer in layers} == LAYERS.keys() - {"kill_timer"}
+    assert all(layer.active or (layer.detail and layer.fix) for layer in layers)
