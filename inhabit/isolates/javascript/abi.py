@@ -182,6 +182,10 @@ class Machine:
         self._native.get_fuel(self._context, self._fuel_at)
         return self._fuel.value
 
+    def refuel(self, fuel: int) -> None:
+        """Set what may be burnt from here on."""
+        self._native.set_fuel(self._context, fuel)
+
     def read(self, at: int, size: int) -> bytes:
         """Copy out; `at` and `size` come from the guest's memory and are believed only inside it."""
         if at < 0 or size < 0 or (at + size > self._size and at + size > self.memory_bytes):

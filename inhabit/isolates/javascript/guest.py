@@ -1,8 +1,8 @@
 """One running program: deliveries in, answers out, limits kept.
 
-CPU is budgeted by fuel, so waiting costs nothing and a run is stopped at the same instruction every time. What
-fuel does not see well (a bulk copy is one instruction) is caught between turns by the thread's own CPU clock,
-and inside a turn by the parent's kill timer.
+CPU is budgeted by fuel, so waiting costs nothing. Each turn gets the fuel of the time that is left by the thread's
+own CPU clock, with headroom, since some instructions burn more fuel than time; the exact end within a turn is the
+parent's kill timer.
 
 When memory runs out, allocation fails inside the guest as an `InternalError: out of memory`, which a program may
 catch; uncaught, it ends the run as `LimitExceeded` of `memory_bytes`, as does running out inside the glue.
@@ -52,11 +52,14 @@ class JavaScriptGuest:
         except Trapped as trapped:
             raise self._memory_limit() from trapped
         self._machine = machine
+        self._fuel_per_ms = image.fuel_per_ms
         self._room = machine.function("malloc", 1)
         self._start = machine.function("inhabit_start", 4)
         self._turn = machine.function("inhabit_turn", 2)
 
     def start(self) -> Turn:
+        if self._dead:
+            raise WorkerLost("this guest is dead")
         boot = self._boot
         code = boot.code.encode("utf-8", "surrogatepass") + b"\0"
         head = orjson.dumps({
@@ -75,8 +78,11 @@ class JavaScriptGuest:
         return self._read(answer, began)
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
+        if self._dead:
+            raise WorkerLost("this guest is dead")
         began = time.thread_time_ns()
         answers: list[bytes] = []
+        self._machine.refuel((self._limits.cpu_ms - self._cpu_ns // 1_000_000) * self._fuel_per_ms)
         try:
             for clock_ms, group in groupby(deliveries, key=_clock_of):
                 self._set_clock(clock_ms)
@@ -93,8 +99,6 @@ class JavaScriptGuest:
     # ---- memory and clock -----------------------------------------------------------------------------------
 
     def _set_clock(self, clock_ms: int) -> None:
-        if self._dead:
-            raise WorkerLost("this guest is dead")
         if clock_ms != self._clock_ms:
             self._clock_ms = clock_ms
             self._machine.write(self._layout.clock, _CLOCK.pack(clock_ms * 1_000_000))

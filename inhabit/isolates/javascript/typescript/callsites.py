@@ -96,6 +96,8 @@ class CallSites:
             return None
         line, column = self.source.position(function.start_byte)
         values = [child for child in given.named_children if child.type != "comment"]
+        if any(value.type == "spread_element" for value in values):
+            return CallSite(path, line, column, UNKNOWN)
         if len(values) > 1:
             self.problems.append(Problem(f"{path} takes one object with named parameters, not {len(values)} arguments: "
                                          f"{path}({{ name: value }})", line, column, "arguments"))
