@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from inhabit.config import Config, HttpSource, McpSource, OpenApiSource, PythonSource, SecretName, SqlSource
 from inhabit.connectors.functions import Capability
-from inhabit.connectors.http import Allowed, HttpConnector
+from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.connectors.mcp import EffectsReview, McpConnector
 from inhabit.connectors.mcp import SecretName as FromHost
 from inhabit.connectors.names import identifier
@@ -55,7 +55,7 @@ def sql(path: str | Path, *, tables: Mapping[str, Sequence[str] | None], name: s
     return SqlConnector(name or _name_of(str(path)), Path(path), tables=tables, writable=writable, max_rows=max_rows)
 
 
-def http(*allow: Allowed, name: str = "http") -> Connector:
+def http(*allow: HostGrant, name: str = "http") -> Connector:
     """`http.fetch` for the requests that `allow` names, and no others."""
     return HttpConnector(name, allow)
 
@@ -100,7 +100,7 @@ def _sql_source(name: str, source: SqlSource, config: Config) -> Connector:
 
 def _http_source(name: str, source: HttpSource) -> Connector:
     return HttpConnector(name, [
-        Allowed(allow.origin, allow.methods, allow.path, allow.secret.secret if allow.secret else None) for allow in source.allow])
+        HostGrant(allow.origin, allow.methods, allow.path, allow.secret.secret if allow.secret else None) for allow in source.allow])
 
 
 def _python_source(name: str, source: PythonSource, config: Config) -> Iterable[Source]:
