@@ -52,3 +52,7 @@ def _do(work: Callable[[sqlite3.Connection], Any]) -> Any:
         return work(connection)
     finally:
         connection.close()
+
+
+def capabilities() -> list[Capability]:
+    return [ledger]

@@ -60,7 +60,7 @@ class ServerCrashes:
         self._chance = chance
         self._told: dict[str, tuple[str, Any, str]] = {}
         self._token = ""
-        (folder / "inhabit.toml").write_text('name = "crash"\n[python.world]\nmodule = "bench.crash_ledger:ledger"\n')
+        (folder / "inhabit.toml").write_text('name = "crash"\n[python.world]\nmodule = "bench.crash_ledger:capabilities"\n')
         connect(str(folder / "ledger.db")).close()
 
     async def run(self, kills: int) -> Findings:
@@ -79,7 +79,7 @@ class ServerCrashes:
         return found
 
     async def _start(self) -> tuple[asyncio.subprocess.Process, str]:
-        environment = os.environ | {LEDGER_ENV: str(self._folder / "ledger.db"), "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {LEDGER_ENV: str(self._folder / "ledger.db"), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         server = await asyncio.create_subprocess_exec(
             sys.executable, "-c", "import sys; from inhabit.cli import main; sys.exit(main())", "serve", "--port", "0",
             "--as", "ada", "--config", str(self._folder / "inhabit.toml"), cwd=self._folder, env=environment,
@@ -130,25 +130,24 @@ class ServerCrashes:
         await store.close()
 
     async def _compare(self, http: httpx2.AsyncClient, found: Findings) -> None:
-        sent = self._effects()
-        found.told = len(self._told)
-        found.repeated += [tag for tag, count in sent.items() if count > 1]
-        seen: set[str] = set()
+        ends: dict[str, dict[str, Any]] = {}
         before: str | None = None
         while True:
             page = (await http.get("/v1/runs", params={"limit": 200} | ({"before": before} if before else {}))).json()
             for shown in page["runs"]:
-                run_id = shown["run"]
-                seen.add(run_id)
-                now = (await http.get(f"/v1/runs/{run_id}", params={"wait_s": _SETTLE_S})).json()
-                await self._judge(run_id, now, sent, found)
+                answer = await http.get(f"/v1/runs/{shown['run']}", params={"wait_s": _SETTLE_S})
+                ends[shown["run"]] = answer.json()
             before = page["before"]
             if not before:
                 break
-        found.runs = len(seen)
-        found.lost += [f"run {run_id} was answered and is gone" for run_id in self._told.keys() - seen]
+        sent = self._effects()  # only now: a run that went on after the last start may have sent since
+        for run_id, now in ends.items():
+            self._judge(run_id, now, sent, found)
+        found.runs, found.told = len(ends), len(self._told)
+        found.repeated += [tag for tag, count in sent.items() if count > 1]
+        found.lost += [f"run {run_id} was answered and is gone" for run_id in self._told.keys() - ends.keys()]
 
-    async def _judge(self, run_id: str, now: dict[str, Any], sent: Counter[str], found: Findings) -> None:
+    def _judge(self, run_id: str, now: dict[str, Any], sent: Counter[str], found: Findings) -> None:
         found.states[now["state"]] += 1
         if now["state"] not in _HONEST:
             found.dishonest.append(f"run {run_id} is {now['state']}")
