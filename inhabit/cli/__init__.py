@@ -90,7 +90,7 @@ def _run(command: str, given: list[str]) -> int:
         fix = _OS_FIXES.get(error.errno or 0)
         complain(f"inhabit: {where}{error.strerror or error}" + (f" ({fix})" if fix else ""))
         return 5
-    except Exception as error:  # noqa: BLE001 - the top: a fault of ours is one line, too
+    except Exception as error:
         _log.debug("inhabit %s failed", command, exc_info=error)
         if os.environ.get("INHABIT_DEBUG"):
             raise

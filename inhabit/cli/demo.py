@@ -10,11 +10,12 @@ import asyncio
 import importlib
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any, cast
 
 from inhabit.app import Inhabit
-from inhabit.cli.hosting import first_token, host
+from inhabit.cli.hosting import host
 from inhabit.cli.terminal import progress, safe, say, show_json
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
@@ -59,7 +60,7 @@ async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
     async with progress("starting"):
         await app.start()
     try:
-        token = await first_token(app, _CUSTOMER) or (await app.create_token(_CUSTOMER, label="demo"))[0]
+        token = await _new_token(app)
         url = url_of(opened)
         say(f"shop     {url}  (OpenAPI: {url}/openapi.json)\nMCP      {url}/mcp\ntoken    {token}")
         serving = asyncio.create_task(host(app, opened, _CUSTOMER, lambda _: None))
@@ -70,6 +71,16 @@ async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
         return code
     finally:
         await app.stop()
+
+
+async def _new_token(app: Inhabit) -> str:
+    """This start's token; that of an earlier start is refused from now on."""
+    now_ms = time.time_ns() // 1_000_000
+    for record in await app.home.tokens.list(tenant=_CUSTOMER.tenant):
+        if record.label == "demo" and record.revoked_ms is None:
+            await app.home.tokens.revoke(record.id, tenant=_CUSTOMER.tenant, now_ms=now_ms)
+    token, _ = await app.create_token(_CUSTOMER, label="demo")
+    return token
 
 
 async def _programs(app: Inhabit, folder: Path) -> int:

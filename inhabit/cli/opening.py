@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from inhabit.app import Inhabit
-from inhabit.config import Config, find_config, load_config
+from inhabit.config import CONFIG_NAME, Config, find_config, load_config, parse_config
 from inhabit.contracts.principal import Principal
 from inhabit.errors import ConfigError
 from inhabit.runtime.service import Caller
@@ -33,8 +33,12 @@ def add_principal_option(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(args: argparse.Namespace) -> Config:
-    """The configuration that `--config` names, else the nearest file. Raises `ConfigError` when there is none."""
+    """The configuration that `--config` names, else the nearest file, else an empty one for a home that is there.
+    Raises `ConfigError` when there is none.
+    """
     path: Path | None = args.config or find_config(Path.cwd())
+    if path is None and args.home is not None and args.home.is_dir():
+        return parse_config("", args.home / CONFIG_NAME)
     if path is None:
         raise ConfigError("there is no inhabit.toml here or in a folder above", fix="inhabit init makes one")
     return load_config(path)
