@@ -27,7 +27,7 @@ from inhabit.contracts.run import (
     Terminal,
     Ticket,
 )
-from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError
+from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, WorkerLost
 from inhabit.limits import Limits
 from inhabit.runtime.bridge import Admitted, Bridge, RunContext
 from inhabit.runtime.recording import Diverged, Recording
@@ -73,7 +73,11 @@ class RunDriver:
         return self._context.limits
 
     async def drive(self) -> Terminal:
-        """Run to the end; the terminal entry is on disk when this returns. Raises only `Unavailable` (journal)."""
+        """Run to the end; the terminal entry is on disk when this returns.
+
+        Raises `Unavailable` when the journal cannot record, and `WorkerLost` when the worker died through no
+        fault of this run and nothing is in doubt: the run has not ended then, and a replay takes it up.
+        """
         try:
             async with asyncio.timeout(self.limits.wall_ms / 1000):
                 finished = await self._turns()
@@ -92,7 +96,12 @@ class RunDriver:
             if error.code == "unavailable":
                 await self._abandon()
                 raise
-            terminal = await self._stopped(error, settle=True)
+            self._failure = None
+            await self._calls_end(self.limits.call_ms / 1000)
+            if type(error) is WorkerLost and not self._doubtful():
+                await self._abandon()
+                raise
+            terminal = await self._stopped(error)
         await self._journal.append(self._header.run_id, terminal).durable()
         return terminal
 
@@ -248,13 +257,9 @@ class RunDriver:
                 raise self._failure
             await self._sleep(None)
 
-    async def _stopped(self, error: InhabitError, *, settle: bool = False) -> Terminal:
-        """The run ends against its will. `settle`: its calls may still end by themselves."""
-        if settle:
-            self._failure = None
-            await self._calls_end(self.limits.call_ms / 1000)
-        doubtful = [admitted for _, admitted in self._calls.values()
-                    if admitted.intent.may_write and not admitted.intent.idempotent]
+    async def _stopped(self, error: InhabitError) -> Terminal:
+        """The run ends against its will; calls still in flight are cut off."""
+        doubtful = self._doubtful()
         await self._abandon()
         value = error.as_value()
         if doubtful:
@@ -262,6 +267,11 @@ class RunDriver:
             value["details"] = {**value.get("details", {}), "unknown_calls": [
                 {"sequence": a.issued.sequence, "operation": a.issued.operation} for a in doubtful]}
         return self._terminal("unknown" if doubtful else "failed", encode_value(value))
+
+    def _doubtful(self) -> list[Admitted]:
+        """Calls in flight that may have written and must not be repeated."""
+        return [admitted for _, admitted in self._calls.values()
+                if admitted.intent.may_write and not admitted.intent.idempotent]
 
     async def _calls_end(self, timeout_s: float) -> None:
         tasks = [task for task, _ in self._calls.values()]

@@ -18,7 +18,7 @@ from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Blobs, Intent, Journal, Logged, RunHeader, RunRecord, Terminal
-from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, Unavailable
+from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, Unavailable, WorkerLost
 from inhabit.kernel.grants import Grant
 from inhabit.limits import DEFAULT_LIMITS, Limits
 from inhabit.runtime.bridge import Bridge, RunContext
@@ -34,6 +34,8 @@ __all__ = ["Caller", "Parts", "Runtime"]
 _log = logging.getLogger(__name__)
 _MAX_LIVE_RUNS = 2_000
 """Runs driven at once by one server; more are refused, not queued without bound."""
+_REPLAYS = 2
+"""How often a run is taken up again when its worker died through another run's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +169,35 @@ class Runtime:
 
     def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
-        context = RunContext(header.run_id, header.principal, grant, bounds)
-        self._bridge.learn_binaries(context, header.input)
-        driver = RunDriver(header, context, isolate, self._bridge, self.parts.journal, self.parts.now_ms,
-                           recording=recording, progress=progress)
-        task = asyncio.create_task(self._to_the_end(header.run_id, driver, isolate), name=f"run {header.run_id}")
-        live = self._live[header.run_id] = _Live(task, driver, header)
+        def driver(isolate: Isolate, recording: Recording | None) -> RunDriver:
+            context = RunContext(header.run_id, header.principal, grant, bounds)
+            self._bridge.learn_binaries(context, header.input)
+            return RunDriver(header, context, isolate, self._bridge, self.parts.journal, self.parts.now_ms,
+                             recording=recording, progress=progress)
+
+        first = driver(isolate, recording)
+        task = asyncio.create_task(self._to_the_end(header, isolate, driver), name=f"run {header.run_id}")
+        live = self._live[header.run_id] = _Live(task, first, header)
         return live
 
-    async def _to_the_end(self, run_id: str, driver: RunDriver, isolate: Isolate) -> Terminal:
+    async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal:
+        """Drive; when the worker dies through another run's fault, go on in a new one by replay."""
+        live = self._live[header.run_id]
         try:
-            return await driver.drive()
+            for _ in range(_REPLAYS):
+                try:
+                    return await live.driver.drive()
+                except WorkerLost as lost:
+                    _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
+                    await isolate.close()
+                    isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
+                    record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
+                    live.driver = again(isolate, Recording.of(record))
+            return await live.driver.drive()
+        except WorkerLost as lost:
+            return await self._close_record(header, "failed", lost.as_value())
         finally:
-            self._live.pop(run_id, None)
+            self._live.pop(header.run_id, None)
             await isolate.close()
 
     async def _result(self, live: _Live, wait_s: float | None) -> RunResult:
@@ -214,9 +232,10 @@ class Runtime:
             return
         self._drive(header, isolate, Grant.from_value(header.grant), bounds, recording=Recording.of(record))
 
-    async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> None:
+    async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
         terminal = Terminal(state, encode_value(error), self.parts.now_ms())
         await self.parts.journal.append(header.run_id, terminal).durable()
+        return terminal
 
 
 def recorded_result(record: RunRecord) -> RunResult:

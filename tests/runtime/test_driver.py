@@ -12,7 +12,7 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.program import Delivery, Finished, IssuedCall, LogLine, Timer, Turn, Usage
 from inhabit.contracts.run import Delivered, Intent, Logged, Outcome, Resumed, Terminal
-from inhabit.errors import LimitExceeded, Unavailable, WorkerLost
+from inhabit.errors import LimitExceeded, ProtocolError, Unavailable, WorkerLost
 from inhabit.runtime.recording import Recording, doubtful
 from tests.runtime.conftest import ScriptedIsolate
 
@@ -176,7 +176,7 @@ async def test_B19_call_flood_ends_the_run(world: Any) -> None:
     assert terminal.state == "failed" and orjson.loads(terminal.value)["details"]["limit"] == "calls"
 
 
-@pytest.mark.parametrize("failure", [WorkerLost("the worker died"), LimitExceeded.of("cpu_ms", 5, "ms")])
+@pytest.mark.parametrize("failure", [ProtocolError("nonsense"), LimitExceeded.of("cpu_ms", 5, "ms")])
 async def test_lost_isolate_fails_the_run_after_its_calls_have_ended(world: Any, failure: Exception) -> None:
     gates = Gates()
     gates.open("a")
@@ -193,7 +193,26 @@ async def test_lost_isolate_fails_the_run_after_its_calls_have_ended(world: Any,
     gates.open("b")
     terminal = await task
     assert terminal.state == "failed" and gates.passed == ["a", "b"] and len(here.outcomes()) == 2
-    assert orjson.loads(terminal.value)["code"] in {"worker_lost", "limit_exceeded"}
+    assert orjson.loads(terminal.value)["code"] in {"protocol_error", "limit_exceeded"}
+
+
+async def test_run_whose_worker_died_through_anothers_fault_has_not_ended(world: Any) -> None:
+    gates = Gates()
+    gates.open("a")
+    here = world(gates.capability)
+
+    def step(number: int, deliveries: Sequence[Delivery]) -> Turn:
+        if number:
+            raise WorkerLost("a neighbour was killed")
+        return Turn((issued(1, "gate.write", name="a"), issued(2, "gate.write", name="b")))
+
+    task = asyncio.create_task(here.driver(ScriptedIsolate(step)).drive())
+    while not here.outcomes():
+        await asyncio.sleep(0)
+    gates.open("b")
+    with pytest.raises(WorkerLost):
+        await task
+    assert gates.passed == ["a", "b"] and here.journal.of(Terminal) == []
 
 
 @pytest.mark.parametrize("turn", [

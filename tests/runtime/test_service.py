@@ -14,13 +14,13 @@ from inhabit.catalog import Catalog
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent, Outcome, Resumed
-from inhabit.errors import InvalidInput, LimitExceeded, NotFound, ProgramError
+from inhabit.errors import InvalidInput, LimitExceeded, NotFound, ProgramError, WorkerLost
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.store.ids import new_run_id
 from inhabit.store.store import Store
-from tests.runtime.inprocess import InProcessPool
+from tests.runtime.inprocess import InProcessIsolate, InProcessPool
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
 EVE = Caller(Principal("eve"), Grant.of("**"))
@@ -260,6 +260,26 @@ async def test_run_whose_engine_is_gone_says_so(opened: Open) -> None:
         result = await runtime.wait(run_id, ADA)
         assert result.state == "failed" and result.error is not None and result.error["code"] == "interrupted"
         assert "engine" in result.error["message"]
+
+
+async def test_run_goes_on_in_a_new_worker_when_its_own_dies(opened: Open) -> None:
+    shop = Shop()
+    async with opened(shop) as runtime:
+        lost: list[int] = []
+        real = InProcessIsolate.deliver
+
+        async def deliver(self: InProcessIsolate, deliveries: Any) -> Any:
+            if len(lost) < 2 and len(shop.cancelled) > len(lost):
+                lost.append(1)
+                raise WorkerLost("a neighbour was killed")
+            return await real(self, deliveries)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(InProcessIsolate, "deliver", deliver)
+            result = await runtime.execute(
+                "console.log('hi'); for (const id of ['a', 'b', 'c']) await shop.orders.cancel({order_id: id}); return Math.random()", ADA)
+        assert result.state == "completed" and shop.cancelled == ["a", "b", "c"] and len(lost) == 2
+        assert result.calls == 3 and [line.text for line in result.logs] == ["hi"]
 
 
 async def crashed(opened: Open, shop: Shop, source: str) -> str:
