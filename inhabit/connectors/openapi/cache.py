@@ -80,7 +80,7 @@ class CompiledFile:
 
 
 class Definitions(Mapping[str, Schema]):
-    """Named types, read when looked at; the ones in use stay in memory."""
+    """Named types, read when looked at; the ones in use stay in memory. After closing there are only those."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -89,19 +89,26 @@ class Definitions(Mapping[str, Schema]):
     def __getitem__(self, name: str) -> Schema:
         held = self._held.get(name)
         if held is None:
-            row = self._database.execute("SELECT body FROM definition WHERE name = ?", (name,)).fetchone()
-            if row is None:
+            rows = self._rows("SELECT body FROM definition WHERE name = ?", name)
+            if not rows:
                 raise KeyError(name)
-            held = self._held[name] = orjson.loads(row[0])
+            held = self._held[name] = orjson.loads(rows[0][0])
             if len(self._held) > _MAX_HELD:
                 self._held.popitem(last=False)
         return held
 
     def __contains__(self, name: object) -> bool:
-        return name in self._held or self._database.execute("SELECT 1 FROM definition WHERE name = ?", (name,)).fetchone() is not None
+        return name in self._held or bool(self._rows("SELECT 1 FROM definition WHERE name = ?", name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter([name for (name,) in self._database.execute("SELECT name FROM definition ORDER BY name")])
+        return iter([name for (name,) in self._rows("SELECT name FROM definition ORDER BY name")])
 
     def __len__(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM definition").fetchone()[0])
+        rows = self._rows("SELECT count(*) FROM definition")
+        return int(rows[0][0]) if rows else 0
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.ProgrammingError:    # closed: an operation outlived its connector
+            return []

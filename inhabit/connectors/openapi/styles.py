@@ -6,7 +6,7 @@ a way up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -79,7 +79,7 @@ def header_value(value: Any, explode: bool) -> str:
 
 def path_value(name: str, value: Any, style: str, explode: bool, *, reserved: bool) -> str:
     """One or more path segments. Raises `InvalidInput` for an empty value and for `.` and `..`."""
-    parts = _path_parts(value, explode and style != "simple")
+    parts = _path_parts(value)
     if not parts or not any(parts):
         raise InvalidInput(f"{name} must not be empty: it is part of the path", code="arguments_invalid")
     if any(segment in {".", ".."} for part in parts for segment in part.replace("\\", "/").split("/")):
@@ -87,18 +87,21 @@ def path_value(name: str, value: Any, style: str, explode: bool, *, reserved: bo
     encode = _reserved_path if reserved else _q
     match style:
         case "label":
-            text = "." + ("." if explode else ",").join(encode(part) for part in parts)
+            return "." + ("." if explode else ",").join(_encoded_parts(value, explode, encode))
         case "matrix":
-            text = _matrix(name, value, explode)
+            return _matrix(name, value, explode)
         case _:
-            text = ",".join(encode(part) for part in _path_parts(value, explode))
-    return text
+            return ",".join(_encoded_parts(value, explode, encode))
 
 
-def _path_parts(value: Any, explode: bool) -> list[str]:
+def _encoded_parts(value: Any, explode: bool, encode: Callable[[str], str]) -> list[str]:
+    if is_object(value) and explode:
+        return [f"{encode(str(key))}={encode(scalar(item))}" for key, item in value.items()]
+    return [encode(part) for part in _path_parts(value)]
+
+
+def _path_parts(value: Any) -> list[str]:
     if is_object(value):
-        if explode:
-            return [f"{key}={scalar(item)}" for key, item in value.items()]
         return [scalar(part) for pair in value.items() for part in pair]
     if is_array(value):
         return [scalar(item) for item in value]
@@ -110,7 +113,7 @@ def _matrix(name: str, value: Any, explode: bool) -> str:
         return "".join(f";{_q(str(key))}={_q(scalar(item))}" for key, item in value.items())
     if is_array(value) and explode:
         return "".join(f";{_q(name)}={_q(scalar(item))}" for item in value)
-    return f";{_q(name)}=" + ",".join(_q(part) for part in _path_parts(value, explode=False))
+    return f";{_q(name)}=" + ",".join(_q(part) for part in _path_parts(value))
 
 
 def _deep(name: str, value: Any, depth: int) -> Pairs:
