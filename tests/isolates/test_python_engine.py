@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+from python_support import CLOCK_MS, NAMES, Fails, Host
 
 from inhabit.contracts.program import Boot, Delivery
 from inhabit.errors import ProtocolError
 from inhabit.isolates.python.engine import PythonEngine
 from inhabit.limits import Limits
-from python_support import CLOCK_MS, NAMES, Fails, Host
 
 
 @pytest.fixture(scope="module")

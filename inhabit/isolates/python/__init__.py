@@ -1,1 +1,5 @@
-"""Python programs on Monty: see `engine.PythonEngine`."""
+"""Python programs on Monty."""
+
+from inhabit.isolates.python.engine import PythonEngine
+
+__all__ = ["PythonEngine"]

@@ -30,15 +30,21 @@ __all__ = ["Child", "Session"]
 
 _CHECKOUT_S = 2.0
 """A returned session is free at once; longer means that the child is in use or gone."""
+_GRACE_S = 0.05
+"""One operation on big numbers or text may not look at the clock; the client ends the child then."""
+_STARVED_FACTOR, _STARVED_S = 10, 5
+"""Monty's clock counts the wall while guest code runs, so a worker short of CPU would be stopped early. Where a
+parent watches the CPU time itself, it is only the backstop for a worker that gets next to none."""
 _SUSPENSIONS = 2**53
 """Monty's own cap on host round trips; ours are `calls`, `timers` and CPU, so this one is out of the way."""
 
 
 class Child:
-    """Owns the client's pool of exactly one process. Raises `WorkerLost` from `open` when it is gone or busy."""
+    """Owns the client's pool of exactly one process. `watched`: a parent kills by CPU time. Raises `WorkerLost` from `open` when it is gone or busy."""
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, *, watched: bool) -> None:
         self._binary = binary
+        self._watched = watched
         self._pool: Monty | None = None
         self._open: Session | None = None
         self._pid: int | None = None
@@ -52,7 +58,8 @@ class Child:
         """Start the child, if it was not; idempotent. Raises `WorkerLost` when it cannot be started."""
         if self._pool is not None:
             return
-        pool = Monty(binary_path=self._binary, min_processes=1, max_processes=1, checkout_timeout=_CHECKOUT_S)
+        pool = Monty(binary_path=self._binary, min_processes=1, max_processes=1, checkout_timeout=_CHECKOUT_S,
+                     feed_duration_limit_grace=_GRACE_S)
         try:
             pool.__enter__()
         except (MontyError, OSError) as error:
@@ -67,7 +74,8 @@ class Child:
             raise WorkerLost("a worker holds one Python guest at a time")
         self.spawn()
         assert self._pool is not None
-        limits = {"max_feed_duration_secs": cpu_s, "max_memory": memory_bytes, "max_suspensions": _SUSPENSIONS}
+        wall_s = cpu_s * _STARVED_FACTOR + _STARVED_S if self._watched else cpu_s
+        limits = {"max_feed_duration_secs": wall_s, "max_memory": memory_bytes, "max_suspensions": _SUSPENSIONS}
         inner = self._pool.checkout(limits=limits, **options)   # pyright: ignore[reportArgumentType] - TypedDict
         try:
             inner.__enter__()

@@ -35,7 +35,7 @@ from inhabit.isolates.python.typecheck import GATE, STUB_PRELUDE, problems_of
 __all__ = ["PythonEngine"]
 
 _CHECK_CPU_S = 2.0
-_CHECK_MEMORY = 256 * 1024 * 1024
+_CHECK_MEMORY = 128 * 1024 * 1024
 _REWRITE = 1
 """Counts changes of what `rewrite` and the prelude mean; part of the version, so that a replay can refuse."""
 _BUILTIN_NAMES = frozenset({
@@ -50,9 +50,9 @@ class PythonEngine:
     language: Language = "python"
     max_guests: ClassVar[int] = 1
 
-    def __init__(self, binary: str, fingerprint: str) -> None:
+    def __init__(self, binary: str, fingerprint: str, *, watched: bool = True) -> None:
         self._binary = binary
-        self._child = Child(binary)
+        self._child = Child(binary, watched=watched)
         self.version = f"pydantic-monty {__version__} {fingerprint} rewrite {_REWRITE}"
 
     @classmethod
@@ -61,14 +61,16 @@ class PythonEngine:
         cls.load(cache)
 
     @classmethod
-    def load(cls, cache: Path) -> Self:
-        """Raises `Unavailable` when the interpreter's binary is not installed."""
+    def load(cls, cache: Path, *, watched: bool = True) -> Self:
+        """`watched=False` where no parent kills by CPU time: Monty's own clock then stops a program, which counts
+        time on the wall. Raises `Unavailable` when the interpreter's binary is not installed.
+        """
         try:
             binary = find_monty_binary()
         except FileNotFoundError as error:
             raise Unavailable(f"the Python interpreter is not installed: {error}",
                               fix="pip install pydantic-monty==1.4.0") from None
-        return cls(binary, _fingerprint(binary, cache))
+        return cls(binary, _fingerprint(binary, cache), watched=watched)
 
     def executables(self) -> Sequence[str]:
         return (self._binary, *libraries_of(self._binary)) if sys.platform == "linux" else (self._binary,)

@@ -164,7 +164,8 @@ class PythonGuest:
     def _ended(self, error: MontyError) -> None:
         if isinstance(error, MontyCrashedError):
             self.close()
-            raise self._child.gone(str(error))
+            gone = self._child.gone(str(error))
+            raise self._cpu_limit() if error.timed_out else gone
         text = str(error)
         if any(words in text for words in _MEMORY_WORDS):
             self._child.lost = self._child.lost or "terminated" in text
