@@ -6,9 +6,9 @@ It opens the home itself, so the server on it must be stopped first.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, home_of
 from inhabit.cli.terminal import progress, say
 from inhabit.store.store import Store
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args))
+    return run_async(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import orjson
@@ -96,22 +98,22 @@ def write_note(home: Path, url: str, token: str) -> Path:
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
+        file.write(orjson.dumps({"url": url, "token": token}))
     return path
 
 
 def running_server(home: Path | None) -> dict[str, str] | None:
-    """What the server on this home left, if its process is there."""
+    """What the server on this home left, if it still listens: a killed one leaves its note behind."""
     if home is None:
         return None
     try:
         note = orjson.loads((home / NOTE_NAME).read_bytes())
-        os.kill(int(note["pid"]), 0)
-    except PermissionError:
-        return None
+        url, token = str(note["url"]), str(note["token"])
+        address = urlsplit(url)
+        socket.create_connection((address.hostname or "", address.port or 80), timeout=1).close()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"url": str(note["url"]), "token": str(note["token"])}
+    return {"url": url, "token": token}
 
 
 def _home(args: argparse.Namespace) -> Path | None:

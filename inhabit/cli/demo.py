@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from inhabit.app import Inhabit
 from inhabit.cli.hosting import host
+from inhabit.cli.loop import run_async
 from inhabit.cli.terminal import progress, safe, say, show_json
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args))
+    return run_async(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:
@@ -65,7 +66,7 @@ async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
         say(f"shop     {url}  (OpenAPI: {url}/openapi.json)\nMCP      {url}/mcp\ntoken    {token}")
         serving = asyncio.create_task(host(app, opened, _CUSTOMER, lambda _: None))
         code = await _programs(app, shop.PROGRAMS)
-        say(f'\nserving until interrupted; try:  inhabit runs list --home {home}\n'
+        say(f'\nserving until interrupted; try:  inhabit runs list --home {home} --as {_CUSTOMER.user}\n'
             f'  curl -H "Authorization: Bearer {token}" {url}/v1/runs')
         await serving
         return code

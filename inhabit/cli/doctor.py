@@ -7,7 +7,6 @@ tenant, and refused for several unless the configuration accepts it.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import platform
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from inhabit.app import Inhabit
 from inhabit.cli.client import running_server
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import HOME_NAME, add_app_options, open_app
 from inhabit.cli.terminal import progress, say
 from inhabit.config import find_config
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args))
+    return run_async(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

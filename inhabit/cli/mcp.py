@@ -7,10 +7,10 @@ configuration: {"command": "inhabit", "args": ["mcp", "--config", "/path/inhabit
 from __future__ import annotations
 
 import argparse
-import asyncio
 
 from inhabit.cli.client import Api, remote_api, running_server
 from inhabit.cli.hosting import warn_of_problems
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import (
     add_app_options,
     add_principal_option,
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args))
+    return run_async(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

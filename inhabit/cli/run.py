@@ -7,7 +7,6 @@ result as JSON on stdout and everything else on stderr. Exit code 1 when the pro
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import orjson
 
 from inhabit.cli.client import api
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, progress, show_json
 from inhabit.errors import InvalidInput
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args, _body(args)))
+    return run_async(_run(args, _body(args)))
 
 
 async def _run(args: argparse.Namespace, body: dict[str, Any]) -> int:

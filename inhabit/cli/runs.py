@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from datetime import datetime
 from typing import Any
 
 from inhabit.cli.client import Api, api
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option
 from inhabit.cli.terminal import say, show_json, table
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     actions = {"list": _list, "show": _show, "tail": _tail, "cancel": _cancel}
-    return asyncio.run(_with_api(args, actions[args.action]))
+    return run_async(_with_api(args, actions[args.action]))
 
 
 async def _with_api(args: argparse.Namespace, action: Any) -> int:

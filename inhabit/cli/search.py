@@ -8,11 +8,11 @@ query lines: {"query", "gold": [names]}.
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 
 from inhabit.catalog.evaluate import evaluate
 from inhabit.cli.client import api
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option
 from inhabit.cli.terminal import say, show_json
 from inhabit.errors import InvalidInput
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return _evaluate(args)
     if not args.query:
         raise InvalidInput("what is to be found?", fix='inhabit search "cancel an order"')
-    return asyncio.run(_search(args))
+    return run_async(_search(args))
 
 
 async def _search(args: argparse.Namespace) -> int:

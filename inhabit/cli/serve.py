@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 
 from inhabit.cli.hosting import first_token, host, warn_of_problems
+from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option, open_app, principal_from
 from inhabit.cli.terminal import progress, say
 from inhabit.server.hosting import bind
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return asyncio.run(_run(args))
+    return run_async(_run(args))
 
 
 async def _run(args: argparse.Namespace) -> int:

@@ -1,0 +1,239 @@
+"""The commands as a person types them, against a server that a separate process runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhabit.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+
+
+class Demo:
+    """A running `inhabit demo`: its home, URL and token."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "inhabit", "demo", "--home", str(home), "--port", "0"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("serving until"):
+                break
+        words = dict(line.split()[:2] for line in self.lines if len(line.split()) >= 2)
+        self.url, self.token = words.get("shop", ""), words.get("token", "")
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    started = Demo(tmp_path_factory.mktemp("demo"))
+    assert started.url, started.process.communicate()[1]
+    yield started
+    assert started.stop() == 0
+    assert not (started.home / "server.json").exists()
+
+
+def inhabit(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    try:
+        code = main(args)
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    code, out, err = inhabit(capsys, *args, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_demo_runs_its_three_programs_and_says_where_to_look(demo: Demo):
+    text = "\n".join(demo.lines)
+    assert text.count(": completed, ") == 3 and "(python)" in text and "(typescript)" in text
+    assert demo.token.startswith("inh_") and f"{demo.url}/mcp" in text
+    assert "still_failing" in text and "organic_share" in text
+
+
+def test_runs_list_show_tail(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    runs = as_json(capsys, "runs", "list", "--home", str(demo.home), "--state", "completed")["runs"]
+    assert len(runs) >= 3
+    shown = as_json(capsys, "runs", "show", runs[-1]["run"], "--home", str(demo.home))
+    assert shown["state"] == "completed" and shown["entries"][-1]["type"] == "terminal"
+    code, out, _ = inhabit(capsys, "runs", "tail", runs[-1]["run"], "--home", str(demo.home))
+    assert code == 0 and "shop.invoices.list(" in out and out.splitlines()[-1].lstrip()[0].isdigit()
+    code, out, _ = inhabit(capsys, "runs", "show", runs[-1]["run"], "--home", str(demo.home))
+    assert code == 0 and "// Retry the card charge" in out
+    code, out, _ = inhabit(capsys, "runs", "list", "--home", str(demo.home), "-n", "2")
+    assert code == 0 and out.splitlines()[0].startswith("RUN") and "--before" in out
+
+
+def test_run_prints_the_result_on_stdout_and_the_rest_on_stderr(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    program = tmp_path / "p.ts"
+    program.write_text("console.log('hi'); return (await shop.orders.list({limit: 2})).length + input")
+    code, out, err = inhabit(capsys, "run", str(program), "--home", str(demo.home), "--input", "40", "--limit", "calls=5")
+    assert (code, json.loads(out)) == (0, 42)
+    assert err.splitlines()[0] == "hi" and "completed, 1 calls" in err
+
+
+def test_A27_what_a_program_prints_is_inert_in_the_terminal(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    program = tmp_path / "p.ts"
+    program.write_text(r"console.log('\x1b]0;owned\x07'); return {k: '\x1b[2J\x9b1m'}")
+    code, out, err = inhabit(capsys, "run", str(program), "--home", str(demo.home))
+    assert code == 0 and json.loads(out) == {"k": "\x1b[2J\x9b1m"}
+    assert "\x1b" not in out + err and "\x9b" not in out + err and "\\x1b]0;owned\\x07" in err
+
+
+@pytest.mark.parametrize(("source", "code", "says"), [
+    ("return await shop.orders.lst({})", 2, "shop.orders.list"), ("return (", 2, "1"), ("throw new Error('boom')", 1, "boom"),
+    ("while (true) {}", 1, "cpu_ms")])
+def test_a_program_that_fails_has_an_exit_code_and_a_reason(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                                                           source: str, code: int, says: str):
+    program = tmp_path / "p.ts"
+    program.write_text(source)
+    got, out, err = inhabit(capsys, "run", str(program), "--home", str(demo.home), "--limit", "cpu_ms=200")
+    assert (got, out) == (code, "") and says in err and "Traceback" not in err
+
+
+def test_search_and_describe(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = inhabit(capsys, "search", "retry a failed invoice", "--home", str(demo.home))
+    assert code == 0 and "function retry(" in out
+    code, out, _ = inhabit(capsys, "describe", "shop.orders.cancel", "--language", "python", "--home", str(demo.home))
+    assert code == 0 and "order_id: str" in out and "shop.invoices" not in out
+
+
+def test_tokens_are_made_listed_and_revoked(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    made = as_json(capsys, "token", "create", "--home", str(demo.home), "--for", "bob", "--grant", "shop.catalog.*", "--days", "1")
+    assert made["principal"] == "default/bob" and made["token"].startswith("inh_")
+    listed = as_json(capsys, "token", "list", "--home", str(demo.home))
+    assert made["id"] in {t["id"] for t in listed} and made["token"] not in json.dumps(listed)
+    assert inhabit(capsys, "token", "revoke", made["id"], "--home", str(demo.home))[0] == 0
+    assert inhabit(capsys, "token", "revoke", "nope", "--home", str(demo.home))[0] == 3
+
+
+def test_a_bound_token_sees_only_what_it_was_granted(demo: Demo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                   tmp_path: Path):
+    made = as_json(capsys, "token", "create", "--home", str(demo.home), "--for", "ada", "--grant", "shop.catalog.*")
+    monkeypatch.setenv("INHABIT_URL", demo.url)
+    monkeypatch.setenv("INHABIT_TOKEN", made["token"])
+    program = tmp_path / "p.ts"
+    program.write_text("return await shop.orders.list({})")
+    code, _, err = inhabit(capsys, "run", str(program))
+    assert code == 2 and "shop.orders.list" in err
+    program.write_text("return (await shop.catalog.categories({})).length")
+    assert inhabit(capsys, "run", str(program))[1].strip() == "8"
+    monkeypatch.setenv("INHABIT_TOKEN", "inh_wrong")
+    assert inhabit(capsys, "runs", "list")[0] == 4
+
+
+def test_an_unknown_run_is_exit_code_3(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    for action in ("show", "tail", "cancel"):
+        code, _, err = inhabit(capsys, "runs", action, "0" * 26, "--home", str(demo.home))
+        assert code == 3 and len(err.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_one_line_with_the_fix(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, err = inhabit(capsys, "demo", "--home", str(tmp_path), "--port", str(taken.getsockname()[1]))
+    assert code == 5 and len(err.strip().splitlines()) == 1 and "in use" in err and "--port" in err
+
+
+def test_a_home_that_is_in_use_is_one_line_with_the_fix(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    code, _, err = inhabit(capsys, "demo", "--home", str(demo.home), "--once")
+    assert code == 5 and f"pid {demo.process.pid}" in err and len(err.strip().splitlines()) == 1
+
+
+def test_an_unwritable_home_is_one_line_with_the_fix(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    code, _, err = inhabit(capsys, "demo", "--home", str(tmp_path / "file" / "home"), "--once")
+    assert code == 5 and len(err.strip().splitlines()) == 1
+
+
+def test_a_missing_configuration_says_how_to_make_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    for command in (["serve"], ["runs", "list"], ["search", "x"], ["mcp"], ["token", "list"]):
+        code, _, err = inhabit(capsys, *command)
+        assert code == 2 and "inhabit init" in err
+
+
+def test_help_lists_every_command_and_an_unknown_one_is_named(capsys: pytest.CaptureFixture[str]):
+    code, out, _ = inhabit(capsys, "--help")
+    assert code == 0 and all(f"\n  {name} " in out for name in COMMANDS)
+    code, _, err = inhabit(capsys, "sevre")
+    assert code == 2 and "serve" in err
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = inhabit(capsys, command, "--help")
+    assert code == 0 and len(out) > 100
+
+
+def test_init_writes_a_file_that_can_be_read_and_not_over_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                            tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    assert inhabit(capsys, "init")[0] == 0 and (tmp_path / "inhabit.toml").exists()
+    code, _, err = inhabit(capsys, "init")
+    assert code == 2 and "--force" in err
+    assert inhabit(capsys, "init", "--force")[0] == 0
+
+
+def test_search_of_a_file_needs_no_configuration(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.jsonl").write_text('{"name": "cancel_order", "description": "Cancel an order"}\n'
+                                      '{"name": "list_pets", "description": "All pets in the store"}\n')
+    (tmp_path / "q.jsonl").write_text('{"query": "stop my order", "gold": ["cancel_order"]}\n')
+    code, out, _ = inhabit(capsys, "search", "--catalog", "c.jsonl", "--queries", "q.jsonl", "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and lines[0]["ranked"][0] == "cancel_order" and lines[-1]["summary"]["recall5"] == 1.0
+    assert inhabit(capsys, "search", "--catalog", "c.jsonl")[0] == 2
+
+
+def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    home = tmp_path / "home"
+    assert inhabit(capsys, "demo", "--home", str(home), "--once")[0] == 0
+    before = as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"]
+    assert len(before) == 3
+    assert inhabit(capsys, "backup", str(tmp_path / "copy.db"), "--home", str(home))[0] == 0
+    for path in home.glob("journal.db*"):
+        path.unlink()
+    assert inhabit(capsys, "restore", str(tmp_path / "copy.db"), "--home", str(home))[0] == 0
+    assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == before
+
+
+def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = inhabit(capsys, "doctor", "--home", str(tmp_path / "home"))
+    assert code == 0
+    for word in ("landlock", "seccomp", "user_namespace", "typescript", "python", "home"):
+        assert word in out
+
+
+def test_output_into_a_closed_pipe_is_no_fault(demo: Demo):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "inhabit", "runs", "list", "--home", str(demo.home)], cwd=ROOT,
+                          stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.returncode == 0 and done.stderr == b""
