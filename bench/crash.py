@@ -6,7 +6,7 @@
     crash.storage.kills, .lost         the journal alone in a small process: acknowledged records that are not there
     crash.storage.acknowledged         how many there were
 
-`--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 12 and 200).
+`--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100).
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report, chance = Report(given.json), random.Random()
     folder = Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
     try:
-        wrong = storage(folder, given.storage_kills or (200 if given.quick else 1_000), chance, report)
-        wrong += server(folder, given.kills or (12 if given.quick else 1_000), chance, report)
+        wrong = storage(folder, given.storage_kills or (100 if given.quick else 1_000), chance, report)
+        wrong += server(folder, given.kills or (8 if given.quick else 1_000), chance, report)
     finally:
         shutil.rmtree(folder)
     return 1 if wrong else 0
