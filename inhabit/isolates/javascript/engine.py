@@ -75,4 +75,6 @@ class JavaScriptEngine:
         if failure is None:
             return None
         error = orjson.loads(failure)
+        if error["name"] != "SyntaxError":
+            return Problem(f"the program is too deeply nested to compile ({error['message']})", 1, 1, "size")
         return Problem(error["message"], error.get("line", 1), error.get("column", 1))

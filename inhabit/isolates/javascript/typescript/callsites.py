@@ -18,11 +18,6 @@ from inhabit.isolates.javascript.typescript.tree import Item, Source
 
 __all__ = ["CallSites"]
 
-_SCOPES = frozenset({
-    "program", "statement_block", "arrow_function", "function_expression", "function_declaration", "generator_function",
-    "generator_function_declaration", "method_definition", "for_statement", "for_in_statement", "catch_clause", "class_body",
-    "switch_body",
-})
 _TRANSPARENT = frozenset({"parenthesized_expression", "non_null_expression", "as_expression", "satisfies_expression", "type_assertion"})
 _DECLARATIONS = frozenset({"function_declaration", "generator_function_declaration", "class_declaration", "enum_declaration"})
 _BOOLEAN = frozenset({"==", "===", "!=", "!==", "<", "<=", ">", ">=", "in", "instanceof"})
@@ -30,6 +25,7 @@ _ARITHMETIC = frozenset({"-", "*", "/", "%", "**", "|", "&", "^", "<<", ">>", ">
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|\r?\n|(.))", re.DOTALL)
 _DEPTH = 24  # of argument shapes, and of member chains
+_SCOPE_DEPTH = 200  # deeper than that a name is left to run time
 _HIDDEN = ""
 
 Shape = dict[str, Any]
@@ -55,7 +51,7 @@ class CallSites:
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if name is not None:
                 self._declare(item, name)
-                if value is not None and item.parent is not None and item.parent.node.children[0].type == "const":
+                if value is not None and item.parent is not None and _is_const(item.parent.node):
                     self._aliases.append((item, name, value))
         elif kind in {"required_parameter", "optional_parameter"}:
             pattern = node.child_by_field_name("pattern")
@@ -135,14 +131,15 @@ class CallSites:
         return None
 
     def _resolve(self, name: str, item: Item) -> str | None:
-        above: Item | None = item
-        while above is not None:
-            if above.kind in _SCOPES:
-                found = self._scopes.get(above.node.id, {}).get(name)
-                if found is not None:
-                    return found or None
-            above = above.parent
-        return name if name in self.names else None
+        above = item.scope
+        for _ in range(_SCOPE_DEPTH):
+            if above is None:
+                return name if name in self.names else None
+            found = self._scopes.get(above.node.id, {}).get(name)
+            if found is not None:
+                return found or None
+            above = above.parent.scope if above.parent is not None else None
+        return None
 
     # ---- shapes -----------------------------------------------------------------------------------------------
 
@@ -233,10 +230,12 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _scope_of(item: Item) -> int:
-    above: Item | None = item
-    while above is not None and above.kind not in _SCOPES:
-        above = above.parent
-    return above.node.id if above is not None else 0
+    return item.scope.node.id if item.scope is not None else 0
+
+
+def _is_const(declaration: Node) -> bool:
+    word = declaration.child(0)
+    return word is not None and word.type == "const"
 
 
 def _bound(source: Source, pattern: Node) -> list[tuple[str, str]]:

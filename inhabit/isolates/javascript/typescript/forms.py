@@ -24,8 +24,6 @@ PREFIX = b"(async () => {"
 _FENCE = re.compile(rb"\A\s*(```+|~~~+)[^\n]*\n(.*?)(?:\n\s*\1\s*)?\s*\Z", re.DOTALL)
 _IGNORED = frozenset({"comment", "empty_statement", "hash_bang_line", ";"})
 _FUNCTIONS = frozenset({"arrow_function", "function_expression", "function", "generator_function"})
-_SCOPES = _FUNCTIONS | {"function_declaration", "generator_function_declaration", "method_definition", "class_declaration",
-                        "class", "abstract_class_declaration"}
 _NO_IMPORT = "programs cannot import: capabilities and the usual globals are there without it"
 
 
@@ -51,11 +49,8 @@ class Form:
 
     def visit(self, item: Item) -> None:
         """Called for each node. Notes whether the program itself returns."""
-        if item.kind == "return_statement" and not self._returns:
-            above = item.parent
-            while above is not None and above.kind not in _SCOPES:
-                above = above.parent
-            self._returns = above is None
+        if item.kind == "return_statement" and not item.nested:
+            self._returns = True
 
     def finish(self) -> None:
         """Call once, after the walk."""
@@ -97,11 +92,13 @@ class Form:
 
     def _export(self, statement: Node) -> None:
         kinds = [child.type for child in statement.children]
-        if "from" in kinds:
+        if "type" in kinds:
+            self._remove(statement)
+        elif "from" in kinds:
             self._problem(statement, _NO_IMPORT, "import")
         elif "default" in kinds:
             self._export_default(statement)
-        elif "export_clause" in kinds or "type" in kinds:
+        elif "export_clause" in kinds:
             self._remove(statement)
         elif statement.child_by_field_name("declaration") is not None:
             word = statement.children[0]

@@ -22,6 +22,7 @@ __all__ = ["Preparer"]
 
 _MAX_PROBLEMS = 20
 _RETURN_OUTSIDE = "'return' statement"
+_ABOUT_TOKENS = ("unexpected", "expecting", "invalid")  # other complaints may be about what stripping left
 _WRAPPED = b"async function $program() {"
 
 
@@ -73,11 +74,11 @@ class Preparer:
             compiled = self.oxc.transform(source.data)
         except OxcError as error:
             if _RETURN_OUTSIDE not in str(error):
-                return _refused(_syntax_problem(source, str(error)))
+                return _refused(self._syntax_problem(source, str(error)))
             return self._recovered_with_return(source)
         again = self.parser.parse(compiled)
         if again.root.has_error:
-            return _refused(_syntax_problem(source, ""))
+            return _refused(self._syntax_problem(source, ""))
         body, calls, problems = self._stripped(again, names)
         return self._checked(PREFIX + body, tuple(replace(c, line=0, column=0) for c in calls), problems)
 
@@ -85,26 +86,29 @@ class Preparer:
         try:
             compiled = self.oxc.transform(_WRAPPED + source.data + b"\n}")
         except OxcError as error:
-            return _refused(_syntax_problem(source, str(error)))
+            return _refused(self._syntax_problem(source, str(error)))
         return self._checked(b"(" + compiled.strip() + b")", (), [])
+
+    def _syntax_problem(self, source: Source, reason: str) -> Problem:
+        """Where the reading stumbled, in the words that say the most: what was expected, if anyone knows."""
+        end = source.position(len(source.data.rstrip()))
+        if "EOF" in reason:
+            return Problem(f"{reason.rstrip('.')} at the end of the program", *end)
+        stripped, _calls, _problems = self._stripped(source, ())
+        found = self.check(PREFIX + stripped)
+        if found is not None and found.message.startswith(_ABOUT_TOKENS):
+            if (found.line, found.column) > end:
+                return Problem("the program ends in the middle of an expression", *end)
+            return replace(found, message=reason.rstrip(".") if "xpected `" in reason else found.message)
+        node = _first_error(source.root)
+        at = node.start_byte if node is not None else 0
+        words = source.data[at:at + 30].decode("utf-8", "replace").split("\n")[0].strip()
+        message = (reason or "this is not TypeScript").rstrip(".")
+        return Problem(f"{message} at `{words}`" if words else message, *source.position(at))
 
 
 def _refused(problem: Problem) -> Prepared:
     return Prepared("", (), (problem,))
-
-
-def _syntax_problem(source: Source, reason: str) -> Problem:
-    """The first place where the grammar stumbled, with the compiler's words for it."""
-    node = _first_error(source.root)
-    at = node.start_byte if node is not None else len(source.data)
-    if node is not None and node.is_missing:
-        reason = reason or f"expected `{node.type}`"
-    elif "EOF" in reason or node is None:
-        at = len(source.data.rstrip())
-    words = source.data[at:at + 30].decode("utf-8", "replace").split("\n")[0].strip()
-    where = f" at `{words}`" if words else " at the end of the program"
-    line, column = source.position(at)
-    return Problem((reason or "this is not TypeScript").rstrip(".") + where, line, column)
 
 
 def _first_error(root: Node) -> Node | None:

@@ -127,7 +127,7 @@ class Stripper:
     def _this_parameter(self, item: Item) -> None:
         node = item.node
         if any(child.type == "this" for child in node.children):
-            rest = self.source.data[node.end_byte:]
+            rest = self.source.data[node.end_byte:node.end_byte + 400]
             comma = len(rest) - len(rest.lstrip())
             end = node.end_byte + comma + 1 if rest[comma:comma + 1] == b"," else node.end_byte
             self._erase(node.start_byte, end)
