@@ -57,7 +57,7 @@ class Scene:
         self.watch = Watch(loop)
         self.lost: list[Channel] = []
         self.over = asyncio.Event()
-        self.channel = Channel(loop, ours, self.process, self._lost, self.watch.busy)
+        self.channel = Channel(loop, ours, self.process, self._lost, self.watch)
         self.isolates = [PooledIsolate(n, self.channel, "typescript", Limits(cpu_ms=200, log_bytes=1000, calls=50), "", lambda _: None) for n in (1, 2, 3)]
 
     def _lost(self, channel: Channel) -> None:

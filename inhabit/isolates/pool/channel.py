@@ -13,17 +13,26 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.wire.frames import FROM_WORKER, FrameParser, Kind, frame
 from inhabit.wire.replies import decode_failed
 
-__all__ = ["Channel", "Request"]
+__all__ = ["Channel", "Request", "Watcher"]
 
 _READ_BYTES = 64 * 1024   # larger buffers come from mmap: 13 µs a read
+_LONG_MS = 2.0             # a turn that took longer is looked at: computing, or kept waiting
 _LOST = WorkerLost("the worker ended", fix="run the program again; its journal says what already happened")
+
+
+class Watcher(Protocol):
+    """Keeps time: see `watch`."""
+
+    def busy(self, channel: Channel) -> None: ...
+
+    def answered(self, channel: Channel, wall_ms: float, spent_ms: float) -> None: ...
 
 
 class Request:
@@ -50,10 +59,10 @@ class Request:
 
 
 class Channel:
-    """`lost` is called once, when the worker is gone for whatever reason; `busy` whenever a request begins to wait."""
+    """`lost` is called once, when the worker is gone for whatever reason; `watcher` hears of every request."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket, process: WorkerProcess,
-                 lost: Callable[[Channel], None], busy: Callable[[Channel], None]) -> None:
+                 lost: Callable[[Channel], None], watcher: Watcher) -> None:
         connection.setblocking(False)
         self._loop = loop
         self._connection = connection
@@ -62,7 +71,7 @@ class Channel:
         self._requests: deque[Request] = deque()
         self._unsent = bytearray()
         self._lost = lost
-        self._busy = busy
+        self._watcher = watcher
         self._counted_ms = 0.0
         self.process = process
         self.broken: InhabitError | None = None
@@ -78,7 +87,7 @@ class Channel:
         """Wait for what the worker says by itself: READY."""
         self._begin(request)
         self._requests.append(request)
-        self._busy(self)
+        self._watcher.busy(self)
 
     def request(self, request: Request, kind: Kind, body: bytes) -> asyncio.Future[Any]:
         """Send, and give the future of the answer. The caller holds at most one request an isolate."""
@@ -87,7 +96,7 @@ class Channel:
         piece = frame(kind, request.isolate, body)
         if not self._requests:
             self._begin(request)
-            self._busy(self)
+            self._watcher.busy(self)
         self._requests.append(request)
         self._send(piece)
         return request.answer
@@ -152,6 +161,9 @@ class Channel:
             raise ProtocolError(f"a reply {kind.name} for isolate {isolate}, where {request.kind.name} for {request.isolate} was due")
         failed = kind is Kind.FAILED
         request.spent_ms = self.spent_ms()
+        wall_ms = (time.monotonic() - request.began_s) * 1000
+        if wall_ms > _LONG_MS:
+            self._watcher.answered(self, wall_ms, request.spent_ms)
         answer = decode_failed(body) if failed else request.read(body)
         self._requests.popleft()
         self._counted_ms += request.spent_ms

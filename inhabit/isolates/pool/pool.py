@@ -297,7 +297,7 @@ class WorkerPool:
         channel: Channel | None = None
         try:
             connection, process = await self._nursery.fork(language)
-            channel = Channel(self._loop, connection, process, self._lost, self._watch.busy)
+            channel = Channel(self._loop, connection, process, self._lost, self._watch)
             answer = self._loop.create_future()
             channel.expect(Request(0, Kind.READY, decode_ready, answer, _READY_MS, ("ready_ms", _READY_MS)))
             ready: Ready = await answer
@@ -314,8 +314,7 @@ class WorkerPool:
             self._starting -= 1
         process.meet_children()
         channel.settle()
-        if self._watch.may_lift:
-            process.prefer(idle=True)
+        self._watch.settle(process)
         worker = _Worker(channel, language, ready.engines.get(language, "?"), idle_since_s=self._loop.time())   # type: ignore[arg-type]
         self._live.add(worker)
         return worker

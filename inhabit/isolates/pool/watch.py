@@ -5,9 +5,10 @@ when its budget has passed on the wall, and then killed if the kernel says that 
 it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
 
 Workers run where nobody else wants to (SCHED_IDLE), which also keeps a host call on one core: a wake-up there
-costs a fifth. One that is new to its turn and starved is lifted to a normal share; one that has computed
-for long is not, so many spinning guests do not slow an honest one. Where this process may not lift what it
-lowered (it is not root and has no RLIMIT_NICE), a worker runs like anyone until it has computed for long.
+costs half. One that gets less than its share among our own workers competes with others than us: it is lifted
+to a normal share, and for a while so are the rest. One that has had its share and computes for long is not, so
+many spinning guests do not slow an honest one. Where this process may not lift what it lowered (it is not root
+and has no RLIMIT_NICE), a worker runs like anyone until it has computed for long.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 
 from inhabit.errors import WorkerLost
 from inhabit.isolates.pool.channel import Channel, Request
+from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.limits import KILL_GRACE_MS
 
 __all__ = ["Watch"]
@@ -27,7 +29,8 @@ _TICK_S = 0.01
 _LATE_MS = KILL_GRACE_MS - 50       # leaves a tick, a kill and its report within the grace
 _HARD_FACTOR, _HARD_MS = 10, 5_000  # of the wall, however starved
 _SHORT_TURN_MS = 20
-_STARVED_SHARE = 0.5
+_STARVED = 0.5                      # of a fair share
+_CONTENDED_S = 5.0
 _RLIMIT_NICE, _NICE_ZERO = 13, 20
 
 
@@ -38,12 +41,34 @@ class Watch:
         self._loop = loop
         self._busy: set[Channel] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self.may_lift = _may_lift()
+        self._may_lift = _may_lift()
+        self._cores = os.cpu_count() or 1
+        self._contended_until_s = 0.0
 
     def busy(self, channel: Channel) -> None:
         self._busy.add(channel)
         if self._timer is None:
             self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+    def settle(self, process: WorkerProcess) -> None:
+        """Give a worker that waits the share it should wake up with."""
+        if self._may_lift:
+            process.prefer(idle=not self._contended())
+
+    def answered(self, channel: Channel, wall_ms: float, spent_ms: float) -> None:
+        """A turn ended that was not short: was it kept waiting?"""
+        if self._may_lift and self._starved(wall_ms, spent_ms):
+            channel.process.prefer(idle=False)
+
+    def _contended(self) -> bool:
+        return time.monotonic() < self._contended_until_s
+
+    def _starved(self, wall_ms: float, spent_ms: float) -> bool:
+        fair = min(1.0, self._cores / max(1, len(self._busy)))
+        if spent_ms >= wall_ms * fair * _STARVED:
+            return False
+        self._contended_until_s = time.monotonic() + _CONTENDED_S
+        return True
 
     def close(self) -> None:
         self._busy.clear()
@@ -57,8 +82,7 @@ class Watch:
             request = channel.head
             if request is None or channel.broken is not None:
                 self._busy.discard(channel)
-                if self.may_lift:
-                    channel.process.prefer(idle=True)
+                self.settle(channel.process)
             else:
                 self._look(channel, request, (now - request.began_s) * 1000)
         self._timer = self._loop.call_later(_TICK_S, self._tick) if self._busy else None
@@ -66,14 +90,12 @@ class Watch:
     def _look(self, channel: Channel, request: Request, wall_ms: float) -> None:
         if wall_ms < _TICK_S * 1000:
             return
-        overdue = wall_ms >= request.budget_ms + _LATE_MS
-        if not overdue and wall_ms > _SHORT_TURN_MS * 4:
-            return
         spent_ms = channel.spent_ms()
-        if overdue:
+        if wall_ms >= request.budget_ms + _LATE_MS:
             self._end(channel, request, wall_ms, spent_ms)
-        elif self.may_lift:
-            channel.process.prefer(idle=spent_ms > _SHORT_TURN_MS or spent_ms > wall_ms * _STARVED_SHARE)
+        elif self._may_lift:
+            starved = self._starved(wall_ms, spent_ms)
+            channel.process.prefer(idle=not starved and (spent_ms > _SHORT_TURN_MS or not self._contended()))
         elif spent_ms > _SHORT_TURN_MS * 2:
             channel.failed = channel.process.prefer(idle=True) or channel.failed   # for good: no new guest for it
 
