@@ -102,7 +102,8 @@ class McpSource(_Table):
     env: dict[str, str | SecretName] = Field(default_factory=dict[str, str | SecretName])
     cwd: Path | None = Field(None, strict=False)
     url: HttpUrl | None = None
-    headers: dict[str, SecretName] = Field(default_factory=dict[str, SecretName])
+    headers: dict[str, SecretName] = Field(default_factory=dict[str, SecretName], max_length=1,
+                                           description="the header that carries a secret, where it is not Authorization")
     auth: Literal["oauth"] | Secret | None = None
     trust_annotations: bool = Field(False, description="believe the server when it says that a tool only reads")
 

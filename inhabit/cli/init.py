@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from inhabit.cli.mcp_json import import_servers
 from inhabit.cli.terminal import complain, say
 from inhabit.config import CONFIG_NAME, parse_config
 from inhabit.errors import InvalidInput
@@ -56,9 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output.exists() and not args.force:
         raise InvalidInput(f"{args.output} exists", fix="--force writes over it")
-    text = TEMPLATE
-    parse_config(text, args.output)
+    imported = import_servers(args.source) if args.source else None
+    text = TEMPLATE if imported is None else f'name = "home"\n\n{imported.toml}'
+    config = parse_config(text, args.output)
     args.output.write_text(text, encoding="utf-8")
-    say(f"wrote {args.output}")
+    say(f"wrote {args.output}" + (f" with {len(config.mcp)} servers" if imported else ""))
+    if imported is not None:
+        for name, why in imported.skipped.items():
+            complain(f"left out {name}: {why}")
+        if imported.secrets:
+            complain(f"set these variables before you start: {', '.join(imported.secrets)}")
+        complain("commands are run as they were; only the variables named in the file reach them")
     complain("next: inhabit doctor, then inhabit serve")
     return 0
