@@ -247,9 +247,11 @@ def _type_visible(segment: Segment, number: int, visible: Visible | None) -> boo
     stack = [number]
     while stack:
         current = stack.pop()
-        if any(visible(segment.names[user]) for user in segment.row("type_users", current).tolist()):
+        users: list[int] = segment.row("type_users", current).tolist()
+        if any(visible(segment.names[user]) for user in users):
             return True
-        for parent in segment.row("type_parents", current).tolist():
+        parents: list[int] = segment.row("type_parents", current).tolist()
+        for parent in parents:
             if parent not in seen:
                 seen.add(parent)
                 stack.append(parent)

@@ -14,6 +14,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$-]{0,47}\Z")
 _DATA_KEY = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-|[0-9a-fA-F]{12,}\Z|.*\d{4}[-_]\d{2}|.*\d{5}|[A-Za-z0-9]{20,}\Z(?<=\d)|(?=.*\d.*\d.*\d)[A-Za-z0-9_-]{10,}\Z"
     r"|[A-Z]{1,4}[-_]?\d+\Z|.*@.")
+
+_KINDS = frozenset({"null", "boolean", "integer", "number", "string", "array", "object", "binary", "any"})
 
 Learnt = dict[str, Any]
 """`{"n": values seen, "types": [scalar names], "keys": {name: Learnt}, "record": Learnt, "items": Learnt}`."""
@@ -86,8 +89,8 @@ class Observations:
         try:
             stored = orjson.loads(self._path(operation, tenant).read_bytes())
             learnt = stored["learnt"]
-            return learnt if stored["operation"] == operation and _shape(learnt) else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return learnt if stored["operation"] == operation and _well_formed(learnt) else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _save(self, operation: str, tenant: str, learnt: Learnt) -> None:
@@ -97,8 +100,19 @@ class Observations:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(orjson.dumps({"operation": operation, "learnt": learnt}))
             temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
+        except OSError:   # remembered in memory only, then
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _well_formed(learnt: Any) -> bool:
+    """Whether a stored record has the form that this module writes."""
+    if not (isinstance(learnt, dict) and isinstance(learnt.get("n"), int) and is_list(learnt.get("types"))):
+        return False
+    inner = [learnt[word] for word in ("items", "record") if word in learnt]
+    keys = learnt.get("keys", {})
+    return (set(learnt["types"]) <= _KINDS and is_object(keys) and all(map(_well_formed, inner))
+            and all(map(_well_formed, keys.values())))
 
 
 def _learn(value: Any, depth: int, budget: list[int]) -> Learnt:

@@ -136,8 +136,7 @@ class Python:
     def declaration(self, name: str, ref: Ref) -> str:
         """One named type: a TypedDict where it is an object, else an alias."""
         shape = ref.resolve()
-        definition = ref.scope.definitions.get(ref.name)
-        note = one_line(str(definition.get("description") or ""), self._style.note_chars) if definition else ""
+        note = one_line(ref.note(), self._style.note_chars)
         if isinstance(shape, Intersection):
             shape = _flattened(shape) or _ANY_OBJECT
         if isinstance(shape, Object) and shape.properties:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,9 @@ def _write(path: Path, header: dict[str, Any], arrays: Mapping[str, NDArray[Any]
                 file.write(np.ascontiguousarray(array).tobytes())
             file.truncate(start + offset)
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    except OSError:   # no cache, then
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _aligned(offset: int) -> int:

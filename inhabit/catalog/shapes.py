@@ -118,6 +118,11 @@ class Ref:
         """The type's own shape, one step."""
         return shape_of(self.scope.definitions.get(self.name), self.scope)
 
+    def note(self) -> str:
+        """The type's own description."""
+        text = object_of(self.scope.definitions.get(self.name)).get("description")
+        return text if isinstance(text, str) else ""
+
 
 Shape = Anything | Never | Binary | Scalar | Literals | Array | Tuple | Record | Object | Union | Intersection | Ref
 

@@ -137,8 +137,7 @@ class TypeScript:
     def declaration(self, name: str, ref: Ref) -> str:
         """One named type, as an interface where it can be one."""
         shape = ref.resolve()
-        definition = ref.scope.definitions.get(ref.name)
-        note = one_line(str(definition.get("description") or ""), self._style.note_chars) if definition else ""
+        note = one_line(ref.note(), self._style.note_chars)
         head = f"/** {comment(note)} */\n" if note else ""
         if isinstance(shape, Object) and (shape.extra is None or isinstance(shape.extra, Anything)):
             return f"{head}interface {name} {self.members(shape, 0)}"
