@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inhabit.app.home import Home
+from inhabit.app.home import Home, now_ms
 from inhabit.app.sources import Source, connectors_of
 from inhabit.catalog import Catalog
 from inhabit.config import Config, ServerConfig
@@ -218,7 +217,3 @@ def _grants(given: Mapping[str, Any] | None, *, several: bool) -> dict[str, Gran
 def _operator_secret(name: str) -> Secret | None:
     value = os.environ.get(f"INHABIT_SECRET_{name}") or os.environ.get(name)
     return Secret(value) if value else None
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

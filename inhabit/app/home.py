@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from inhabit.store.journal import SqliteJournal
 from inhabit.store.store import Store
 from inhabit.store.tokens import TokenStore
 
-__all__ = ["Home"]
+__all__ = ["Home", "now_ms"]
 
 
 class _NoConnections:
@@ -66,7 +68,9 @@ class Home:
         return _NoConnections()
 
     def open(self) -> None:
-        """Raises `Unavailable`: in use by another process, not writable, damaged."""
+        """Open the stores; what is older than the retention is forgotten from time to time. Within an event loop.
+
+        Raises `Unavailable`: in use by another process, not writable, damaged."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.cache.mkdir(mode=0o700, exist_ok=True)
@@ -74,8 +78,16 @@ class Home:
             raise Unavailable(f"{self.path} cannot be written: {error.strerror}",
                               fix="make it writable for this user, or name another home") from error
         self._store = Store.open(self.path / "journal.db")
+        self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")
 
     async def close(self) -> None:
         store, self._store = self._store, None
         if store is not None:
+            self._pruning.cancel()
+            await asyncio.wait([self._pruning])
             await store.close()
+
+
+def now_ms() -> int:
+    """Unix time in ms."""
+    return time.time_ns() // 1_000_000

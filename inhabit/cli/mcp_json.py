@@ -57,9 +57,10 @@ def _servers(path: Path) -> dict[str, Any]:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InvalidInput(f"{path} is not JSON: {error}") from None
+    whole = cast(dict[str, Any], value) if isinstance(value, dict) else {}
     for key in ("mcpServers", "servers"):
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            return cast(dict[str, Any], value[key])
+        if isinstance(whole.get(key), dict):
+            return whole[key]
     raise InvalidInput(f"{path} has no table mcpServers", fix='{"mcpServers": {"name": {"command": "...", "args": []}}}')
 
 

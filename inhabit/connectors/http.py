@@ -210,7 +210,10 @@ class _Granted:
 
     @classmethod
     def of(cls, grant: HostGrant) -> _Granted:
-        url = _parsed(grant.origin)
+        try:
+            url = _parsed(grant.origin)
+        except InvalidInput as error:
+            raise ConfigError(f"origin of a grant: {error.message}", fix="scheme://host or scheme://host:port") from None
         methods = frozenset(method.upper() for method in grant.methods)
         if url.path not in ("", "/") or url.query:
             raise ConfigError(f"origin {grant.origin!r} has a path", fix="put the path into `path`")

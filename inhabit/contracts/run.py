@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Language
+from inhabit.errors import Unavailable
 
 __all__ = [
     "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "Intent", "Journal", "Logged", "Outcome", "Resumed", "RunHeader",
@@ -151,6 +152,11 @@ class Journal(Protocol):
 
     After a failed write every later append raises `Unavailable`: no record, no effect.
     """
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why nothing can be recorded now; None when all is well."""
+        ...
 
     def begin(self, header: RunHeader) -> Ticket: ...
 

@@ -116,12 +116,14 @@ class Runtime:
         try:
             prepared = await self._checker.check(program, isolate, names, caller.grant.shows, bounds)
             header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
-            self.parts.journal.begin(header)
+            begun = self.parts.journal.begin(header)
         except BaseException:
             await isolate.close()
             raise
         live = self._drive(header, isolate, caller.grant, bounds, progress=progress)
-        return await self._result(live, wait_s)
+        result = await self._result(live, wait_s)
+        await begun.durable()   # a run id that was answered is never lost
+        return result
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
         """Raises `NotFound`."""
@@ -154,7 +156,8 @@ class Runtime:
                 for name, count in sorted(shown.items())]
 
     def health(self) -> Mapping[str, Any]:
-        return {"status": "ok", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": len(self._live),
+        failure = self.parts.journal.failure
+        return {"status": "ok" if failure is None else f"no runs: {failure.message}", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": len(self._live),
                 "operations": sum(1 for _ in self.parts.directory.catalog.names())}
 
     # -- inside -------------------------------------------------------------------------------------------

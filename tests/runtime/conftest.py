@@ -39,6 +39,7 @@ class MemoryJournal:
         self.entries: dict[str, list[Entry]] = {}
         self.broken = False
         self.waits = 0
+        self.failure: Unavailable | None = None
 
     def begin(self, header: RunHeader) -> MemoryTicket:
         self.headers[header.run_id] = header

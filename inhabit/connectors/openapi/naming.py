@@ -54,8 +54,16 @@ def _group(operation: Nameable) -> str:
     for segment in operation.path.split("/"):
         segment = segment.split("?")[0].split("#")[0]
         if segment and "{" not in segment and not _VERSION.match(segment) and any(char.isalpha() for char in segment):
-            return identifier(segment)[:_MAX_GROUP_CHARS].rstrip("_") or "api"
+            return _cut(segment)
     return "api"
+
+
+def _cut(segment: str) -> str:
+    """As many words of a path segment as a group may have characters."""
+    kept = words(segment)
+    while len(kept) > 1 and sum(map(len, kept)) + len(kept) > _MAX_GROUP_CHARS:
+        kept.pop()
+    return from_words(kept) if kept else identifier(segment)
 
 
 def _full(operation: Nameable) -> list[str]:
@@ -78,7 +86,7 @@ def _by_path(operation: Nameable) -> list[str]:
 def _short(group: str, parts: Sequence[str]) -> str:
     """The function without the words that the group says already: all of them at the start or after the verb,
     else those that both begin with, as long as two words remain."""
-    own = group.split("_")
+    own = [word for word in group.split("_") if word]
     for at in (0, 1):
         rest = [*parts[:at], *parts[at + len(own):]]
         if list(parts[at:at + len(own)]) == own and len(rest) > at:
@@ -92,7 +100,8 @@ def _short(group: str, parts: Sequence[str]) -> str:
 def _told(parts: Sequence[str], own: Sequence[str]) -> str:
     """A reserved word alone (`delete`, `import`) gets its object: `delete_repo`."""
     name = from_words(parts)
-    return from_words([*parts, *own[:-1], _singular(own[-1])]) if len(parts) == 1 and name != parts[0] else name
+    alone = len(parts) == 1 and name != parts[0] and list(parts) != list(own)
+    return from_words([*parts, *own[:-1], _singular(own[-1])]) if alone else name
 
 
 def _singular(word: str) -> str:

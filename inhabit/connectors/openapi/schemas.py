@@ -29,8 +29,10 @@ BINARY_SCHEMA: Mapping[str, Any] = {
 }
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 _MAX_DEPTH = 64
-_MAX_NODES = 4_000_000
-"""Schema nodes of one document: aliases of YAML can unfold without end."""
+_MAX_NODES = 1_000_000
+"""Schema nodes of one document (the largest known has 0.3 million): aliases of YAML can unfold without end."""
+_MAX_NODES_AT_ONCE = 50_000
+"""Schema nodes of one body, parameter or named schema."""
 _DESCRIPTION_CHARS = 1_500
 _SUFFIX = re.compile(r"[^A-Za-z0-9]+")
 
@@ -48,6 +50,7 @@ class SchemaCompiler:
         self._queue: list[tuple[str, Place]] = []
         self._patterns: dict[str, bool] = {}
         self._nodes = 0
+        self._limit = 0
         self.definitions: dict[str, dict[str, Any]] = {}
 
     def convert(self, place: Place, depth: int = 0) -> dict[str, Any]:
@@ -60,7 +63,9 @@ class SchemaCompiler:
                 self.note(place, "a schema must be an object")
             return {}
         self._nodes += 1
-        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+        if depth == 0:
+            self._limit = min(self._nodes + _MAX_NODES_AT_ONCE, _MAX_NODES)
+        if depth > _MAX_DEPTH or self._nodes > self._limit:
             self.note(place, "nested too deep or too large; left open from here")
             return {}
         reference = schema.get("$ref")

@@ -35,7 +35,7 @@ class _Yaml12(yaml.CSafeLoader):
         "<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))],
         **{char: [("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"))] for char in "tTfF"},
         **{char: [("tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")),
-                  ("tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?\Z"))]
+                  ("tag:yaml.org,2002:float", re.compile(r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)\Z"))]
            for char in "-+.0123456789"},
     }
 

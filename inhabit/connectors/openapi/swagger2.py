@@ -77,9 +77,9 @@ def _parameters(documents: Documents, problems: Problems, place: Place) -> list[
 def _operation(documents: Documents, problems: Problems, place: Place, shared: Sequence[Mapping[str, Any]],
                top: Mapping[str, Any]) -> dict[str, Any]:
     operation = obj(place.value)
-    given = {(p.get("name"), p.get("in")): p for p in [*shared, *_parameters(documents, problems, place / "parameters")]}
+    given = {(str(p.get("name")), str(p.get("in"))): p for p in [*shared, *_parameters(documents, problems, place / "parameters")]}
     result = {key: value for key, value in operation.items() if key not in {"parameters", "responses", "consumes", "produces", "schemes"}}
-    result["parameters"] = [_parameter(p) for p in given.values() if p.get("in") not in {"body", "formData"}]
+    result["parameters"] = [_parameter(p) for p in given.values() if p.get("in") not in ("body", "formData")]
     consumes = _media(operation.get("consumes", top.get("consumes")))
     body = _body([p for p in given.values() if p.get("in") == "body"], [p for p in given.values() if p.get("in") == "formData"], consumes)
     if body is not None:
@@ -104,7 +104,7 @@ def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
     result["schema"] = parameter["schema"] if isinstance(parameter.get("schema"), Mapping) else _schema(parameter)
     if parameter.get("type") == "array":
         style = dict(_STYLES.get(str(parameter.get("collectionFormat", "csv")), _STYLES["csv"]))
-        if parameter.get("in") in {"path", "header"}:
+        if parameter.get("in") in ("path", "header"):
             style.pop("style", None)
         result.update(style)
     return result

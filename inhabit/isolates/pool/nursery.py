@@ -51,11 +51,12 @@ class Nursery:
                 self._send({"fork": language, "ticket": ticket}, [theirs.fileno()])
             async with asyncio.timeout(_FORK_S):
                 return ours, await answer
-        except TimeoutError:
+        except BaseException as error:
             ours.close()
-            raise Unavailable("a worker could not be forked in time", fix="look at the load of the machine") from None
-        except BaseException:
-            ours.close()
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                answer.result().kill()   # it came as its asker left
+            if isinstance(error, TimeoutError):
+                raise Unavailable("a worker could not be forked in time", fix="look at the load of the machine") from None
             raise
         finally:
             self._tickets.pop(ticket, None)

@@ -13,7 +13,7 @@ from typing import Any
 from inhabit.contracts.program import CallSite
 from inhabit.isolates.python.source import Source, Tree
 
-__all__ = ["call_sites", "dotted"]
+__all__ = ["aliases_of", "call_sites", "dotted", "resolved"]
 
 _MAX_SITES = 5_000
 _MAX_SHAPE_DEPTH = 12
@@ -24,14 +24,14 @@ _SCALARS: tuple[tuple[type[Any], str], ...] = ((bool, "boolean"), (str, "string"
 
 
 def call_sites(source: Source, tree: Tree) -> tuple[CallSite, ...]:
-    aliases = _aliases(tree)
+    aliases = aliases_of(tree)
     return tuple(_limited(_sites(source, tree, aliases)))
 
 
 def _sites(source: Source, tree: Tree, aliases: Mapping[str, str]) -> Iterator[CallSite]:
     for node in tree.nodes:
         if isinstance(node, ast.Call):
-            path = _resolved(node.func, tree, aliases)
+            path = resolved(node.func, tree, aliases)
             if path is not None and "." in path:
                 line, column = source.place(node)
                 yield CallSite(path, line, column, _arguments(node))
@@ -55,7 +55,8 @@ def dotted(node: ast.AST) -> str | None:
     return ".".join([node.id, *reversed(parts)])
 
 
-def _resolved(node: ast.AST, tree: Tree, aliases: Mapping[str, str]) -> str | None:
+def resolved(node: ast.AST, tree: Tree, aliases: Mapping[str, str]) -> str | None:
+    """The full path that a chain stands for, if it is surely one of the run's names."""
     path = dotted(node)
     if path is None:
         return None
@@ -65,14 +66,14 @@ def _resolved(node: ast.AST, tree: Tree, aliases: Mapping[str, str]) -> str | No
     return path if root in tree.names and not tree.is_bound(root) else None
 
 
-def _aliases(tree: Tree) -> dict[str, str]:
+def aliases_of(tree: Tree) -> dict[str, str]:
     """Names bound once, to a namespace or an operation (or to another alias of one, above it)."""
     found: dict[str, str] = {}
     for node in tree.nodes:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             target, value = node.targets[0], node.value
             if isinstance(target, ast.Name) and tree.bound.get(target.id) == 1:
-                path = _resolved(value, tree, found)
+                path = resolved(value, tree, found)
                 if path is not None:
                     found[target.id] = path
     return found

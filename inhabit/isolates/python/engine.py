@@ -22,26 +22,23 @@ from pydantic_monty import MontyCrashedError, MontyError, MontySyntaxError, Mont
 from pydantic_monty._binary import find_monty_binary  # pyright: ignore[reportPrivateUsage]
 
 from inhabit.contracts.program import Boot, Language, Prepared, Problem
-from inhabit.errors import Unavailable
+from inhabit.errors import Unavailable, WorkerLost
 from inhabit.isolates.jail.root import libraries_of
 from inhabit.isolates.python.advice import explain
 from inhabit.isolates.python.child import Child
 from inhabit.isolates.python.failures import frames_of
 from inhabit.isolates.python.guest import PythonGuest
-from inhabit.isolates.python.prepare import prepare
-from inhabit.isolates.python.source import unfence
-from inhabit.isolates.python.typecheck import GATE, STUB_PRELUDE, problems_of
+from inhabit.isolates.python.plan import COMMON
+from inhabit.isolates.python.prepare import checkable, prepare
+from inhabit.isolates.python.typecheck import GATE, STUB_PRELUDE, problems_of, roots_of
 
 __all__ = ["PythonEngine"]
 
 _CHECK_CPU_S = 2.0
 _CHECK_MEMORY = 128 * 1024 * 1024
+_WARM_UP = "import json\nx = await a.b.c(d=[1, {\"e\": -2}])\ntry:\n    del x[1]\nexcept OperationError as e:\n    print(e.code)\nreturn x"
 _REWRITE = 1
 """Counts changes of what `rewrite` and the prelude mean; part of the version, so that a replay can refuse."""
-_BUILTIN_NAMES = frozenset({
-    "asyncio", "base64", "collections", "copy", "datetime", "decimal", "functools", "hashlib", "itertools", "json", "math",
-    "random", "re", "time",
-})
 
 
 class PythonEngine:
@@ -53,6 +50,7 @@ class PythonEngine:
     def __init__(self, binary: str, fingerprint: str, *, watched: bool = True) -> None:
         self._binary = binary
         self._child = Child(binary, watched=watched)
+        self._warm = False
         self.version = f"pydantic-monty {__version__} {fingerprint} rewrite {_REWRITE}"
 
     @classmethod
@@ -70,6 +68,7 @@ class PythonEngine:
         except FileNotFoundError as error:
             raise Unavailable(f"the Python interpreter is not installed: {error}",
                               fix="pip install pydantic-monty==1.4.0") from None
+        prepare(_WARM_UP, ("a",))   # what the first parse makes is shared by every worker forked from here
         return cls(binary, _fingerprint(binary, cache), watched=watched)
 
     def executables(self) -> Sequence[str]:
@@ -78,6 +77,9 @@ class PythonEngine:
     def attach(self) -> None:
         """Start the interpreter. Raises `WorkerLost`."""
         self._child.spawn()
+        if not self._warm:
+            self._warm = True
+            self._parses("x = 1")   # the child's first session costs some milliseconds more than the next
 
     warm = attach
 
@@ -96,10 +98,14 @@ class PythonEngine:
         return Prepared(prepared.code, prepared.calls, (problem,)) if problem else prepared
 
     def typecheck(self, code: str, stubs: str) -> tuple[Problem, ...]:
-        """Check the source as given against stubs. Raises `WorkerLost` when the interpreter died over it."""
-        options = {"type_check": True, "type_check_stubs": f"{STUB_PRELUDE}{stubs}", "type_check_format": "json"}
-        error = self._checked(GATE + unfence(code), options)
-        return problems_of(error.display(), _BUILTIN_NAMES) if isinstance(error, MontyTypingError) else ()
+        """Check the source as given against stubs. A check that the interpreter does not survive refuses nothing;
+        this worker is spent then, and says so when it is asked for a guest."""
+        options = {"type_check": True, "type_check_stubs": f"{STUB_PRELUDE}{stubs}", "type_check_format": "concise"}
+        try:
+            error = self._checked(GATE + checkable(code, roots_of(stubs)), options)
+        except WorkerLost:
+            return ()
+        return problems_of(error.display(), stubs, COMMON) if isinstance(error, MontyTypingError) else ()
 
     def create(self, boot: Boot) -> PythonGuest:
         return PythonGuest(self._child, boot)

@@ -11,15 +11,21 @@ from typing import Any
 
 import orjson
 
-__all__ = ["DOT", "ERROR_FIELD", "PRELUDE", "SETTLED", "Plan"]
+__all__ = ["COMMON", "DOT", "ERROR_FIELD", "PRELUDE", "SETTLED", "Plan"]
 
 DOT = "·"
 """U+00B7 may stand inside an identifier: `shop·orders·list` is one name, as wide as `shop.orders.list`."""
 ERROR_FIELD = f"error{DOT}field"
 SETTLED = f"gather{DOT}settled"
 
+COMMON = frozenset({
+    "asyncio", "base64", "collections", "copy", "datetime", "decimal", "functools", "hashlib", "itertools", "json", "math", "random",
+    "re", "time",
+})
+"""Modules that a program may use without importing them."""
+
 PRELUDE = f"""\
-import asyncio, base64, collections, copy, datetime, decimal, functools, hashlib, itertools, json, math, random, re, time
+import {", ".join(sorted(COMMON))}
 async def one{DOT}settled(awaitable):
     try:
         return await awaitable

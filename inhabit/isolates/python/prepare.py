@@ -10,10 +10,10 @@ from inhabit.contracts.program import Prepared, Problem
 from inhabit.isolates.python.advice import unsupported
 from inhabit.isolates.python.calls import call_sites
 from inhabit.isolates.python.plan import Plan
-from inhabit.isolates.python.rewrite import rewrite
+from inhabit.isolates.python.rewrite import rewrite, to_check
 from inhabit.isolates.python.source import Source, Tree, Unparsed, parse, unfence
 
-__all__ = ["prepare"]
+__all__ = ["checkable", "prepare"]
 
 _OPERATION_ERROR = re.compile(r"\bOperationError\b")
 _MAX_PROBLEMS = 20
@@ -38,6 +38,15 @@ def prepare(given: str, names: Sequence[str]) -> tuple[Prepared, Unparsed | None
     problems = unsupported(source, tree)[:_MAX_PROBLEMS]
     sites = call_sites(source, tree)
     return Prepared(plan.write(edited + _ending(tree, source)), sites, problems), None
+
+
+def checkable(given: str, names: frozenset[str]) -> str:
+    """The program as its types are checked; as given, where this Python cannot parse it."""
+    text = unfence(given)
+    try:
+        return to_check(*parse(text, names))
+    except Unparsed:
+        return text
 
 
 def _ending(tree: Tree, source: Source) -> str:

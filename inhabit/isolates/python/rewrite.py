@@ -11,19 +11,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from inhabit.isolates.python.calls import dotted
-from inhabit.isolates.python.plan import DOT, ERROR_FIELD, SETTLED, Plan
+from inhabit.isolates.python.calls import aliases_of, dotted, resolved
+from inhabit.isolates.python.plan import COMMON, DOT, ERROR_FIELD, SETTLED, Plan
 from inhabit.isolates.python.source import Source, Tree
 
-__all__ = ["rewrite"]
+__all__ = ["rewrite", "to_check"]
 
 _ERROR_FIELDS = frozenset({"code", "message", "operation", "details", "retryable", "effect", "fix"})
-_COMMON = frozenset({
-    "asyncio", "base64", "collections", "copy", "datetime", "decimal", "functools", "hashlib", "itertools", "json", "math",
-    "random", "re", "time",
-})
 _CONSUMERS = frozenset({"len", "sorted", "list", "sum", "min", "max", "print", "str", "enumerate", "set", "dict", "tuple"})
 
 Edit = tuple[int, int, str]
@@ -31,17 +27,23 @@ Edit = tuple[int, int, str]
 
 def rewrite(source: Source, tree: Tree) -> tuple[str, Plan]:
     """The text that runs, and what the guest must know of it. Notes rewritten nodes in `tree.rewritten`."""
-    work = _Rewriter(source, tree)
-    edits = sorted(set(work.edits()), key=lambda edit: edit[:2])
+    work = _Rewriter(source, tree, to_run=True)
+    edited = _apply(source, work.edits())
     prelude = work.needs_prelude or any(
-        isinstance(node, ast.Name) and node.id in _COMMON and not tree.is_bound(node.id) for node in tree.nodes)
-    return _apply(source, edits), Plan(tuple(sorted(work.operations)), prelude)
+        isinstance(node, ast.Name) and node.id in COMMON and not tree.is_bound(node.id) for node in tree.nodes)
+    return edited, Plan(tuple(sorted(work.operations)), prelude)
 
 
-def _apply(source: Source, edits: list[Edit]) -> str:
+def to_check(source: Source, tree: Tree) -> str:
+    """The text whose types are checked: only what the checker could not know is changed (the awaits that will be
+    put in, a positional dict in place of keyword arguments)."""
+    return _apply(source, _Rewriter(source, tree, to_run=False).edits())
+
+
+def _apply(source: Source, edits: Iterable[Edit]) -> str:
     parts: list[bytes] = []
     at = 0
-    for start, end, text in edits:
+    for start, end, text in sorted(set(edits), key=lambda edit: edit[:2]):
         if start < at:
             continue   # inside an edit already made
         parts += (source.data[at:start], text.encode())
@@ -50,17 +52,22 @@ def _apply(source: Source, edits: list[Edit]) -> str:
 
 
 class _Rewriter:
-    def __init__(self, source: Source, tree: Tree) -> None:
+    def __init__(self, source: Source, tree: Tree, *, to_run: bool) -> None:
         self._source = source
         self._tree = tree
+        self._to_run = to_run
+        self._aliases: dict[str, str] = {}
         self.operations: set[str] = set()
         self.needs_prelude = False
         self._by_type: dict[type[ast.AST], Callable[[ast.AST], Iterator[Edit]]] = {
-            ast.Call: self._call, ast.Name: self._name, ast.Delete: self._delete, ast.ExceptHandler: self._handler,
+            ast.Call: self._call,
         }
+        if to_run:
+            self._by_type |= {ast.Name: self._name, ast.Delete: self._delete, ast.ExceptHandler: self._handler}
 
     def edits(self) -> Iterator[Edit]:
         yield from self._imports()
+        self._aliases = aliases_of(self._tree)
         for node in self._tree.nodes:
             found = self._by_type.get(type(node))
             if found is not None:
@@ -73,6 +80,8 @@ class _Rewriter:
         path = dotted(node.func)
         if path is None:
             return
+        if not self._to_run and len(node.args) == 1 and not node.keywords and resolved(node.func, self._tree, self._aliases):
+            yield self._replaced(node.args[0], "**anything·")
         if "." in path and self._is_free(path.partition(".")[0]):
             yield from self._operation(node)
         elif path == "asyncio.create_task" or path == "asyncio.ensure_future":
@@ -86,6 +95,8 @@ class _Rewriter:
         """An operation written in full becomes a function."""
         path = dotted(node)
         if path is None or "." not in path or not self._is_free(path.partition(".")[0]) or self._source.slice(node) != path:
+            return
+        if not self._to_run:
             return
         start, end = self._source.span(node)
         self.operations.add(path)
@@ -150,12 +161,17 @@ class _Rewriter:
         if cut > end or b")" in self._source.data[cut:self._source.span(only)[0]]:
             return
         self._tree.rewritten.add(node)
-        if only.value.value:
+        if only.value.value and self._to_run:
             self.needs_prelude = True
             start, stop = self._source.span(node.func)
             yield (start, stop, SETTLED)
         lost = self._source.data[cut:end].count(b"\n")
         yield (cut, end, "\n" * lost)
+
+    def _replaced(self, node: ast.AST, text: str) -> Edit:
+        """All of a node by `text`, its lines kept."""
+        start, end = self._source.span(node)
+        return (start, end, text + "\n" * self._source.data[start:end].count(b"\n"))
 
     # -- the rest -------------------------------------------------------------------------------------------
 
