@@ -94,7 +94,8 @@ class PythonEngine:
             return prepared
         problem = self._parses(prepared.code)
         if failure is not None:   # refused by this Python's grammar: Monty's, which is newer, decides
-            return Prepared("", problems=(failure.problem,)) if problem else Prepared(prepared.code)
+            worse = problem if problem and problem.code == "unsupported" else failure.problem
+            return Prepared("", problems=(worse,)) if problem else Prepared(prepared.code)
         return Prepared(prepared.code, prepared.calls, (problem,)) if problem else prepared
 
     def typecheck(self, code: str, stubs: str) -> tuple[Problem, ...]:
