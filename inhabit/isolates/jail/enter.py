@@ -21,15 +21,32 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from inhabit.isolates.jail import landlock, seccomp, system
+from inhabit.isolates.jail.landlock import restrict as restrict_files
 from inhabit.isolates.jail.policy import LAYERS, JailPolicy, Layer
 from inhabit.isolates.jail.root import enter_empty_root
+from inhabit.isolates.jail.seccomp import SERVING, SPAWNED, SPAWNING, install
+from inhabit.isolates.jail.system import (
+    NEWIPC,
+    NEWNET,
+    NEWNS,
+    NEWPID,
+    NEWUSER,
+    NEWUTS,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    capability_count,
+    drop_capabilities,
+    prctl,
+    unshare,
+)
 
 __all__ = ["Entrance", "Jail", "die_with_parent", "open_descriptors"]
 
 _NAMESPACES = {
-    "user_namespace": system.NEWUSER, "pid_namespace": system.NEWPID, "mount_namespace": system.NEWNS,
-    "network_namespace": system.NEWNET, "ipc_namespace": system.NEWIPC, "uts_namespace": system.NEWUTS,
+    "user_namespace": NEWUSER, "pid_namespace": NEWPID, "mount_namespace": NEWNS,
+    "network_namespace": NEWNET, "ipc_namespace": NEWIPC, "uts_namespace": NEWUTS,
 }
 _FIRST_UID = 1_900_000_000   # of a range that no distribution and no container manager gives to anyone
 _UIDS = 65_536
@@ -74,7 +91,7 @@ class Jail:
         self._uid = _first_uid(self.executables)
         self._count = 0
         if sys.platform == "linux":
-            system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def fork(self, keep: frozenset[int], serve: Callable[[Entrance], None]) -> int:
         """A new process that enters as far as `open_namespaces` and then runs `serve`, which goes on with `confine`.
@@ -130,7 +147,7 @@ class Jail:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            system.prctl(system.PR_SET_DUMPABLE, 1)   # else its own /proc files, the id maps, stay root's
+            prctl(PR_SET_DUMPABLE, 1)   # else its own /proc files, the id maps, stay root's
         except OSError:
             return   # in a container that maps few ids: it stays who it is
 
@@ -143,8 +160,8 @@ class Jail:
                 flags |= flag
         uid, gid = os.geteuid(), os.getegid()
         try:
-            system.unshare(flags)
-            if flags & system.NEWUSER:
+            unshare(flags)
+            if flags & NEWUSER:
                 _write("/proc/self/setgroups", "deny")
                 _write("/proc/self/gid_map", f"{_INNER_ID} {gid} 1")
                 _write("/proc/self/uid_map", f"{_INNER_ID} {uid} 1")
@@ -172,34 +189,34 @@ class Jail:
                 _drop_capabilities()
         with entrance.layer("no_new_privileges") as wanted:
             if wanted:
-                system.prctl(system.PR_SET_NO_NEW_PRIVS, 1)
+                prctl(PR_SET_NO_NEW_PRIVS, 1)
         with entrance.layer("not_dumpable") as wanted:
             if wanted:
-                system.prctl(system.PR_SET_DUMPABLE, 0)
+                prctl(PR_SET_DUMPABLE, 0)
         if spawn:
             self._spawn(entrance, spawn)
         with entrance.layer("landlock") as wanted:
             if wanted:
-                landlock.restrict()
+                restrict_files()
         with entrance.layer("seccomp") as wanted:
             if wanted:
-                seccomp.install(seccomp.SPAWNED if spawn else seccomp.SERVING)
+                install(SPAWNED if spawn else SERVING)
         return entrance.layers()
 
     def _spawn(self, entrance: Entrance, spawn: Callable[[], None]) -> None:
         """The child gets Landlock and a filter that leave it its own executable files and nothing else."""
         if "landlock" not in self.policy.off and "landlock" not in entrance.failures:
             with entrance.layer("landlock"):
-                landlock.restrict(self.executables)
+                restrict_files(self.executables)
         if "seccomp" not in self.policy.off:
             with entrance.layer("seccomp"):
-                seccomp.install(seccomp.SPAWNING)
+                install(SPAWNING)
         spawn()
 
 
 def die_with_parent() -> None:
     """SIGKILL when the thread that forked this process ends."""
-    system.prctl(system.PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def open_descriptors() -> set[int]:
@@ -258,7 +275,7 @@ def _limit_resources(policy: JailPolicy, *, spawning: bool) -> None:
 
 
 def _drop_capabilities() -> None:
-    system.drop_capabilities()
-    held = system.capability_count()
+    drop_capabilities()
+    held = capability_count()
     if held:
         raise OSError(f"{held} capabilities remain")

@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from inhabit.isolates.jail import system
+from inhabit.isolates.jail.system import (
+    MNT_DETACH,
+    MS_BIND,
+    MS_NOSUID_NODEV,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    mount,
+    pivot_root,
+    umount,
+)
 
 __all__ = ["enter_empty_root", "libraries_of"]
 
@@ -18,20 +29,20 @@ def enter_empty_root(files: Sequence[str], *, has_mounts: bool) -> None:
     Raises `OSError`."""
     if not has_mounts:
         raise OSError("needs the mount namespace")
-    system.mount("none", "/", "", system.MS_REC | system.MS_PRIVATE)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
     sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in files}   # the stage may hide them
-    system.mount("none", _STAGE, "tmpfs", system.MS_NOSUID_NODEV, _OPTIONS)
+    mount("none", _STAGE, "tmpfs", MS_NOSUID_NODEV, _OPTIONS)
     for path, source in sources.items():
         target = _STAGE + path
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o555))
-        system.mount(f"/proc/self/fd/{source}", target, "", system.MS_BIND)
+        mount(f"/proc/self/fd/{source}", target, "", MS_BIND)
         os.close(source)
     os.chdir(_STAGE)
-    system.pivot_root(".", ".")
-    system.umount(".", system.MNT_DETACH)
+    pivot_root(".", ".")
+    umount(".", MNT_DETACH)
     os.chdir("/")
-    system.mount("none", "/", "", system.MS_REMOUNT | system.MS_BIND | system.MS_RDONLY | system.MS_NOSUID_NODEV)
+    mount("none", "/", "", MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID_NODEV)
 
 
 def libraries_of(executable: str) -> tuple[str, ...]:

@@ -97,7 +97,10 @@ def program(rules: Mapping[str, Rule], which: str) -> bytes:
 
 def install(rules: Mapping[str, Rule]) -> None:
     """Bind the filter to all threads of this process, for good. Needs no_new_privileges. Raises `OSError`."""
-    filter = program(rules, machine())
+    which = machine()
+    if not which:
+        raise OSError(errno.ENOSYS, "no table of system calls for this machine")
+    filter = program(rules, which)
     held = ctypes.create_string_buffer(filter, len(filter))
     header = ctypes.create_string_buffer(struct.pack("<H6xQ", len(filter) // 8, ctypes.addressof(held)))
     syscall("seccomp", _SET_MODE_FILTER, _FLAG_TSYNC, header)

@@ -69,6 +69,8 @@ class PooledIsolate:
         """Several frames when the values together pass one frame's bound; one turn for the caller."""
         if not self._running or self._over:
             raise WorkerLost("this isolate has no guest to deliver to")
+        if len(deliveries) == 1:
+            return await self._turn(Kind.DELIVER, encode_deliver(deliveries), 1)
         turn: Turn | None = None
         for batch in _batches(deliveries):
             if turn is not None and turn.finished is not None:
@@ -128,7 +130,7 @@ class PooledIsolate:
         self._over = turn.finished is not None
         request = self.channel.head
         assert request is not None
-        self._cpu_ms += request.spent_ms
+        self._cpu_ms = max(self._cpu_ms + request.spent_ms, turn.usage.cpu_ms)
         return turn
 
     def _check_counts(self, turn: Turn) -> None:

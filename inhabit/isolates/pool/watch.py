@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sys
 import time
 
 from inhabit.errors import WorkerLost
@@ -100,7 +101,7 @@ class Watch:
             channel.failed = channel.process.prefer(idle=True) or channel.failed   # for good: no new guest for it
 
     def _end(self, channel: Channel, request: Request, wall_ms: float, spent_ms: float) -> None:
-        if spent_ms >= request.budget_ms:
+        if spent_ms >= request.budget_ms or sys.platform != "linux":   # elsewhere only the wall clock is there to judge by
             channel.kill(WorkerLost("the worker was ended: another guest in it used up its CPU time"), blamed=request.too_long())
         elif wall_ms > request.budget_ms * _HARD_FACTOR + _HARD_MS or not channel.process.computes():
             channel.kill(WorkerLost("the worker was ended: it did not answer and did not compute"))
