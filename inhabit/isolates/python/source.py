@@ -18,7 +18,7 @@ from inhabit.limits import CEILINGS
 
 __all__ = ["Source", "Tree", "Unparsed", "parse", "unfence"]
 
-_FENCE = re.compile(r"\A\s*(?P<mark>`{3,}|~{3,})[^\n`]*(?P<body>(?:\n.*?)?)(?:\n[ \t]*(?P=mark)[ \t]*(?P<rest>.*))?\Z", re.S)
+_FENCE = re.compile(r"\A\s*(?P<mark>`{3,}|~{3,})[^\n`]*(?P<body>(?:\n.*?)??)(?:\n[ \t]*(?P=mark)[ \t]*(?P<rest>.*))?\Z", re.S)
 _MAX_NESTING = 150
 _MAX_RUN = 500
 _OPERATOR_RUN = re.compile("|".join(rf"(?:{each}){{{_MAX_RUN}}}" for each in (r"[-+~]\s*", r"\bnot\s+", r"\blambda\s*:\s*", r"\bawait\s+")))
