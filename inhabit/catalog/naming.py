@@ -52,14 +52,17 @@ class TypeNames:
             if _same(ref.name, ref.scope.definitions, other.scope.definitions):
                 self._by_place[key] = name
                 return name
-        name = self.fresh(ref.name)
+        name = self._unused(ref.name)
         self._by_place[key] = name
         self._places.setdefault(ref.name, []).append((ref, name))
         self._declared(name, ref)
         return name
 
     def fresh(self, wanted: str) -> str:
-        """An unused legal name like `wanted`."""
+        """An unused legal name like `wanted`, for a type that has none."""
+        return self._unused(wanted)
+
+    def _unused(self, wanted: str) -> str:
         base = legal_type_name(wanted, self._reserved, capital=self._capital)
         name, count = base, 1
         while name in self._taken:

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from inhabit.catalog.nodes import is_list, is_object
+from inhabit.catalog.nodes import is_list, is_object, list_of, object_of
 from inhabit.catalog.shapes import ANYTHING, Array, Object, Property, Record, Scalar, Shape, Union
 
 __all__ = ["Observations"]
@@ -105,14 +105,13 @@ class Observations:
                 temporary.unlink()
 
 
-def _well_formed(learnt: Any) -> bool:
+def _well_formed(stored: object) -> bool:
     """Whether a stored record has the form that this module writes."""
-    if not (isinstance(learnt, dict) and isinstance(learnt.get("n"), int) and is_list(learnt.get("types"))):
+    learnt = object_of(stored)
+    if not isinstance(learnt.get("n"), int) or not set(map(str, list_of(learnt.get("types")))) <= _KINDS or "types" not in learnt:
         return False
-    inner = [learnt[word] for word in ("items", "record") if word in learnt]
-    keys = learnt.get("keys", {})
-    return (set(learnt["types"]) <= _KINDS and is_object(keys) and all(map(_well_formed, inner))
-            and all(map(_well_formed, keys.values())))
+    inner = [*(learnt[word] for word in ("items", "record") if word in learnt), *object_of(learnt.get("keys")).values()]
+    return all(map(_well_formed, inner))
 
 
 def _learn(value: Any, depth: int, budget: list[int]) -> Learnt:

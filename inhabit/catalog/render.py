@@ -64,21 +64,46 @@ def render(found: Sequence[Typed], types: Sequence[Ref], language: Language, bud
     return page.compose(found)
 
 
+class _PageNames(TypeNames):
+    """Type names of one page. A declaration is rendered in several styles; its nameless objects keep their names
+    through all of them. `used`: what the last rendering referred to."""
+
+    def __init__(self, reserved: frozenset[str], *, capital: bool) -> None:
+        super().__init__(reserved, capital=capital)
+        self.used: dict[str, Ref] = {}
+        self._owner = ""
+        self._count = 0
+        self._hoisted: dict[tuple[str, int], str] = {}
+
+    def begin(self, owner: str) -> None:
+        self._owner, self._count, self.used = owner, 0, {}
+
+    def of(self, ref: Ref) -> str:
+        name = super().of(ref)
+        self.used[name] = ref
+        return name
+
+    def fresh(self, wanted: str) -> str:
+        self._count += 1
+        place = (self._owner + " " + wanted, self._count)
+        if place not in self._hoisted:
+            self._hoisted[place] = super().fresh(wanted)
+        return self._hoisted[place]
+
+
 class _Page:
     def __init__(self, language: Language, budget: int) -> None:
         self._language: Language = language
         self._budget = budget
-        self._asked: list[Ref] = []
-        self._new: list[tuple[str, Ref]] = []
-        reserved = PYTHON_RESERVED if language == "python" else TYPESCRIPT_RESERVED
-        self._reserved = reserved
+        self._asked: list[tuple[str, Ref]] = []
+        python = language == "python"
+        self._names = _PageNames(PYTHON_RESERVED if python else TYPESCRIPT_RESERVED, capital=python)
 
     def ask(self, ref: Ref) -> None:
-        self._asked.append(ref)
+        self._asked.append((self._names.of(ref), ref))
 
     def compose(self, found: Sequence[Typed]) -> Shown:
-        left = self._budget
-        types, left = self._types([("", ref) for ref in self._asked], left, {}, share=1.0)
+        types, left = self._types(self._asked, self._budget, {}, share=1.0)
         left -= _NAME_TOKENS * len(found)
         chosen: list[_Block | None] = [None] * len(found)
         left = self._raise(found, chosen, BRIEF, left)
@@ -86,12 +111,12 @@ class _Page:
         wanted = [pair for block in chosen if block for pair in block.types]
         more, left = self._types(wanted, left, types, share=_TYPE_SHARE)
         types.update(more)
-        named = {name for name, _ref in wanted} | {ref.name for ref in self._asked}
-        elided = tuple(sorted(name for name in named if name not in types))
+        elided = dict.fromkeys(ref.name for name, ref in [*self._asked, *wanted] if name not in types)
         short = tuple(typed.operation.name for typed, block in zip(found, chosen, strict=True) if block is None)
-        return Shown("\n".join(self._lines(found, chosen, types)), elided, short)
+        return Shown("\n".join(self._lines(found, chosen, types)), tuple(elided), short)
 
     def _raise(self, found: Sequence[Typed], chosen: list[_Block | None], style: Style, left: int) -> int:
+        """Show as many operations as there is room for in this style, best first."""
         for place, typed in enumerate(found):
             block = self._block(typed, style)
             before = chosen[place]
@@ -102,16 +127,15 @@ class _Page:
         return left
 
     def _block(self, typed: Typed, style: Style) -> _Block:
-        types: list[tuple[str, Ref]] = []
-        root = typed.operation.name.split(".", 1)[0]
-        names = TypeNames(self._reserved, lambda name, ref: types.append((name, ref)), capital=self._language == "python")
+        self._names.begin(typed.operation.name)
         if self._language == "python":
-            python = Python(names, style)
+            python = Python(self._names, style)
             text = python.signature(typed.operation, typed.output, observed=typed.observed)
             text = "\n".join([*python.hoisted, text])
         else:
-            text = TypeScript(names, style).signature(typed.operation, typed.output, observed=typed.observed)
-        return _Block(text, estimate_tokens(text) + 2 + estimate_tokens(root) // 4, types)
+            text = TypeScript(self._names, style).signature(typed.operation, typed.output, observed=typed.observed)
+        heading = estimate_tokens(typed.operation.capability) // 2 + 3   # `declare namespace`, shared by neighbours
+        return _Block(text, estimate_tokens(text) + heading, list(self._names.used.items()))
 
     def _types(self, wanted: Sequence[tuple[str, Ref]], left: int, shown: dict[str, str], *, share: float) -> tuple[dict[str, str], int]:
         """Declarations of the types wanted, nearest first, and of those they refer to while there is room."""
@@ -121,7 +145,6 @@ class _Page:
         while place < len(queue) and len(found) < _MAX_TYPES:
             name, ref = queue[place]
             place += 1
-            name = name or ref.name
             if name in found or name in shown:
                 continue
             text, deeper = self._type(name, ref, BRIEF if share < 1 else NORMAL)
@@ -134,13 +157,14 @@ class _Page:
         return found, left
 
     def _type(self, name: str, ref: Ref, style: Style) -> tuple[str, list[tuple[str, Ref]]]:
-        types: list[tuple[str, Ref]] = []
-        names = TypeNames(self._reserved, lambda one, other: types.append((one, other)), capital=self._language == "python")
+        self._names.begin(f"type {name}")
         if self._language == "python":
-            python = Python(names, style)
+            python = Python(self._names, style)
             text = python.declaration(name, ref)
-            return "\n".join([*python.hoisted, text]), types
-        return TypeScript(names, style).declaration(name, ref), types
+            text = "\n".join([*python.hoisted, text])
+        else:
+            text = TypeScript(self._names, style).declaration(name, ref)
+        return text, list(self._names.used.items())
 
     def _lines(self, found: Sequence[Typed], chosen: Sequence[_Block | None], types: dict[str, str]) -> Iterator[str]:
         yield from self._operations(found, chosen)
