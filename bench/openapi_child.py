@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -44,9 +43,14 @@ async def _load(document: Path, cache: Path) -> dict[str, float]:
     ended = time.perf_counter()
     found = catalog.search("send a mail message")
     assert found.text
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"operations": len(names), "open_ms": (opened - started) * 1000, "ms": (ended - started) * 1000,
-            "search_ms": (time.perf_counter() - ended) * 1000, "peak_rss_mb": peak}
+            "search_ms": (time.perf_counter() - ended) * 1000, "peak_rss_mb": _peak_mb()}
+
+
+def _peak_mb() -> float:
+    """Of this process alone: `ru_maxrss` starts with what the parent had."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def declare(name: str, document: Path, cache: Path, folder: Path) -> dict[str, Path]:

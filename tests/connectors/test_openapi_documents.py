@@ -312,6 +312,25 @@ async def test_a_document_behind_a_url(tmp_path: Path) -> None:
     await offline.close()
 
 
+async def test_an_unchanged_url_is_not_sent_twice(tmp_path: Path) -> None:
+    async with Upstream() as upstream:
+        url = f"{upstream.url}/doc.json"
+        for status, body in ((200, json.dumps(VALID).encode()), (304, b"")):
+            upstream.reply["/doc.json"] = (status, "application/json", body, {"ETag": '"v1"'})
+            connector = OpenApiConnector("api", url)
+            await connector.open(context(tmp_path / "cache"))
+            assert len(list(connector.operations())) == 2
+            await connector.close()
+        assert upstream.seen[-1].headers["if-none-match"] == '"v1"'
+        for file in (tmp_path / "cache" / "openapi").glob("*.sqlite"):
+            file.unlink()
+        upstream.reply["/doc.json"] = (200, "application/json", json.dumps(VALID).encode(), {"ETag": '"v2"'})
+        again = OpenApiConnector("api", url)
+        await again.open(context(tmp_path / "cache"))
+        assert len(list(again.operations())) == 2
+        await again.close()
+
+
 # -- the cache ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from inhabit.connectors.openapi import cache
+from inhabit.connectors.openapi.cache import CompiledFile, write
 from inhabit.connectors.openapi.compiler import COMPILER_VERSION, compile_document
 from inhabit.connectors.openapi.document import Documents, external_references
 from inhabit.connectors.openapi.source import MAX_DOCUMENT_BYTES, digest, is_url, joined, parse, read_file
@@ -48,7 +48,7 @@ class Loader:
         self._private = private_addresses
         self.notes: list[tuple[str, str]] = []
 
-    async def load(self) -> tuple[str, cache.CompiledFile]:
+    async def load(self) -> tuple[str, CompiledFile]:
         """The set's hash and its opened compiled file. Raises `ConfigError` when there is nothing to open."""
         remembered = self._remembered()
         if remembered is not None and self._unchanged(remembered):
@@ -56,13 +56,18 @@ class Loader:
             if opened is not None:
                 return remembered["set"], opened
         try:
-            bodies, etag = await self._bodies(remembered)
+            bodies, etag = await self._bodies(_etag(remembered))
         except (CallError, Denied) as error:
             opened = self._open(remembered["set"]) if remembered is not None else None
             if opened is None:
                 raise ConfigError(f"{self._location} could not be fetched: {error.message}", fix="check the URL, or give a file") from None
             self.notes.append(("", f"could not be fetched ({error.message}); the copy of {remembered['at'] if remembered else ''} is used"))
             return str(remembered["set"] if remembered else ""), opened
+        opened = self._open(remembered["set"]) if remembered is not None and not bodies else None
+        if opened is not None and remembered is not None:
+            return remembered["set"], opened
+        if not bodies:      # unchanged upstream, but our copy is gone
+            bodies, etag = await self._bodies(None)
         return await self._compiled(bodies, etag)
 
     # -- what is remembered ------------------------------------------------------------------------------------
@@ -96,16 +101,20 @@ class Loader:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    async def _bodies(self, remembered: Mapping[str, Any] | None) -> tuple[dict[str, bytes], str | None]:
+    async def _bodies(self, etag: str | None) -> tuple[dict[str, bytes], str | None]:
+        """The root document's bytes; nothing when its URL still has the given ETag."""
         if not is_url(self._location):
             return {self._location: await asyncio.to_thread(read_file, self._location)}, None
-        return await self._fetched(self._location)
+        return await self._fetched(self._location, etag)
 
-    async def _fetched(self, location: str) -> tuple[dict[str, bytes], str | None]:
+    async def _fetched(self, location: str, etag: str | None = None) -> tuple[dict[str, bytes], str | None]:
         reach = Reach((origin_of(location),), private_addresses=self._private, max_response_bytes=MAX_DOCUMENT_BYTES)
         async with self._outbound.client(reach) as client:
-            response = await client.get(location, headers={"Accept": "application/json, application/yaml, */*;q=0.5"})
+            known = {"If-None-Match": etag} if etag else {}
+            response = await client.get(location, headers={"Accept": "application/json, application/yaml, */*;q=0.5", **known})
             body = await response.aread()
+        if response.status_code == 304 and etag:
+            return {}, etag
         if response.status_code != 200:
             raise ConfigError(f"{location} answered {response.status_code}", fix="give the URL of an OpenAPI document that needs no login, or a file")
         return {location: body}, response.headers.get("etag")
@@ -123,7 +132,7 @@ class Loader:
 
     # -- compiling ---------------------------------------------------------------------------------------------
 
-    async def _compiled(self, bodies: dict[str, bytes], etag: str | None) -> tuple[str, cache.CompiledFile]:
+    async def _compiled(self, bodies: dict[str, bytes], etag: str | None) -> tuple[str, CompiledFile]:
         single = digest(bodies[self._location] + COMPILER_VERSION.encode())[:40]
         opened = self._open(single)
         if opened is not None and not opened.meta.get("others"):
@@ -168,19 +177,24 @@ class Loader:
         compiled.problem_count += len(missing)
         compiled.meta["others"] = len(parsed) - 1 + len(missing)
         try:
-            cache.write(self._directory / f"{name}.sqlite", compiled)
+            write(self._directory / f"{name}.sqlite", compiled)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"the cache {self._directory} cannot be written: {error}", fix="give a writable cache folder") from None
 
-    def _open(self, name: str) -> cache.CompiledFile | None:
+    def _open(self, name: str) -> CompiledFile | None:
         path = self._directory / f"{name}.sqlite"
         if not path.exists():
             return None
         try:
-            return cache.CompiledFile(path)
+            return CompiledFile(path)
         except (sqlite3.Error, orjson.JSONDecodeError):
             path.unlink(missing_ok=True)
             return None
+
+
+def _etag(remembered: Mapping[str, Any] | None) -> str | None:
+    """Usable only for a set of one: the parts of a larger one can change without the root."""
+    return remembered.get("etag") if remembered is not None and len(remembered.get("urls", ())) == 1 else None
 
 
 def _stamp(location: str) -> tuple[int, int, int] | None:
