@@ -6,9 +6,10 @@ it does not even try to compute. One that is kept from the CPU by others is give
 
 Workers run where nobody else wants to (SCHED_IDLE), which also keeps a host call on one core: a wake-up there
 costs half. One that gets less than its share among our own workers competes with others than us: it is lifted
-to a normal share, and for a while so are the rest. One that has had its share and computes for long is not, so
-many spinning guests do not slow an honest one. Where this process may not lift what it lowered (it is not root
-and has no RLIMIT_NICE), a worker runs like anyone until it has computed for long.
+to a normal share, and for a while so are the rest. One that has had its share and computes for long stays low
+while the others are lifted above it, so that many spinning guests do not slow an honest one. Where this process
+may not lift what it lowered (it is not root and has no RLIMIT_NICE), a worker runs like anyone until it has
+computed for long.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Watch:
 
     def busy(self, channel: Channel) -> None:
         self._busy.add(channel)
+        self.settle(channel.process)
         if self._timer is None:
             self._timer = self._loop.call_later(_TICK_S, self._tick)
 
@@ -95,8 +97,10 @@ class Watch:
         if wall_ms >= request.budget_ms + _LATE_MS:
             self._end(channel, request, wall_ms, spent_ms)
         elif self._may_lift:
-            starved = self._starved(wall_ms, spent_ms)
-            channel.process.prefer(idle=not starved and (spent_ms > _SHORT_TURN_MS or not self._contended()))
+            starved, long = self._starved(wall_ms, spent_ms), spent_ms > _SHORT_TURN_MS
+            if long:   # the others are to be preferred to it
+                self._contended_until_s = time.monotonic() + _CONTENDED_S
+            channel.process.prefer(idle=not starved and (long or not self._contended()))
         elif spent_ms > _SHORT_TURN_MS * 2:
             channel.failed = channel.process.prefer(idle=True) or channel.failed   # for good: no new guest for it
 
