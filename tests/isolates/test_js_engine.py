@@ -311,7 +311,7 @@ def test_memory_comes_back_when_guests_close(js: Host) -> None:
     for _ in range(5):
         one()
     before = resident()
-    for _ in range(60):
+    for _ in range(20):
         one()
     assert resident() - before < 16 * 1024 * 1024
 

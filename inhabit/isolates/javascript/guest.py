@@ -34,6 +34,8 @@ _clock_of = attrgetter("clock_ms")
 _ANSWER = struct.Struct("<II")
 _CLOCK = struct.Struct("<q")
 _OUT_OF_MEMORY = b'"code":"out_of_memory"'
+_WORDLESS = (b'"message":"null"', b'"message":"Invalid error message"')  # thrown where no error could be made any more
+_NEARLY_FULL_BYTES = 1024 * 1024
 
 
 class JavaScriptGuest:
@@ -168,10 +170,15 @@ class JavaScriptGuest:
         self._cpu_ns += time.thread_time_ns() - began
         if self._cpu_ns > self._limits.cpu_ms * 1_000_000:
             raise self._stop(self._cpu_limit())
-        if finished is not None and not finished.ok and _OUT_OF_MEMORY in finished.value:
+        memory = self._machine.memory_bytes
+        if finished is not None and not finished.ok and self._ran_out(finished.value, memory):
             raise self._stop(self._memory_limit())
         return Turn(tuple(calls), tuple(before), finished, timer, tuple(logs),
-                    Usage(self._cpu_ns / 1e6, self._machine.memory_bytes))
+                    Usage(self._cpu_ns / 1e6, memory))
+
+    def _ran_out(self, error: bytes, memory: int) -> bool:
+        full = memory > self._limits.memory_bytes - _NEARLY_FULL_BYTES
+        return _OUT_OF_MEMORY in error or (full and any(words in error for words in _WORDLESS))
 
 
 def compile_answer(machine: Machine, layout: Layout, code: bytes) -> bytes | None:

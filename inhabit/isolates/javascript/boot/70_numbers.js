@@ -186,7 +186,7 @@ NumberFormat.prototype.formatToParts = function formatToParts(value) {
   const data = LOCALES[slice(this.resolvedOptions().locale, 0, 2)];
   const kinds = (piece) => (testOf(/^\d+$/, piece) ? 'integer' : piece === data.point ? 'decimal' : piece === data.group ? 'group' : piece === '-' ? 'minusSign' : piece === '+' ? 'plusSign' : piece === '%' ? 'percentSign' : testOf(/^\s+$/, piece) ? 'literal' : 'currency');
   let point = false;
-  replaceIn(this.format(value), /\d+|\s+|[^\d\s]+?(?=\d|\s|$)/g, (piece) => {
+  replaceIn(this.format(value), /\d+|\s+|[-+]|[^\d\s+-]+/g, (piece) => {
     let type = kinds(piece);
     if (type === 'decimal') point = true; else if (type === 'integer' && point) type = 'fraction';
     pushOf(parts, { type, value: piece });

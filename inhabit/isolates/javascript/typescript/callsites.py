@@ -234,8 +234,7 @@ def _scope_of(item: Item) -> int:
 
 
 def _is_const(declaration: Node) -> bool:
-    word = declaration.child(0)
-    return word is not None and word.type == "const"
+    return declaration.child_count > 0 and declaration.child(0).type == "const"  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _bound(source: Source, pattern: Node) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ __all__ = ["FUNCTIONS", "Edit", "Item", "Source", "SourceParser", "apply_edits",
 
 _LINE_END = re.compile(rb"\n")
 _LONG_LINE = 20_000
-MAX_NODES = 1_500_000
+MAX_NODES = 600_000
 """Above what the largest allowed source gives when it is written by anyone in good faith."""
 
 
