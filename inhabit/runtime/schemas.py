@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsonschema_rs
+import orjson
 
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.errors import InvalidInput, ResultInvalid
@@ -21,6 +22,8 @@ _KEPT = 2_000
 """Compiled validators held at once: some tens of KB each for a large API."""
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARS = 300
+_CARRIED_BYTES = 64 * 1024
+"""A result that breaks its schema travels in the error up to this size, for a program that can use it anyway."""
 
 
 class Validators:
@@ -47,10 +50,13 @@ class Validators:
         if validator is None or validator.is_valid(value):
             return
         problems = _problems(validator, value)
+        details: dict[str, Any] = {"problems": problems}
+        if len(orjson.dumps(value)) <= _CARRIED_BYTES:
+            details["value"] = value   # real upstreams break their own documents: what came is not lost
         raise ResultInvalid(
             f"{operation.name} answered with another shape than it declares: "
             + "; ".join(f"{p['pointer'] or '/'}: {p['expected']}" for p in problems),
-            effect="happened" if operation.effects.may_write else "none", details={"problems": problems})
+            effect="happened" if operation.effects.may_write else "none", details=details)
 
     def _validator(self, operation: Operation, side: str, schema: Schema) -> Any:
         key = (operation.name, side)

@@ -119,6 +119,11 @@ async def test_failure_is_a_value_with_its_reason(shop_world: Any, operation: st
         assert error["details"]["parameters"] == ["text", "times?"]
 
 
+async def test_result_of_another_shape_travels_in_the_error(shop_world: Any) -> None:
+    error = orjson.loads((await call(shop_world, shop_world.context(), "shop.lie", {})).value)
+    assert error["details"]["value"] == "not a number" and error["details"]["problems"][0]["pointer"] == ""
+
+
 async def test_timeout_of_a_write_leaves_its_effect_unknown(shop_world: Any) -> None:
     written = orjson.loads((await call(shop_world, shop_world.context(), "shop.hang", {})).value)
     read = orjson.loads((await call(shop_world, shop_world.context(), "shop.slow_read", {}, 2)).value)
