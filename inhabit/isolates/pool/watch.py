@@ -4,8 +4,8 @@ A request's budget is CPU time. While a worker computes alone, wall time is CPU 
 when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent, or that
 it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
 
-Workers run where nobody else wants to (SCHED_IDLE), which also keeps a host call on one core: a wake-up there
-costs half. One that gets less than its share among our own workers competes with others than us: it is lifted
+Workers run where nobody else wants to (SCHED_IDLE), which on idle cores also keeps a host call on one core,
+where a wake-up is cheap. One that gets less than its share among our own workers competes with others than us: it is lifted
 to a normal share, and for a while so are the rest. One that has had its share and computes for long stays low
 while the others are lifted above it, so that many spinning guests do not slow an honest one. Where this process
 may not lift what it lowered (it is not root and has no RLIMIT_NICE), a worker runs like anyone until it has
