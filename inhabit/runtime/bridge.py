@@ -223,8 +223,8 @@ class Bridge:
             sequence=admitted.issued.sequence, idempotency_key=admitted.intent.idempotency_key,
             deadline_s=asyncio.get_running_loop().time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
         value = await self._ask(self._directory.connector_of(operation), call, limit_ms)
-        self._validators.result(operation, value)
         body = _encoded(operation, value)
+        self._validators.result(operation, value, len(body))
         if len(body) > context.limits.value_bytes:
             raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the result of {operation.name}",
                                    fix="ask for less: a filter, a page, fewer fields")

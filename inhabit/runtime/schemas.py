@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsonschema_rs
-import orjson
 
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.errors import InvalidInput, ResultInvalid
@@ -42,8 +41,8 @@ class Validators:
             f"{operation.name}: " + "; ".join(f"{p['pointer'] or '/'}: {p['expected']}" for p in problems),
             details={"problems": problems, "parameters": parameters(operation)}, code="arguments_invalid")
 
-    def result(self, operation: Operation, value: Any) -> None:
-        """Raises `ResultInvalid`; nothing to check where the operation declares no output."""
+    def result(self, operation: Operation, value: Any, size: int) -> None:
+        """`size`: bytes of the value as JSON. Raises `ResultInvalid`; nothing to check where the operation declares no output."""
         if operation.output_schema is None:
             return
         validator = self._validator(operation, "out", operation.output_schema)
@@ -51,7 +50,7 @@ class Validators:
             return
         problems = _problems(validator, value)
         details: dict[str, Any] = {"problems": problems}
-        if len(orjson.dumps(value)) <= _CARRIED_BYTES:
+        if size <= _CARRIED_BYTES:
             details["value"] = value   # real upstreams break their own documents: what came is not lost
         raise ResultInvalid(
             f"{operation.name} answered with another shape than it declares: "
