@@ -97,32 +97,6 @@ const replacer = (strict) => function (key, value) {
 const objectPrototype = NativeObject.prototype;
 const forArguments = replacer(true), forResult = replacer(false);
 
-// Is `value` made of nothing but plain objects, arrays and what JSON carries? Then the native writer does it all.
-// A getter may answer differently to the writer than it did here; what is written is JSON all the same.
-const isPlain = (value, depth) => {
-  switch (typeof value) {
-    case 'string': case 'boolean': case 'undefined': return true;
-    case 'number': return finite(value);
-    case 'object': {
-      if (value === null) return true;
-      if (depth > PLAIN_DEPTH) return false;
-      if (isArray(value)) {
-        for (let i = 0, size = value.length; i < size; i++) if (!isPlain(value[i], depth + 1)) return false;
-        return true;
-      }
-      const base = getPrototypeOf(value);
-      if (base !== objectPrototype && base !== null) return false;
-      for (const key in value) {
-        const item = value[key];
-        if (typeof item !== 'string' && !isPlain(item, depth + 1)) return false;
-      }
-      return true;
-    }
-    default: return false;
-  }
-};
-const PLAIN_DEPTH = 64;
-
 // ---- calls ---------------------------------------------------------------------------------------------------
 const argumentsText = (operation, given) => {
   if (given.length === 0) return '{}';
@@ -131,7 +105,7 @@ const argumentsText = (operation, given) => {
     if (given.length === 1 && value === undefined) return '{}';
     throw new NativeTypeError(`${operation} takes one object with named parameters, for example ${operation}({ name: value })`);
   }
-  const text = isPlain(value, 0) ? toJson(value) : toJson(value, forArguments);
+  const text = toJson(value, forArguments);
   if (typeof text !== 'string' || text[0] !== '{') {
     throw new NativeTypeError(`${operation} takes one object with named parameters; the given one turned into ${typeof text === 'string' ? slice(text, 0, 40) : text}`);
   }
@@ -283,7 +257,7 @@ const failWith = (error) => {
 const succeedWith = (value) => {
   let text;
   try {
-    text = isPlain(value, 0) ? toJson(value) : toJson(value, forResult);
+    text = toJson(value, forResult);
     if (text === undefined) text = 'null';
   } catch (error) { failWith(error); return; }
   end(true, text);
