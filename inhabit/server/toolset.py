@@ -90,7 +90,7 @@ EXECUTE = ToolDefinition(
         "properties": {
             "program": {"type": "string"},
             "language": _LANGUAGE,
-            "input": {},
+            "input": {"type": "object"},
             "run": {"type": "string", "description": "A run to go on waiting for, instead of a program"},
             "wait_s": {"type": "number", "description": "Seconds to wait at most"},
         },

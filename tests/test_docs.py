@@ -1,0 +1,194 @@
+"""Every example in the docs is executed, and every table that lists something lists all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from examples.shop.app import build
+from inhabit import config as config_module
+from inhabit.cli import COMMANDS
+from inhabit.config import parse_config
+from inhabit.errors import ProgramError
+from inhabit.limits import DEFAULT_LIMITS, Limits
+from inhabit.server.http import endpoints_of
+from inhabit.server.metrics import Metrics
+
+ROOT = Path(__file__).parents[1]
+PYTHONPATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+PAGES = ["README.md", "docs/getting-started.md", "docs/programs.md", "docs/configuration.md", "docs/http-api.md", "docs/mcp.md"]
+_FENCE = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    line: int
+    language: str
+    tag: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: str) -> list[Block]:
+    text = (ROOT / page).read_text()
+    return [Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2] or "", found[3])
+            for found in _FENCE.finditer(text)]
+
+
+def each(*pages: str, language: str, tag: str | None = None) -> list[Any]:
+    return [pytest.param(block, id=block.where) for page in pages for block in blocks(page)
+            if block.language == language and tag in (None, block.tag)]
+
+
+def programs() -> list[Any]:
+    """Each program of programs.md with the answer that follows it."""
+    page = blocks("docs/programs.md")
+    return [pytest.param(block, page[at + 1], id=block.where) for at, block in enumerate(page)
+            if block.language in ("typescript", "python")]
+
+
+
+
+@pytest.mark.parametrize(("block", "answer"), programs())
+async def test_a_program_gives_the_answer_that_the_page_shows(block: Block, answer: Block, tmp_path: Path):
+    expected = json.loads(answer.text)
+    async with build(tmp_path, date.today()) as app:
+        try:
+            run = await app.execute(block.text, principal="ada", language=block.language)
+        except ProgramError as error:
+            assert block.tag == "refused", error.as_value()
+            assert error.specific_code == expected["code"] and expected["nearest"] in json.dumps(error.as_value())
+            return
+        assert block.tag == "" and run.state == "completed", run.error
+        assert run.value == expected
+
+
+@pytest.mark.parametrize("block", each(*PAGES, language="toml"))
+def test_a_configuration_can_be_read(block: Block):
+    parse_config(block.text, Path("inhabit.toml"))
+
+
+@pytest.mark.parametrize("block", each("README.md", "docs/getting-started.md", language="python", tag=""))
+def test_a_python_example_runs(block: Block, tmp_path: Path):
+    (tmp_path / "example.py").write_text(block.text)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": PYTHONPATH})
+    assert done.returncode == 0, done.stderr
+    if "print(" in block.text:
+        assert done.stdout.strip()
+    if "run.state" in block.text:
+        assert "completed 2000 1" in done.stdout
+
+
+@contextmanager
+def server(*command: str, folder: Path, ready: str) -> Iterator[dict[str, str]]:
+    """A command that serves, with the words it prints before it is ready."""
+    process = subprocess.Popen([sys.executable, "-m", "inhabit", *command], cwd=folder, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": PYTHONPATH})
+    words: dict[str, str] = {}
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            parts = line.split()
+            words.update({parts[0]: parts[-1] if parts[0] == "notes" else parts[1]} if len(parts) > 1 else {})
+            if line.startswith(ready):
+                break
+        yield words
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def shell(script: str, folder: Path, **more: str) -> str:
+    """What a block of shell prints; every command of it must succeed."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": PYTHONPATH, "PATH": path, **more})
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def tagged(page: str, tag: str) -> list[str]:
+    found = [block.text for block in blocks(page) if block.tag == tag]
+    assert found, f"{page} has no block {tag}"
+    return found
+
+
+def test_the_commands_after_the_demo_work_while_it_serves(tmp_path: Path):
+    with server("demo", "--port", "0", "--home", ".inhabit/demo", folder=tmp_path, ready="serving"):
+        printed = shell(tagged("docs/getting-started.md", "demo")[0], tmp_path)
+    assert printed.count("completed") >= 3 and "function retry(" in printed and '"o01018"' in printed
+
+
+def test_the_own_sources_of_getting_started_work_as_written(tmp_path: Path):
+    for name in ("inhabit.toml", "notes.py"):
+        (tmp_path / name).write_text(tagged("docs/getting-started.md", name)[0].replace("8650", "0"))
+    with server(*tagged("docs/getting-started.md", "serve")[0].split()[1:], folder=tmp_path, ready="token") as words:
+        assert words["token"].startswith("inh_") and words["MCP"].endswith("/mcp")
+        printed = shell(tagged("docs/getting-started.md", "client")[0], tmp_path)
+    assert "function put(" in printed and '[\n  "a"\n]' in printed and "inh_" in printed and "completed" in printed
+
+
+def test_the_examples_of_the_http_api_work_as_written(tmp_path: Path):
+    with server("demo", "--port", "0", "--home", "demo", folder=tmp_path, ready="serving") as words:
+        made, ran, followed = [shell(script, tmp_path, URL=words["shop"], TOKEN=words["token"])
+                               for script in tagged("docs/http-api.md", "http")]
+    assert json.loads(made)["token"].startswith("inh_")
+    assert json.loads(ran)["state"] == "completed" and len(json.loads(ran)["result"]) == 2
+    assert followed.startswith("retry: ") and "event: intent" in followed and "event: terminal" in followed
+
+
+def test_every_route_is_in_the_http_page_and_no_other():
+    class Nothing:
+        pass
+
+    nothing: Any = Nothing()
+    served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(nothing, nothing, Metrics(), "x", nothing)}
+    assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
+
+
+def test_every_setting_is_in_the_configuration_page():
+    page = (ROOT / "docs/configuration.md").read_text()
+    models = [value for value in vars(config_module).values() if isinstance(value, type) and issubclass(value, BaseModel)
+              and value.__module__ == "inhabit.config" and not value.__name__.startswith("_")]
+    names = {name for model in models for name in model.model_fields} - {"base"} | {field.name for field in fields(Limits)}
+    missing = {name for name in names if f"`{name}`" not in page and f"[{name}" not in page and f"\n{name} = " not in page}
+    assert len(models) > 6 and not missing
+
+
+def test_every_default_limit_in_the_page_is_the_real_one():
+    page = (ROOT / "docs/configuration.md").read_text()
+    shown = {name: int(value.replace(",", "")) for name, value in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.MULTILINE)}
+    assert {name: shown.get(name) for name in DEFAULT_LIMITS.as_value()} == DEFAULT_LIMITS.as_value()
+
+
+def test_every_command_is_in_the_getting_started_page():
+    page = (ROOT / "docs/getting-started.md").read_text()
+    assert not [name for name in COMMANDS if f"inhabit {name}" not in page]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page: str):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text()):
+        assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
