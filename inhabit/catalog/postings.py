@@ -5,7 +5,7 @@ frequencies already weighted and normalised by length, so that a query is one pa
 words. Average lengths are drawn towards a prior, so that a capability of three operations scores on the same
 scale as one of ten thousand.
 
-Arrays: `offsets` (terms + 1), `docs` and `weights` (one a posting), `lengths` (one a document).
+Arrays: `offsets` (terms + 1), `docs` and `weights` (one a posting).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIELDS: dict[str, Field] = {
     "name": Field(2.5, 0.4, 4),
     "path": Field(1.2, 0.5, 6),
     "summary": Field(2.0, 0.5, 7),
-    "description": Field(1.0, 0.6, 25),
+    "description": Field(1.0, 0.8, 25),
     "parameters": Field(0.5, 0.6, 25),
     "shape": Field(0.3, 0.7, 40),
     "tags": Field(0.8, 0.3, 3),

@@ -1,12 +1,12 @@
 """From a query to operations in order of use.
 
-1. Words: the query's terms and actions, each with its weight; a word that no document has is replaced by the
-   nearest words that exist.
+1. Concepts: each word of the query with what it may mean (synonyms; for a word that no operation has, the words
+   that are near it), and the actions its verbs stand for.
 2. Scores: BM25F over the postings of all segments, document frequencies counted over all of them, so that
-   connectors added one by one rank as if indexed together.
+   connectors added one by one rank as if indexed together. Of the terms of one concept the best counts.
 3. Links: an operation that scores well and needs an id lends part of its score to those that find the id.
-4. Order: one hit at a time, each making the words it covers count less for the next, so that a task of several
-   steps gets its steps and not ten variants of the first.
+4. Places: where the best hits need an id, one operation that finds it gets a place among the first, for a
+   program cannot make the call without it.
 
 Pure arithmetic over arrays; the catalog gives the segments and the right to see.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Constants of the ranking, set on development data only (see docs: search)."""
+    """Constants of the ranking, set on development data only (docs/search.md says which)."""
 
     k1: float = 1.2
+    burden: float = 0.03          # how much each id that must be known counts against an operation
     action: float = 0.35          # an action term against a word of the query
-    stop: float = 0.0             # stop words that are part of names
     link: float = 0.1             # share of a score that goes to finders of a needed id
     linked_from: int = 8          # how many of the best lend
     pool: int = 60                # candidates that are put in order
@@ -80,16 +80,15 @@ class Ranker:
         self._synonyms = synonyms_of_stems()
         self._bases = np.cumsum([0, *(len(segment.names) for segment in segments)])
         self._size = int(self._bases[-1])
+        needs = [np.diff(segment.arrays["needs.offsets"]) for segment in self._segments]
+        self._needs: Floats = np.concatenate([np.zeros(0), *needs]).astype(np.float32)
 
     def rank(self, query: str, visible: Callable[[str], bool] | None = None, limit: int = 10) -> list[Hit]:
         """The best operations for a query in words, best first, all of them visible."""
-        weights = self._words(query)
-        if not weights or self._size == 0:
+        concepts = self._concepts(query)
+        if not concepts or self._size == 0:
             return []
-        per_term = self._postings(weights)
-        scores = np.zeros(self._size, np.float32)
-        for docs, values in per_term:
-            scores[docs] += values
+        scores = self._scores(concepts)
         self._link(scores)
         pool = self._pool(scores, visible, max(self._tuning.pool, limit))
         order = self._with_finders(pool, scores, visible, query, limit)
@@ -97,8 +96,8 @@ class Ranker:
 
     # -- words ------------------------------------------------------------------------------------------------
 
-    def _words(self, query: str) -> dict[str, float]:
-        """Terms of the query with their weights, what may mean the same included."""
+    def _concepts(self, query: str) -> list[list[tuple[str, float]]]:
+        """What the query speaks of: for each word, the terms it may mean with their weights, its own first."""
         own: dict[str, float] = {}
         actions: dict[str, None] = {}
         for raw in _WORD.findall(query[:_QUERY_CHARS]):
@@ -110,12 +109,9 @@ class Ranker:
                 own[term] = min(_MOST, own.get(term, 0.0) + 1.0)
         if not own:
             own = dict.fromkeys(self._lexer.terms(query[:_QUERY_CHARS]), 1.0)
-        weights: dict[str, float] = {}
-        for term, weight in list(own.items())[:_QUERY_TERMS]:
-            for other, share in self._meant(term):
-                if share >= 1 or other not in own:
-                    weights[other] = max(weights.get(other, 0.0), weight * share)
-        return {**weights, **dict.fromkeys(actions, self._tuning.action)}
+        concepts = [[(other, weight * share) for other, share in self._meant(term) if share >= 1 or other not in own]
+                    for term, weight in list(own.items())[:_QUERY_TERMS]]
+        return [*concepts, *([(action, self._tuning.action)] for action in actions)]
 
     def _meant(self, term: str) -> list[tuple[str, float]]:
         """The term, its synonyms, and where neither is known the words of the index that are close to it."""
@@ -144,25 +140,39 @@ class Ranker:
 
     # -- scores -----------------------------------------------------------------------------------------------
 
-    def _postings(self, weights: dict[str, float]) -> list[tuple[NDArray[Any], Floats]]:
-        """For each term of the query: the documents that have it, and what it adds to them."""
-        found: list[tuple[NDArray[Any], Floats]] = []
+    def _scores(self, concepts: list[list[tuple[str, float]]]) -> Floats:
+        """Each document's sum over the concepts; of the terms of one concept the best counts."""
+        scores = np.zeros(self._size, np.float32)
+        best = np.zeros(self._size, np.float32)
+        for concept in concepts:
+            found = list(self._postings(concept))
+            if len(found) == 1:
+                docs, values = found[0]
+                scores[docs] += values
+                continue
+            for docs, values in found:
+                best[docs] = np.maximum(best[docs], values)
+            for docs, _values in found:
+                scores[docs] += best[docs]
+                best[docs] = 0
+        return (scores / (1 + self._tuning.burden * self._needs)).astype(np.float32)
+
+    def _postings(self, concept: list[tuple[str, float]]) -> Iterator[tuple[NDArray[Any], Floats]]:
+        """For each term and segment: the documents that have it, and what it is worth to them. A synonym is worth
+        no more than the rarity of the word itself allows."""
         k1 = self._tuning.k1
-        for term, weight in weights.items():
+        most = math.inf
+        for term, weight in concept:
             frequency = self._frequency(term)
             if frequency == 0:
                 continue
-            rarity = weight * math.log(1 + (self._size - frequency + 0.5) / (frequency + 0.5)) * (k1 + 1)
-            docs: list[NDArray[Any]] = []
-            values: list[Floats] = []
+            rarity = min(most, math.log(1 + (self._size - frequency + 0.5) / (frequency + 0.5)))
+            if weight >= 1:
+                most = rarity
             for base, segment in zip(self._bases, self._segments, strict=False):
                 posting = segment.operations.of(term)
                 if posting is not None:
-                    docs.append(posting[0] + base)
-                    values.append((rarity * posting[1] / (posting[1] + k1)).astype(np.float32))
-            if docs:
-                found.append((docs[0], values[0]) if len(docs) == 1 else (np.concatenate(docs), np.concatenate(values)))
-        return found
+                    yield posting[0] + base, (weight * (k1 + 1) * rarity * posting[1] / (posting[1] + k1)).astype(np.float32)
 
     def _link(self, scores: Floats) -> None:
         """Lend part of the best scores to the operations that find what those need."""

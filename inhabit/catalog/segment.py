@@ -30,7 +30,7 @@ from inhabit.contracts.operation import Operation, Schema
 
 __all__ = ["FORMAT", "Segment", "SegmentBuilder"]
 
-FORMAT = 7
+FORMAT = 8
 """Raise when the file, the terms or the weights change: older files are then rebuilt."""
 _MAGIC = b"inhabidx"
 _ALIGN = 64
