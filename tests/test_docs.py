@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date
@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from pydantic import BaseModel
 
 from examples.shop.app import build
+from inhabit import Inhabit
 from inhabit import config as config_module
 from inhabit.cli import COMMANDS
 from inhabit.config import parse_config
@@ -66,18 +68,37 @@ def programs() -> list[Any]:
 
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled engine images for every home of these tests: making them takes seconds."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def new_home(path: Path, cache: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "cache").symlink_to(cache)
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> AsyncGenerator[Inhabit]:
+    """The shop as seeded today; the programs of the page change nothing in it."""
+    async with build(new_home(tmp_path_factory.mktemp("shop") / "home", cache), date.today()) as app:
+        yield app
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("block", "answer"), programs())
-async def test_a_program_gives_the_answer_that_the_page_shows(block: Block, answer: Block, tmp_path: Path):
+async def test_a_program_gives_the_answer_that_the_page_shows(block: Block, answer: Block, shop: Inhabit):
     expected = json.loads(answer.text)
-    async with build(tmp_path, date.today()) as app:
-        try:
-            run = await app.execute(block.text, principal="ada", language=block.language)
-        except ProgramError as error:
-            assert block.tag == "refused", error.as_value()
-            assert error.specific_code == expected["code"] and expected["nearest"] in json.dumps(error.as_value())
-            return
-        assert block.tag == "" and run.state == "completed", run.error
-        assert run.value == expected
+    try:
+        run = await shop.execute(block.text, principal="ada", language=block.language)
+    except ProgramError as error:
+        assert block.tag == "refused", error.as_value()
+        assert error.specific_code == expected["code"] and expected["nearest"] in json.dumps(error.as_value())
+        return
+    assert block.tag == "" and run.state == "completed", run.error
+    assert run.value == expected
 
 
 @pytest.mark.parametrize("block", each(*PAGES, language="toml"))
@@ -86,7 +107,8 @@ def test_a_configuration_can_be_read(block: Block):
 
 
 @pytest.mark.parametrize("block", each("README.md", "docs/getting-started.md", language="python", tag=""))
-def test_a_python_example_runs(block: Block, tmp_path: Path):
+def test_a_python_example_runs(block: Block, tmp_path: Path, cache: Path):
+    new_home(tmp_path / ".inhabit", cache)
     (tmp_path / "example.py").write_text(block.text)
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
                           env={**os.environ, "PYTHONPATH": PYTHONPATH})
@@ -131,13 +153,15 @@ def tagged(page: str, tag: str) -> list[str]:
     return found
 
 
-def test_the_commands_after_the_demo_work_while_it_serves(tmp_path: Path):
+def test_the_commands_after_the_demo_work_while_it_serves(tmp_path: Path, cache: Path):
+    new_home(tmp_path / ".inhabit" / "demo", cache)
     with server("demo", "--port", "0", "--home", ".inhabit/demo", folder=tmp_path, ready="serving"):
         printed = shell(tagged("docs/getting-started.md", "demo")[0], tmp_path)
     assert printed.count("completed") >= 3 and "function retry(" in printed and '"o01018"' in printed
 
 
-def test_the_own_sources_of_getting_started_work_as_written(tmp_path: Path):
+def test_the_own_sources_of_getting_started_work_as_written(tmp_path: Path, cache: Path):
+    new_home(tmp_path / ".inhabit", cache)
     for name in ("inhabit.toml", "notes.py"):
         (tmp_path / name).write_text(tagged("docs/getting-started.md", name)[0].replace("8650", "0"))
     with server(*tagged("docs/getting-started.md", "serve")[0].split()[1:], folder=tmp_path, ready="token") as words:
@@ -146,7 +170,8 @@ def test_the_own_sources_of_getting_started_work_as_written(tmp_path: Path):
     assert "function put(" in printed and '[\n  "a"\n]' in printed and "inh_" in printed and "completed" in printed
 
 
-def test_the_examples_of_the_http_api_work_as_written(tmp_path: Path):
+def test_the_examples_of_the_http_api_work_as_written(tmp_path: Path, cache: Path):
+    new_home(tmp_path / "demo", cache)
     with server("demo", "--port", "0", "--home", "demo", folder=tmp_path, ready="serving") as words:
         made, ran, followed = [shell(script, tmp_path, URL=words["shop"], TOKEN=words["token"])
                                for script in tagged("docs/http-api.md", "http")]

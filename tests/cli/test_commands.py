@@ -43,8 +43,24 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    started = Demo(tmp_path_factory.mktemp("demo"))
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled engine images for every home of these tests: making them takes seconds."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path) -> Path:
+    made = tmp_path / "home"
+    made.mkdir()
+    (made / "cache").symlink_to(cache)
+    return made
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "cache").symlink_to(cache)
+    started = Demo(folder)
     assert started.url, started.process.communicate()[1]
     yield started
     assert started.stop() == 0
@@ -210,8 +226,7 @@ def test_search_of_a_file_needs_no_configuration(capsys: pytest.CaptureFixture[s
     assert inhabit(capsys, "search", "--catalog", "c.jsonl")[0] == 2
 
 
-def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    home = tmp_path / "home"
+def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path):
     assert inhabit(capsys, "demo", "--home", str(home), "--once")[0] == 0
     before = as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"]
     assert len(before) == 3
@@ -222,9 +237,9 @@ def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == before
 
 
-def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
-    code, out, _ = inhabit(capsys, "doctor", "--home", str(tmp_path / "home"))
+def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path):
+    monkeypatch.chdir(home)
+    code, out, _ = inhabit(capsys, "doctor", "--home", str(home))
     assert code == 0
     for word in ("landlock", "seccomp", "user_namespace", "typescript", "python", "home"):
         assert word in out
