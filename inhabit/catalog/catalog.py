@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inhabit.catalog.check import check_calls
-from inhabit.catalog.directory import Directory, Lookup
+from inhabit.catalog.directory import Directory, Lookup, type_visible
 from inhabit.catalog.nodes import is_list, list_of
 from inhabit.catalog.observe import Observations
 from inhabit.catalog.pythonic import python_file
@@ -121,7 +121,7 @@ class Catalog:
         direct = self._directory.lookup(query, visible, limit * 2)
         if direct is None:
             hits = self._ranker.rank(query, visible, limit)
-            direct = Lookup(tuple(hit.name for hit in hits), total=len(hits))
+            direct = Lookup(tuple(hit.name for hit in hits), self._directory.types_named(query, visible), total=len(hits))
         types = [ref for name in direct.types if (ref := self._type(name, visible)) is not None]
         if not direct.operations and not types:
             return self._nothing(query, direct, language, visible)
@@ -203,7 +203,7 @@ class Catalog:
         """A type by name, if a visible operation uses it."""
         for connector, segment in self._segments.items():
             for number, (known, holder) in enumerate(segment.types):
-                if known == name and _type_visible(segment, number, visible):
+                if known == name and type_visible(segment, number, visible):
                     operation = self._connectors[connector].operation(segment.names[holder])
                     if operation is not None and name in operation.definitions:
                         return Ref(name, Scope(operation.definitions))
@@ -219,7 +219,7 @@ class Catalog:
 
     def _nothing(self, query: str, direct: Lookup, language: Language, visible: Visible | None) -> SearchResult:
         mark = "#" if language == "python" else "//"
-        near = [name for word in direct.unknown for name in self.nearest(word, visible)]
+        near = [name for word in direct.unknown if not word.startswith("type ") for name in self.nearest(word, visible)]
         overview = self._overview(language, visible)
         text = f"{mark} nothing found for {' '.join(query.split())[:100]!r}"
         if near:
@@ -237,25 +237,6 @@ def _segment_of(connector: Connector, cache: Path) -> Segment:
     for operation in connector.operations():
         builder.operation(operation)
     return builder.build(fingerprint, path)
-
-
-def _type_visible(segment: Segment, number: int, visible: Visible | None) -> bool:
-    """Whether a visible operation refers to the type, through other types or directly."""
-    if visible is None:
-        return True
-    seen = {number}
-    stack = [number]
-    while stack:
-        current = stack.pop()
-        users: list[int] = segment.row("type_users", current).tolist()
-        if any(visible(segment.names[user]) for user in users):
-            return True
-        parents: list[int] = segment.row("type_parents", current).tolist()
-        for parent in parents:
-            if parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return False
 
 
 def _result(shown: Shown, found: Iterable[Typed], direct: Lookup, language: Language) -> SearchResult:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from inhabit.catalog.grams import distance
 from inhabit.catalog.segment import Segment
 
-__all__ = ["Directory", "Lookup"]
+__all__ = ["Directory", "Lookup", "type_visible"]
 
 Visible = Callable[[str], bool]
 
@@ -22,6 +22,7 @@ _DIRECT = re.compile(r"(?:type\s+)?[A-Za-z_$][\w$.*-]*(?:\(\s*\))?", re.IGNORECA
 _TYPE = re.compile(r"\btype\s+([A-Za-z_$][\w$.-]*)")
 _MAX_LOOKUPS = 20
 _NEAREST_POOL = 24
+_MENTIONED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ class Directory:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self._segments = tuple(segments)
         self.names: list[str] = sorted({name for segment in segments for name in segment.names})
-        self._types = {name for segment in segments for name, _holder in segment.types}
+        self._types: dict[str, list[tuple[Segment, int]]] = {}
+        for segment in segments:
+            for number, (name, _holder) in enumerate(segment.types):
+                self._types.setdefault(name.lower(), []).append((segment, number))
 
     def namespaces(self, visible: Visible | None) -> tuple[str, ...]:
         """Top-level identifiers that have at least one visible operation, sorted."""
@@ -88,11 +92,24 @@ class Directory:
                 return None   # several words of which one happens to be a namespace: a question
             total += len(matches)
             found.update(dict.fromkeys(matches[:limit]))
-        known_types = tuple(name for name in types if name in self._types)
-        unknown.extend(name for name in types if name not in self._types)
+        seen = {name: self._type(name, visible) for name in types}
+        known_types = tuple(known for known in seen.values() if known is not None)
+        unknown.extend(f"type {name}" for name, known in seen.items() if known is None)
         if not found and not known_types and words and not types:
             return None
         return Lookup(tuple(found), known_types, tuple(unknown), total)
+
+    def types_named(self, query: str, visible: Visible | None) -> tuple[str, ...]:
+        """Visible types that a question mentions by name: `what does a FullRepository hold`."""
+        words = (word for word in re.findall(r"[A-Za-z_]\w{2,}", query) if not word.islower() or "_" in word)
+        found = (self._type(word, visible) for word in words)
+        return tuple(dict.fromkeys(name for name in found if name is not None))[:_MENTIONED]
+
+    def _type(self, name: str, visible: Visible | None) -> str | None:
+        """The name of a visible type as it is written; case does not count, but the same case is preferred."""
+        places = self._types.get(name.lower(), ())
+        seen = [segment.types[number][0] for segment, number in places if type_visible(segment, number, visible)]
+        return name if name in seen else seen[0] if seen else None
 
     def nearest(self, name: str, visible: Visible | None, count: int) -> tuple[str, ...]:
         """Visible names most like a wrong one, best first."""
@@ -115,3 +132,22 @@ def _likeness(wanted: str, last: str, candidate: str, similarity: float) -> floa
     tail = candidate.rpartition(".")[2]
     tail_edits = distance(last, tail, 2)
     return similarity + close + (0.5 * (3 - tail_edits) / 3)
+
+
+def type_visible(segment: Segment, number: int, visible: Visible | None) -> bool:
+    """Whether a visible operation refers to the type, through other types or directly."""
+    if visible is None:
+        return True
+    seen = {number}
+    stack = [number]
+    while stack:
+        current = stack.pop()
+        users: list[int] = segment.row("type_users", current).tolist()
+        if any(visible(segment.names[user]) for user in users):
+            return True
+        parents: list[int] = segment.row("type_parents", current).tolist()
+        for parent in parents:
+            if parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return False

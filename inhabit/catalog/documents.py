@@ -1,4 +1,4 @@
-"""An operation, or a named type, as the terms it is found by.
+"""An operation as the terms it is found by.
 
 What is taken: the name's own words, the source's name for it (method and path), summary, description,
 parameters with their docs and enums, property names of bodies and results two levels deep, tags. All bounded,
@@ -20,7 +20,7 @@ from inhabit.catalog.nodes import is_list, is_object
 from inhabit.catalog.words import ACTIONS, STOP_WORDS, Lexer, action_of, stem
 from inhabit.contracts.operation import Operation, Schema
 
-__all__ = ["Document", "document_of", "document_of_type", "raw_document"]
+__all__ = ["Document", "document_of", "raw_document"]
 
 _TEXT_CHARS = 1_500
 _PARAMETERS = 120
@@ -74,15 +74,6 @@ def raw_document(name: str, own: str, origin: str, summary: str, description: st
     needs = _needs(route.group(2) if route else "", required)
     finds = _finds(route, name_terms, parameters, needs, fields)
     return Document(name, fields, tuple(sorted(needs)), finds)
-
-
-def document_of_type(name: str, schema: Any, lexer: Lexer) -> Document:
-    """The document of a named type: its name, its properties and its description."""
-    properties = list(_properties(schema, {}))[:_PROPERTIES]
-    text = schema.get("description") if is_object(schema) else None
-    return Document(name, {
-        "name": lexer.terms(name), "description": lexer.content(text[:_TEXT_CHARS]) if isinstance(text, str) else [],
-        "parameters": [term for key in properties for term in lexer.terms(key)]})
 
 
 # -- fields ---------------------------------------------------------------------------------------------------

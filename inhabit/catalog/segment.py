@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from inhabit.catalog.documents import Document, document_of, document_of_type
+from inhabit.catalog.documents import Document, document_of
 from inhabit.catalog.grams import GramBuilder, Grams
 from inhabit.catalog.nodes import references
 from inhabit.catalog.postings import Postings, PostingsBuilder
@@ -30,7 +30,7 @@ from inhabit.contracts.operation import Operation, Schema
 
 __all__ = ["FORMAT", "Segment", "SegmentBuilder"]
 
-FORMAT = 8
+FORMAT = 9
 """Raise when the file, the terms or the weights change: older files are then rebuilt."""
 _MAGIC = b"inhabidx"
 _ALIGN = 64
@@ -46,7 +46,6 @@ class Segment:
         self.number = {name: number for number, name in enumerate(self.names)}
         self.types: list[tuple[str, int]] = [(name, holder) for name, holder in header["types"]]
         self.operations = Postings(header["terms"], _part(arrays, "operations"))
-        self.type_words = Postings(header["type_terms"], _part(arrays, "types"))
         self.entities: list[str] = header["entities"]
         self.entity_number = {name: number for number, name in enumerate(self.entities)}
         self.name_grams = Grams(_part(arrays, "name_grams"))
@@ -123,9 +122,9 @@ class SegmentBuilder:
 
     def _content(self, fingerprint: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         terms, operations = self._postings.arrays()
-        type_names, type_terms, types, parents = self._index_types()
+        type_names, parents = self._index_types()
         arrays: dict[str, NDArray[Any]] = {}
-        parts = {"operations": operations, "types": types, "name_grams": _grams(self._names), "term_grams": _grams(terms)}
+        parts = {"operations": operations, "name_grams": _grams(self._names), "term_grams": _grams(terms)}
         for part, columns in parts.items():
             arrays.update({f"{part}.{name}": column for name, column in columns.items()})
         arrays.update(_ragged("needs", [[self._entities[e] for e in row] for row in self._needs]))
@@ -133,7 +132,7 @@ class SegmentBuilder:
         arrays.update(_ragged("type_parents", parents))
         arrays.update(self._finders())
         header = {
-            "format": FORMAT, "fingerprint": fingerprint, "names": self._names, "terms": terms, "type_terms": type_terms,
+            "format": FORMAT, "fingerprint": fingerprint, "names": self._names, "terms": terms,
             "types": [[name, self._types[name][0]] for name in type_names], "entities": list(self._entities)}
         return header, arrays
 
@@ -147,19 +146,16 @@ class SegmentBuilder:
                 weights[self._entities[entity]].append(weight)
         return {**_ragged("finders", rows), **_ragged("finder_weights", weights, np.float32)}
 
-    def _index_types(self) -> tuple[list[str], list[str], dict[str, NDArray[Any]], list[list[int]]]:
+    def _index_types(self) -> tuple[list[str], list[list[int]]]:
+        """Names of the types, and for each the types that refer to it."""
         names = list(self._types)
         number = {name: index for index, name in enumerate(names)}
         parents: list[list[int]] = [[] for _ in names]
-        postings = PostingsBuilder()
         for index, name in enumerate(names):
-            schema = self._types[name][1].get(name)
-            postings.add(document_of_type(name, schema, self._lexer).fields)
-            for target in set(references(schema)):
+            for target in set(references(self._types[name][1].get(name))):
                 if target in number:
                     parents[number[target]].append(index)
-        terms, arrays = postings.arrays()
-        return names, terms, arrays, parents
+        return names, parents
 
 
 def _grams(words: Iterable[str]) -> dict[str, NDArray[Any]]:

@@ -59,6 +59,12 @@ def test_a_type_by_name(catalog: Catalog) -> None:
     assert "class Order(TypedDict, total=False)" in catalog.search("type Order", language="python").text
 
 
+def test_a_type_in_any_case_or_in_a_question(catalog: Catalog) -> None:
+    assert "interface Order {" in catalog.search("type order").text
+    assert "interface Secret " in catalog.search("report what a Secret is").text
+    assert "unknown: type Nope" in catalog.search("type Order type Nope").text
+
+
 def test_the_typescript_of_an_operation(catalog: Catalog) -> None:
     assert catalog.search("shop.orders.cancel").text == """\
 declare namespace shop.orders {
@@ -117,6 +123,8 @@ def test_invisible_operations_and_types_do_not_exist(catalog: Catalog) -> None:
     assert catalog.nearest("shop.orders.cancl", seen) != catalog.nearest("shop.orders.cancl")
     assert "shop.orders.cancel" not in catalog.nearest("shop.orders.cancel", seen)
     assert "interface Order" in catalog.search("type Order", visible=seen).text
+    hidden, absent = (catalog.search(f"type Order type {name}", visible=seen).text for name in ("Secret", "Absent"))
+    assert hidden == absent.replace("Absent", "Secret")
     with pytest.raises(NotFound):
         catalog.describe(["shop.admin.codes"], visible=seen)
 
