@@ -97,7 +97,8 @@ class Runtime:
     async def search(self, query: str, caller: Caller, *, language: str = "typescript", budget_tokens: int = 1_500) -> str:
         """Declarations the caller may use, as text for a model."""
         found = self.parts.directory.catalog.search(
-            query, language=language_of("", language), visible=caller.grant.shows, budget_tokens=budget_tokens)
+            query, language=language_of("", language), visible=caller.grant.shows, budget_tokens=budget_tokens,
+            tenant=caller.principal.tenant)
         return found.text
 
     async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
