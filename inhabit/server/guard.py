@@ -1,7 +1,7 @@
 """The outermost layer of the HTTP server: which requests are looked at at all, and what every answer carries.
 
 Checked before anything else, in this order: amount of headers (431), Host (421), Origin (403), size of the body
-(413, while it streams in, so that memory stays flat). No CORS header is ever sent: a page of another origin
+(413, while it streams in, so that memory stays flat) and the time it takes (408). No CORS header is ever sent: a page of another origin
 cannot read an answer. A page that rebinds its name to this server fails at Host.
 
 Invariant: nothing behind this layer sees a Host outside the allow-list; an empty list allows nothing.
@@ -9,6 +9,7 @@ Invariant: nothing behind this layer sees a Host outside the allow-list; an empt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -42,6 +43,7 @@ class GuardOptions:
 
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     max_body_bytes: int = MAX_BODY_BYTES
+    body_s: float = 60.0
 
 
 class Guard:
@@ -87,13 +89,19 @@ class Guard:
         return problem(413, "body_too_large", f"the body is larger than {self._options.max_body_bytes} bytes")
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen = 0
+        seen, whole = 0, False
+        deadline_s = asyncio.get_running_loop().time() + self._options.body_s
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            try:
+                async with asyncio.timeout_at(None if whole else deadline_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408) from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
                 if seen > self._options.max_body_bytes:
                     raise HTTPException(413)  # answered by the app's own handler, wherever the body was being read
             return message

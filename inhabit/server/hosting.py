@@ -1,4 +1,7 @@
-"""Running the ASGI app on a socket of this machine: bind first, so that a taken port is known before anything starts."""
+"""Running the ASGI app on a socket of this machine: bind first, so that a taken port is known before anything starts.
+
+A connection has `_HEAD_S` seconds for a request's head, however it dribbles; bodies have a deadline in `guard`.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,30 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import ModuleType
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inhabit.errors import ConfigError, Unavailable
+
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    resource: ModuleType | None = None
+else:
+    resource = _resource
 
 __all__ = ["bind", "serve", "url_of"]
 
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_CONNECTIONS = 2_000
+_MAX_CONNECTIONS = 10_000
+_MAX_FILES = 65_536
+_HEAD_S = 10.0
 _IDLE_S = 15
-_STOP_S = 5
+_STOP_S = 3
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,6 +69,7 @@ def url_of(opened: socket.socket) -> str:
 
 async def serve(app: ASGIApp, opened: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGINT or SIGTERM; then end open requests within a few seconds."""
+    _allow_many_files()
     server = _Announcing(_config(app), on_ready)
     await server.serve([opened])
 
@@ -72,12 +88,17 @@ class _Announcing(uvicorn.Server):
             return
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._stop)
         try:
             yield
         finally:
             for number in _STOP_SIGNALS:
                 loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        """The first signal lets open requests end, a second does not. (`handle_exit` is patched by a library that
+        then ends every stream of the process for good.)"""
+        self.force_exit, self.should_exit = self.should_exit, True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -85,8 +106,49 @@ class _Announcing(uvicorn.Server):
             self._on_ready()
 
 
+class _TimedHead(H11Protocol):
+    """Closes a connection that takes too long over a request's head."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(_HEAD_S, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._cancel_timer()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def _cancel_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def _allow_many_files() -> None:
+    """A connection is a file, and the usual limit of 1,024 is reached by a thousand idle clients."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on", ws="none",
+        http=_TimedHead,
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES, limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_IDLE_S, timeout_graceful_shutdown=_STOP_S)
