@@ -1,6 +1,6 @@
 """Copy runs, binary values and tokens into one file, in one consistent state.
 
-It opens the home itself, so the server on it must be stopped first.
+A server that runs on the home makes the copy itself and goes on; else the home is opened for it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, home_of
 from inhabit.cli.terminal import progress, say
@@ -24,10 +25,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
+    target: Path = args.target.absolute()
+    note = running_server(home_of(args))
+    if note is not None:
+        async with remote_api(note) as api, progress("copying"):
+            made = await api.post("/v1/backup", {"file": str(target)})
+        say(f"{made['file']}: {made['bytes']} bytes")
+        return 0
     store = Store.open(home_of(args) / "journal.db")
     try:
         async with progress("copying"):
-            made = await store.backup(args.target)
+            made = await store.backup(target)
     finally:
         await store.close()
     say(f"{made}: {made.stat().st_size} bytes")

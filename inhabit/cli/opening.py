@@ -58,7 +58,7 @@ def open_app(args: argparse.Namespace) -> Inhabit:
 def server_app(app: Inhabit, check_token: TokenCheck) -> ASGIApp:
     """The HTTP server over an app that is started, for tokens that `check_token` knows."""
     return create_app(app.runtime, journal=app.home.journal, check_token=check_token, blobs=app.home.blobs,
-                      tokens=app.home.tokens, options=app.server.options(app.name))
+                      tokens=app.home.tokens, backup=app.home.store.backup, options=app.server.options(app.name))
 
 
 def principal_from(args: argparse.Namespace) -> Principal:

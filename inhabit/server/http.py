@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from inhabit.contracts.run import Blobs, Journal
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import Authenticate, TokenCheck
+from inhabit.server.backups import Backup, backup_endpoint
 from inhabit.server.endpoints import Endpoint, json_response, routes
 from inhabit.server.events import EventRoutes
 from inhabit.server.guard import Guard, GuardOptions
@@ -51,14 +52,14 @@ class ServerOptions:
 
 
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
-               tokens: Tokens | None = None, options: ServerOptions | None = None,
+               tokens: Tokens | None = None, backup: Backup | None = None, options: ServerOptions | None = None,
                lifespan: Lifespan | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens` there are no routes over tokens.
+    without `tokens` there are no routes over tokens, without `backup` there is none to make one.
     """
     options = options or ServerOptions()
     metrics = Metrics()
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
 
@@ -81,7 +82,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 
 
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
-                 tokens: Tokens | None = None) -> tuple[Endpoint, ...]:
+                 tokens: Tokens | None = None, backup: Backup | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -100,6 +101,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *RunRoutes(runtime, journal, metrics).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
         *(TokenRoutes(tokens, _now_ms).endpoints() if tokens is not None else ()),
+        *((backup_endpoint(backup),) if backup is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is"}, public=True, errors=(422,)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),

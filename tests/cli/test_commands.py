@@ -237,6 +237,13 @@ def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
     assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == before
 
 
+def test_a_backup_is_made_while_the_server_goes_on(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path):
+    assert inhabit(capsys, "backup", str(tmp_path / "copy.db"), "--home", str(demo.home))[0] == 0
+    assert inhabit(capsys, "backup", str(tmp_path / "copy.db"), "--home", str(demo.home))[0] == 2
+    assert inhabit(capsys, "restore", str(tmp_path / "copy.db"), "--home", str(home))[0] == 0
+    assert len(as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"]) >= 3
+
+
 def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path):
     monkeypatch.chdir(home)
     code, out, _ = inhabit(capsys, "doctor", "--home", str(home))

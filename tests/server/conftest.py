@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -228,7 +229,12 @@ def tokens() -> MemoryTokens:
 
 @pytest.fixture
 async def app(runtime: ScriptedRuntime, journal: MemoryJournal, tokens: MemoryTokens, options: ServerOptions) -> Any:
-    return create_app(runtime, journal=journal, check_token=check_token, blobs=MemoryBlobs(), tokens=tokens, options=options)
+    async def backup(target: Path) -> Path:
+        target.write_bytes(b"copy")
+        return target
+
+    return create_app(runtime, journal=journal, check_token=check_token, blobs=MemoryBlobs(), tokens=tokens, backup=backup,
+                      options=options)
 
 
 def as_user(app: Any, name: str | None = "ada") -> httpx2.AsyncClient:

@@ -15,7 +15,7 @@ EVERY_ROUTE = [
     ("POST", "/v1/runs"), ("GET", "/v1/runs"), ("GET", "/v1/runs/{id}"), ("GET", "/v1/runs/{id}/result"),
     ("GET", "/v1/runs/{id}/entries"), ("GET", "/v1/runs/{id}/entries/1"), ("GET", "/v1/runs/{id}/events"),
     ("POST", "/v1/runs/{id}/cancel"), ("POST", "/v1/search"), ("GET", "/v1/capabilities"), ("GET", "/v1/metrics"),
-    ("POST", "/v1/tokens"), ("GET", "/v1/tokens"), ("DELETE", "/v1/tokens/id0"), ("POST", "/mcp"), ("GET", "/mcp"), ("DELETE", "/mcp"),
+    ("POST", "/v1/tokens"), ("GET", "/v1/tokens"), ("DELETE", "/v1/tokens/id0"), ("POST", "/v1/backup"), ("POST", "/mcp"), ("GET", "/mcp"), ("DELETE", "/mcp"),
 ]
 RUN_ROUTES = [route for route in EVERY_ROUTE if "{id}" in route[1]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -49,3 +50,12 @@ async def test_E18_tokens_of_others_are_neither_listed_nor_revoked(
     assert [record["id"] for record in listed] == ["id0"] and "token" not in listed[0]
     assert (await ada.delete("/v1/tokens/id0")).status_code == 204
     assert tokens.records["id0"].revoked_ms is not None
+
+
+async def test_only_the_operator_makes_a_backup_and_of_an_absolute_path(bob: httpx2.AsyncClient, operator: httpx2.AsyncClient, tmp_path: Path):
+    target = tmp_path / "copy.db"
+    assert (await bob.post("/v1/backup", json={"file": str(target)})).status_code == 403
+    assert (await operator.post("/v1/backup", json={"file": "copy.db"})).status_code == 422
+    assert not target.exists()
+    made = await operator.post("/v1/backup", json={"file": str(target)})
+    assert made.status_code == 201 and made.json() == {"file": str(target), "bytes": 4}
