@@ -115,6 +115,14 @@ async def fresh(tmp_path: Path) -> AsyncIterator[Desk]:
     await held.connector.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unchanged(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    """May be written to, and nobody succeeds."""
+    held = await desk_of(tmp_path_factory.mktemp("unchanged"), writable=True, max_rows=10)
+    yield held
+    await held.connector.close()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def writer(tmp_path: Path) -> AsyncIterator[Desk]:
     held = await desk_of(tmp_path, writable=True, max_rows=10)
@@ -392,11 +400,11 @@ async def test_the_effects_of_changes(writer: Desk) -> None:
     ("delete", {"table": "orders", "where": {}}), ("delete", {"table": "orders", "where": {"1=1 OR id": 1}}), ("delete", {"table": "secrets", "where": {"k": "key"}}),
     ("delete", {"table": "sqlite_schema", "where": {"name": "orders"}}), ("delete", {"table": "orders", "where": "id = 1"}),
 ])
-async def test_E03_changes_reach_only_what_is_granted(writer: Desk, function: str, arguments: dict[str, Any]) -> None:
-    before = writer.direct("SELECT * FROM orders, customers, secrets")
+async def test_E03_changes_reach_only_what_is_granted(unchanged: Desk, function: str, arguments: dict[str, Any]) -> None:
+    before = unchanged.direct("SELECT * FROM orders, customers, secrets")
     with pytest.raises((Denied, InvalidInput)):
-        await writer.call(function, **arguments)
-    assert writer.direct("SELECT * FROM orders, customers, secrets") == before
+        await unchanged.call(function, **arguments)
+    assert unchanged.direct("SELECT * FROM orders, customers, secrets") == before
 
 
 async def test_constraints_are_named_without_what_is_hidden(writer: Desk) -> None:
