@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from inhabit.contracts.run import Blobs, Journal
+from inhabit.errors import Unavailable
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import Authenticate, TokenCheck
 from inhabit.server.backups import Backup, backup_endpoint
@@ -86,9 +87,11 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
-        """Liveness for whoever watches; no detail to those without a token."""
+        """For whoever watches; no detail to those without a token. 503 while nothing can be recorded."""
         read_query(request, NoQuery)
-        return json_response({"status": runtime.health()["status"], "version": version("inhabit")})
+        if runtime.health()["status"] != "ok":
+            raise Unavailable("the server is up but cannot record runs", fix="its log says why: often a full disk")
+        return json_response({"status": "ok", "version": version("inhabit")})
 
     async def show_metrics(request: Request) -> Response:
         read_query(request, NoQuery)
@@ -102,7 +105,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *EventRoutes(runtime, journal, metrics).endpoints(),
         *(TokenRoutes(tokens, _now_ms).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
-        Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is"}, public=True, errors=(422,)),
+        Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),
         Endpoint("GET", "/openapi.json", openapi, "This document", {200: "OpenAPI 3.1"}, public=True),

@@ -96,6 +96,7 @@ class MemoryJournal:
 class ScriptedRuntime(Runtime):
     def __init__(self, journal: MemoryJournal) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.journal = journal
+        self.status = "ok"
         self.started = asyncio.Event()
         self.gates: dict[str, asyncio.Event] = {}
         self.cancelled: list[str] = []
@@ -165,7 +166,7 @@ class ScriptedRuntime(Runtime):
         return [{"name": name, "operations": 3, "problems": []} for name in ("github", "shop") if caller.grant.shows(name + ".x")]
 
     def health(self) -> Mapping[str, Any]:
-        return {"status": "ok", "live_runs": 0, "operations": 6}
+        return {"status": self.status, "live_runs": 0, "operations": 6}
 
 
 class MemoryBlobs:

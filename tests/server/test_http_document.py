@@ -50,9 +50,12 @@ async def test_answers_fit_the_document(ada: httpx2.AsyncClient, program: str):
                            answer.json())
 
 
-async def test_health_is_open_and_tells_little(nobody: httpx2.AsyncClient):
+async def test_health_is_open_and_tells_little(nobody: httpx2.AsyncClient, runtime: Any):
     answer = await nobody.get("/v1/health")
     assert answer.status_code == 200 and set(answer.json()) == {"status", "version"}
+    runtime.status = "no runs: /var/lib/inhabit/journal.db: disk full"
+    failing = await nobody.get("/v1/health")
+    assert failing.status_code == 503 and "/var/lib" not in failing.text
 
 
 async def test_metrics_count_by_route_and_never_by_id(ada: httpx2.AsyncClient):
