@@ -45,10 +45,10 @@ class Ground:
         self.fresh()
         try:
             ran = Host(self.engine).run(source, answers, limits=BOUNDS | limits, prepared=prepared)
-            assert self.child_bytes() < MEMORY + SLACK
+            assert self.child_bytes() < limits.get("memory_bytes", MEMORY) + SLACK
             told = [ran.finished.value.decode(), *(line.text for line in ran.logs), *map(str, ran.calls)]
         except InhabitError as error:
-            assert self.child_bytes() < MEMORY + SLACK
+            assert self.child_bytes() < limits.get("memory_bytes", MEMORY) + SLACK
             self.fresh()
             ran, told = error, [str(error), str(error.details)]
         assert not any(canary in text for canary in self.canaries for text in told)
@@ -392,6 +392,18 @@ def test_B28_hash_collisions_and_churn(ground: Ground) -> None:
     ground.attack("d = {i * (2**61 - 1): i for i in range(20000)}\nfor i in range(20000):\n    d.get(i)\nreturn len(d)")
     ground.attack("for i in range(10**7):\n    x = [[], {}]")
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("call", [
+    "textwrap.indent('\\n' * 10**5, 'x' * 10**5)", "textwrap.indent('\\n' * 10**7, 'x')", "urllib.parse.quote('é' * 10**7)",
+    "statistics.mean([10**1000000] * 1000)", "statistics.mean(list(range(10**6)))", "html.escape('<' * 10**7)", "textwrap.wrap('a ' * 10**6, 1)",
+    "secrets.token_bytes(10**9)", "secrets.choice('x' * 10**7)", "statistics.variance([1.5, 'x', None])", "secrets.randbelow(0)", "uuid.uuid4(1, 2)",
+])
+def test_B04_modules_of_the_worker_are_bounded(ground: Ground, call: str) -> None:
+    began = time.monotonic()
+    ran = ground.attack(f"import textwrap, urllib.parse, statistics, html, secrets, uuid\nx = {call}\nreturn len(x)", memory_bytes=120_000_000)
+    assert time.monotonic() - began < 1.5
+    assert isinstance(ran, LimitExceeded) or ran.finished.value == b"65536" or ran.error["name"] in {"ValueError", "TypeError"}
 
 
 def test_a_forged_plan_gains_nothing(ground: Ground) -> None:

@@ -42,6 +42,13 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     ("x = {'a': 1}\nreturn f'{x['a']}'", "1"),
     ("match [1, 2]:\n    case [a, b]:\n        r = a + b\nreturn r", 3),
     ("d = {'a': 1, 'b': 2}\ndel d['a']\nreturn d", {"b": 2}),
+    ("xs = [1, 2, 3]\ndel xs[1:]\nreturn xs", [1]),
+    ("from typing import Any, NotRequired, TypedDict\nclass R(TypedDict, total=False):\n    \"\"\"Doc.\"\"\"\n    n: int\n"
+     "r: R = {'n': 1}\nx: NotRequired[Any] = R(n=2)\nreturn [r, x]", [{"n": 1}, {"n": 2}]),
+    ("import statistics\nreturn [statistics.mean([1, 2, 3]), statistics.median([1, 9, 3])]", [2, 3]),
+    ("from urllib.parse import quote, urlencode\nreturn quote('a b') + urlencode({'q': 'é'})", "a%20bq=%C3%A9"),
+    ("import textwrap, html, string\nreturn [textwrap.dedent('  a'), html.escape('<'), string.digits]", ["a", "&lt;", "0123456789"]),
+    ("import statistics\ntry:\n    statistics.mean([])\nexcept ValueError:\n    return 'empty'", "empty"),
     ("class P:\n    def __init__(self, x):\n        self.x = x\nreturn P(3)", {"x": 3}),
     ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nreturn [P(1), P(2)]", [{"x": 1}, {"x": 2}]),
 ])

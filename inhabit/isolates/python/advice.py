@@ -24,16 +24,15 @@ MODULES = frozenset({
 
 _NO_NETWORK = "a program has no network of its own; call an operation you were given"
 _INSTEAD = {
-    "requests": _NO_NETWORK, "httpx": _NO_NETWORK, "aiohttp": _NO_NETWORK, "urllib": _NO_NETWORK, "urllib3": _NO_NETWORK,
+    "requests": _NO_NETWORK, "httpx": _NO_NETWORK, "aiohttp": _NO_NETWORK, "urllib3": _NO_NETWORK,
     "http": _NO_NETWORK, "socket": _NO_NETWORK, "subprocess": "a program cannot start processes",
     "threading": "use asyncio.gather for calls at the same time", "concurrent": "use asyncio.gather for calls at the same time",
     "multiprocessing": "use asyncio.gather for calls at the same time",
-    "statistics": "mean is sum(xs) / len(xs), median is sorted(xs)[len(xs) // 2]",
     "numpy": "use lists, sum, min, max and math", "pandas": "use lists of dicts, sorted, and collections.defaultdict to group",
     "pydantic": "values are plain dicts; read r['field']", "enum": "use a dict or plain constants",
-    "logging": "use print", "pprint": "use print(json.dumps(value, indent=2))", "string": "write the characters out",
+    "logging": "use print", "pprint": "use print(json.dumps(value, indent=2))",
     "operator": "use a lambda", "heapq": "use sorted(...)[:n]", "contextlib": "use try/except/finally",
-    "abc": "write a plain class", "io": "use lists of strings and '\\n'.join", "textwrap": "use str methods",
+    "abc": "write a plain class", "io": "use lists of strings and '\\n'.join",
     "zoneinfo": "use datetime.timezone(datetime.timedelta(hours=h))", "traceback": "use str(error)",
     "fractions": "use decimal.Decimal", "calendar": "use datetime.date and timedelta", "inspect": "values are plain data",
     "sqlite3": "call an operation you were given", "inhabit": "nothing needs importing; OperationError is already there",
@@ -100,6 +99,8 @@ def _delete(node: ast.AST, tree: Tree) -> Iterator[str]:
 
 def _class(node: ast.AST, tree: Tree) -> Iterator[str]:
     assert isinstance(node, ast.ClassDef)
+    if node in tree.rewritten:
+        return
     if node.bases or node.keywords:
         base = _last_name(node.bases[0]) if node.bases else ""
         if base.endswith(("Error", "Exception")):
@@ -123,7 +124,7 @@ def _import(node: ast.AST, tree: Tree) -> Iterator[str]:
 
 def _import_from(node: ast.AST, tree: Tree) -> Iterator[str]:
     assert isinstance(node, ast.ImportFrom)
-    if tree.is_guarded_import(node):
+    if node in tree.rewritten or tree.is_guarded_import(node):
         return
     yield from _module(node.module or ".", tree)
     if node.module == "asyncio":
@@ -136,6 +137,8 @@ def _module(name: str, tree: Tree) -> Iterator[str]:
     root = name.partition(".")[0]
     if root in tree.names:
         yield f"{root} is not a module: leave the import out and write await {root}.…(name=value)"
+    elif name.startswith("urllib.") and name != "urllib.parse":
+        yield f"module {name} is not available: {_NO_NETWORK}"
     elif root not in MODULES:
         yield f"module {root} is not available: {_INSTEAD.get(root, 'available are ' + ', '.join(sorted(MODULES - {'__future__'})))}"
 

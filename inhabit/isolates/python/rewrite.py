@@ -3,7 +3,7 @@
 - `shop.orders.list(` becomes `shop·orders·list(`: one name, one question to the host in place of three, same width.
 - `OperationError` becomes `RuntimeError`, padded to the same width: Monty has no exception classes of ours.
 - `e.code` of a caught exception becomes a question to the host, who knows the error behind it.
-- `del d[k]` becomes `d.pop(k)`; `asyncio.create_task(x)` becomes `(x)`, which is awaited where the task was;
+- `del d[k]` becomes `d.pop(k)`, `del xs[a:b]` becomes `xs[a:b] = []`; `asyncio.create_task(x)` becomes `(x)`, which is awaited where the task was;
   `gather(..., return_exceptions=True)` becomes a helper of the prelude; `import shop` becomes `pass`.
 - An operation called without `await` where only its result makes sense gets the `await`.
 """
@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from inhabit.isolates.python.annotations import type_edits
 from inhabit.isolates.python.calls import aliases_of, dotted, resolved
 from inhabit.isolates.python.plan import COMMON, DOT, ERROR_FIELD, SETTLED, Plan
 from inhabit.isolates.python.source import Source, Tree
@@ -67,6 +69,8 @@ class _Rewriter:
 
     def edits(self) -> Iterator[Edit]:
         yield from self._imports()
+        if self._to_run:
+            yield from type_edits(self._source, self._tree)
         self._aliases = aliases_of(self._tree)
         for node in self._tree.nodes:
             found = self._by_type.get(type(node))
@@ -146,7 +150,7 @@ class _Rewriter:
     def _task(self, node: ast.Call) -> Iterator[Edit]:
         kept = isinstance(self._tree.parents.get(node), ast.Assign | ast.List | ast.Tuple | ast.ListComp | ast.Call
                           | ast.Dict | ast.DictComp | ast.Return | ast.Await | ast.Starred)
-        if len(node.args) == 1 and not node.keywords and kept:
+        if len(node.args) == 1 and not node.keywords and kept and self._is_plain(node.func):
             self._tree.rewritten.add(node.func)
             start, end = self._source.span(node.func)
             yield (start, end, "")
@@ -154,6 +158,8 @@ class _Rewriter:
     def _gather(self, node: ast.Call) -> Iterator[Edit]:
         only = node.keywords[0]
         if len(node.keywords) > 1 or only.arg != "return_exceptions" or not isinstance(only.value, ast.Constant) or not node.args:
+            return
+        if not self._is_plain(node.func):
             return
         last = max(node.args, key=lambda argument: self._source.span(argument))
         cut = self._source.span(last)[1]
@@ -167,6 +173,10 @@ class _Rewriter:
             yield (start, stop, SETTLED)
         lost = self._source.data[cut:end].count(b"\n")
         yield (cut, end, "\n" * lost)
+
+    def _is_plain(self, node: ast.AST) -> bool:
+        """Written without spaces, parentheses or line ends inside."""
+        return self._source.slice(node) == dotted(node)
 
     def _replaced(self, node: ast.AST, text: str) -> Edit:
         """All of a node by `text`, its lines kept."""
@@ -184,32 +194,42 @@ class _Rewriter:
     def _delete(self, node: ast.AST) -> Iterator[Edit]:
         assert isinstance(node, ast.Delete)
         target = node.targets[0]
-        if len(node.targets) > 1 or not isinstance(target, ast.Subscript) or isinstance(target.slice, ast.Slice):
+        if len(node.targets) > 1 or not isinstance(target, ast.Subscript):
             return
         start, end = self._source.span(target)
+        if isinstance(target.slice, ast.Slice):
+            yield from self._delete_slice(node, start, end)
+            return
         value_end = self._source.span(target.value)[1]
         inner_start, inner_end = self._source.span(target.slice)
         data = self._source.data
         whole = data[self._source.span(node)[0]:start]
-        if whole.strip() != b"del" or data[value_end:inner_start].strip() != b"[" or data[inner_end:end].strip() != b"]":
+        if whole.strip(b" \t") != b"del" or data[value_end:inner_start].strip() != b"[" or data[inner_end:end].strip() != b"]":
             return
         self._tree.rewritten.add(node)
         yield (self._source.span(node)[0], start, "")
-        yield (value_end, inner_start, ".pop(")
-        yield (inner_end, end, ")")
+        yield (value_end, inner_start, ".pop(" + "\n" * data[value_end:inner_start].count(b"\n"))
+        yield (inner_end, end, "\n" * data[inner_end:end].count(b"\n") + ")")
+
+    def _delete_slice(self, node: ast.Delete, start: int, end: int) -> Iterator[Edit]:
+        began = self._source.span(node)[0]
+        if self._source.data[began:start].strip(b" \t") == b"del":
+            self._tree.rewritten.add(node)
+            yield (began, start, "")
+            yield (end, end, " = []")
 
     def _imports(self) -> Iterator[Edit]:
         """`import shop` binds the name to what it is anyway, so it is as if it were not there."""
-        for node in self._tree.nodes:
-            if isinstance(node, ast.Import) and all(self._is_ours(alias) for alias in node.names):
+        imports = [node for node in self._tree.nodes if isinstance(node, ast.Import)]
+        times = Counter(alias.name for node in imports for alias in node.names if alias.asname is None)
+        ours = {name for name, count in times.items() if name in self._tree.names and self._tree.bound.get(name) == count}
+        for node in imports:
+            if all(alias.asname is None and alias.name in ours for alias in node.names):
                 self._tree.rewritten.add(node)
-                for alias in node.names:
-                    del self._tree.bound[alias.name]
                 start, end = self._source.span(node)
                 yield (start, end, "pass")
-
-    def _is_ours(self, alias: ast.alias) -> bool:
-        return alias.asname is None and alias.name in self._tree.names and self._tree.bound.get(alias.name) == 1
+                for alias in node.names:
+                    self._tree.bound.pop(alias.name, None)
 
     def _handler(self, node: ast.AST) -> Iterator[Edit]:
         assert isinstance(node, ast.ExceptHandler)
