@@ -144,7 +144,7 @@ class FunctionConnector:
         except (ValueError, LookupError, PermissionError) as error:
             # What a product raises on purpose for its caller; anything else stays inside and is logged by the bridge.
             raise CallError(str(error) or type(error).__name__, effect="none", code=_error_code(function, error)) from error
-        return function.result.dump_python(value, mode="json", warnings="none") if function.result is not None else value
+        return function.result.serializer.to_python(value, mode="json", warnings="none") if function.result is not None else value
 
     async def close(self) -> None: ...
 

@@ -7,9 +7,9 @@ is reached; a connector never decides and never journals.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.outbound import Outbound
@@ -51,8 +51,7 @@ class Connections(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One decided, journaled call. `deadline_s` is in `asyncio` loop time."""
 
     operation: Operation
@@ -63,7 +62,7 @@ class Call:
     idempotency_key: str
     deadline_s: float
     blobs: Blobs
-    progress: Callable[[str], None] = field(default=lambda _text: None)
+    progress: Callable[[str], None] = lambda _text: None
 
 
 @dataclass(frozen=True, slots=True)

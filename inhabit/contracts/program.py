@@ -5,6 +5,8 @@ Determinism rests on three rules that every engine keeps:
 2. One result per delivery: jobs are drained until nothing can run before the next one is settled.
 3. Clock, timers and random come from `Boot` and `Delivery` alone.
 So the sequence of deliveries decides everything a guest does, and a replay of it takes the same path.
+
+What is made anew for every call is a named tuple: a third of the time of a frozen dataclass.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from inhabit.limits import Limits
+from inhabit.limits import DEFAULT_LIMITS, Limits
 
 __all__ = [
     "Boot", "CallSite", "Delivery", "Engine", "Finished", "Guest", "Isolate", "IsolatePool", "IssuedCall",
@@ -86,11 +88,10 @@ class Boot:
     input: bytes = b"null"
     seed: int = 0
     clock_ms: int = 0
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedCall:
+class IssuedCall(NamedTuple):
     """`sequence` counts from 1 in program order. `arguments` is JSON text of one object, still unchecked."""
 
     sequence: int
@@ -98,20 +99,17 @@ class IssuedCall:
     arguments: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Timer:
+class Timer(NamedTuple):
     id: int
     due_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     level: Literal["log", "info", "warn", "error", "debug"]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One event given to a guest. `id` is the call's sequence or the timer's id; `value` is JSON:
     the result, or for an error `{code, message, ...}`. `clock_ms` becomes the guest's time.
     """
@@ -122,22 +120,19 @@ class Delivery:
     clock_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """`value` is JSON: the program's result, or for `ok=False` `{name, message, stack?, code?}`."""
 
     ok: bool
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     cpu_ms: float = 0.0
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """What a guest did between two quiescent points.
 
     `issued_before[i]` is how many calls had been issued, in the whole run, before delivery i of this batch

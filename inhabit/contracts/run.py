@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Language
@@ -48,8 +48,7 @@ class RunHeader:
     parent_run: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """A call about to be made: written before, durable before if it may write. `arguments` is canonical JSON."""
 
     sequence: int
@@ -63,8 +62,7 @@ class Intent:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False."""
 
     sequence: int
@@ -75,8 +73,7 @@ class Outcome:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """One delivery to the guest, in order. `issued_before`: calls issued before it; the replay's alignment."""
 
     kind: Literal["result", "error", "timer"]
@@ -85,8 +82,7 @@ class Delivered:
     clock_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(NamedTuple):
     level: str
     text: str
 

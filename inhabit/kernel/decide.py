@@ -7,8 +7,8 @@ cannot understand, it denies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import Operation
@@ -17,10 +17,10 @@ from inhabit.kernel.grants import Grant, Refusal
 __all__ = ["Charge", "Decision", "Facts", "Verdict", "decide"]
 
 Verdict = Literal["allow", "deny", "ask", "hold"]
+_NOTHING_USED: Mapping[str, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """All the kernel may know of a call. `now_ms` is Unix time, passed in; `granted_calls` counts the run's
     earlier allowed calls by the key of the grant clause that bounds them.
     """
@@ -28,23 +28,21 @@ class Facts:
     operation: Operation
     arguments: Mapping[str, Any]
     now_ms: int
-    granted_calls: Mapping[str, int] = field(default_factory=dict[str, int])
+    granted_calls: Mapping[str, int] = _NOTHING_USED
 
     @property
     def effects(self) -> Effects:
         return self.operation.effects
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What an allowed call uses up; the caller books it before the call is made."""
 
     key: str
     amount: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     verdict: Verdict
     rule: str
     reason: str

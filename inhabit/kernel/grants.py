@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
@@ -37,16 +37,14 @@ __all__ = ["Clause", "Grant", "Permitted", "Refusal"]
 _PATTERN = re.compile(r"(?:\*\*|[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*(?:\.\*\*?)?)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why no: the clause that came closest, and the reason in words."""
 
     clause: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Permitted:
+class Permitted(NamedTuple):
     """The clauses that said yes (one a layer), and the counters that the call uses up."""
 
     clause: str

@@ -43,6 +43,7 @@ from inhabit.errors import (
 from inhabit.kernel.decide import Decision, Facts, decide
 from inhabit.kernel.grants import Grant
 from inhabit.limits import MAX_JSON_DEPTH, Limits
+from inhabit.runtime.deadlines import Deadlines
 from inhabit.runtime.schemas import Validators
 from inhabit.wire.values import decode_value, encode_value
 
@@ -103,6 +104,7 @@ class Bridge:
         self._blobs = blobs
         self._now_ms = now_ms
         self._validators = Validators()
+        self._deadlines = Deadlines()
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
 
     def admit(self, context: RunContext, issued: IssuedCall) -> Admitted:
@@ -150,7 +152,7 @@ class Bridge:
             finally:
                 context.in_flight -= 1
         if error is not None:
-            body = encode_value(_error_value(error, admitted))
+            body = _error_body(error, admitted)
         outcome = Outcome(admitted.issued.sequence, error is None, body,
                           round((time.perf_counter() - started) * 1000, 3), self._now_ms())
         context.count(len(body))
@@ -183,7 +185,7 @@ class Bridge:
         if not is_object(value):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
         self._validators.arguments(operation, value)
-        if b'"$binary"' in body and not _references(value) <= context.binaries:
+        if (b"$binary" in body or b"\\u" in body) and not _references(value) <= context.binaries:   # \u0024 is $ too
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
         return dict(value)
 
@@ -193,7 +195,7 @@ class Bridge:
         shown = decision if decision.verdict != "allow" or error is None else Decision("deny", "limits", error.message)
         return Intent(
             sequence=issued.sequence, operation=issued.operation[:_NAME_CHARS],
-            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else issued.arguments,
+            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else _readable(issued.arguments),
             decision={**shown.as_value(), **({"reason": error.message} if error is not None else {})},
             schema_hash=self._schema_hash(operation),
             idempotency_key=f"{context.run_id}:{issued.sequence}",
@@ -217,12 +219,13 @@ class Bridge:
     async def _carry_out(self, context: RunContext, admitted: Admitted, progress: Callable[[str], None]) -> bytes:
         operation = admitted.operation
         assert operation is not None, "an admitted call without error has an operation"
+        loop = asyncio.get_running_loop()
         limit_ms = min(operation.timeout_ms or context.limits.call_ms, context.limits.call_ms)
         call = Call(
             operation=operation, arguments=admitted.arguments, principal=context.principal, run_id=context.run_id,
             sequence=admitted.issued.sequence, idempotency_key=admitted.intent.idempotency_key,
-            deadline_s=asyncio.get_running_loop().time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
-        value = await self._ask(self._directory.connector_of(operation), call, limit_ms)
+            deadline_s=loop.time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
+        value = await self._ask(self._directory.connector_of(operation), call, loop, limit_ms)
         body = _encoded(operation, value)
         self._validators.result(operation, value, len(body))
         if len(body) > context.limits.value_bytes:
@@ -232,11 +235,11 @@ class Bridge:
             self._directory.observe(operation, context.principal, value)
         return body
 
-    async def _ask(self, connector: Connector, call: Call, limit_ms: int) -> Any:
+    async def _ask(self, connector: Connector, call: Call, loop: asyncio.AbstractEventLoop, limit_ms: int) -> Any:
         operation = call.operation
         doubt = "unknown" if operation.effects.may_write else "none"
         try:
-            async with asyncio.timeout_at(call.deadline_s):
+            with self._deadlines.at(loop, call.deadline_s):
                 return await connector.call(call)
         except TimeoutError:
             raise CallTimeout(f"{operation.name} did not answer within {limit_ms} ms", effect=doubt,
@@ -251,6 +254,10 @@ class Bridge:
 
 _NAME_CHARS = 256
 _HASHES_KEPT = 4_000
+_MESSAGE_CHARS = 16 * 1024
+_ERROR_BYTES = 256 * 1024
+"""One error with its details; a result that broke its schema travels in them up to 64 KB."""
+_UNREADABLE_BYTES = 1_000
 _REFUSED = Decision("deny", "bridge", "refused before a decision")
 
 
@@ -262,8 +269,33 @@ def _encoded(operation: Operation, value: Any) -> bytes:
                             effect="happened" if operation.effects.may_write else "none") from None
 
 
-def _error_value(error: InhabitError, admitted: Admitted) -> Mapping[str, Any]:
-    return {**error.as_value(), "operation": admitted.issued.operation[:_NAME_CHARS]}
+def _error_body(error: InhabitError, admitted: Admitted) -> bytes:
+    """An error as the program gets it, whatever a connector put into it: bounded, and JSON. Its details are what goes."""
+    value = {**error.as_value(), "operation": admitted.issued.operation[:_NAME_CHARS]}
+    if len(error.message) > _MESSAGE_CHARS:
+        value["message"] = f"{error.message[:_MESSAGE_CHARS]}… {len(error.message) - _MESSAGE_CHARS} more characters"
+    try:
+        body = encode_value(value)
+        if len(body) <= _ERROR_BYTES:
+            return body
+        why = f"{len(body)} bytes"
+    except InhabitError as refused:
+        why = refused.message
+    value["details"] = {"omitted": why}
+    return encode_value({key: _plain(item) if isinstance(item, str) else item for key, item in value.items()})
+
+
+def _plain(text: str) -> str:
+    return text[:_MESSAGE_CHARS + 64].encode("utf-8", "replace").decode()
+
+
+def _readable(body: bytes) -> bytes:
+    """What a worker sent in place of arguments, as JSON that any reader of the journal can read."""
+    try:
+        decode_value(body)
+    except ProtocolError:
+        return encode_value({"$unreadable": body[:_UNREADABLE_BYTES].decode("utf-8", "replace")})
+    return body
 
 
 def _references(value: Any) -> set[str]:
