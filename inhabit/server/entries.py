@@ -21,10 +21,9 @@ MAX_INLINE_BYTES = 64 * 1024
 def entry_json(stored: StoredEntry, *, whole: bool = False) -> dict[str, Any]:
     """`{"number", "type", ...}`, `type` being the entry's kind: intent, outcome, delivered, logged, resumed, terminal."""
     entry = stored.entry
+    names = entry._fields if isinstance(entry, tuple) else [field.name for field in fields(entry)]
     body: dict[str, Any] = {"number": stored.number, "type": type(entry).__name__.lower()}
-    for field in fields(entry):
-        body[field.name] = as_json(getattr(entry, field.name), whole=whole)
-    return body
+    return body | {name: as_json(getattr(entry, name), whole=whole) for name in names}
 
 
 def header_json(header: RunHeader) -> dict[str, Any]:

@@ -145,6 +145,8 @@ async def _images(result: Any, blobs: Blobs, tenant: str) -> list[types.ContentB
             continue
         with suppress(InhabitError):  # an erased image stays the reference that the text shows
             data = await blobs.get(reference, tenant=tenant)
+            if len(data) > MAX_IMAGE_BYTES:   # the size in the reference is the program's word
+                continue
             found.append(types.ImageContent(data=base64.b64encode(data).decode(), mime_type=mime))
     return found
 

@@ -6,7 +6,7 @@ with the token that made it. Only the operator (whoever can read the server's ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -80,9 +80,23 @@ class TokenRoutes:
         return Response(status_code=204)
 
     async def _visible(self, identity: Identity) -> Sequence[TokenRecord]:
-        """The operator sees the tenant's tokens, others those of their own user."""
+        """The operator sees the tenant's tokens, a user's own token those of the user, and one that was made from
+        another only itself and what was made from it: who was handed a part cannot revoke the whole.
+        """
         records = await self._tokens.list(tenant=identity.principal.tenant)
-        return [r for r in records if identity.operator or r.principal.user == identity.principal.user]
+        if identity.operator:
+            return records
+        own = [r for r in records if r.principal.user == identity.principal.user]
+        parents = {r.id: r.parent for r in own}
+        if parents.get(identity.token_id) is None:
+            return own
+        return [r for r in own if _descends(r.id, identity.token_id, parents)]
+
+
+def _descends(token_id: str | None, ancestor: str, parents: Mapping[str, str | None]) -> bool:
+    while token_id is not None and token_id != ancestor:
+        token_id = parents.get(token_id)
+    return token_id is not None
 
 
 def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
