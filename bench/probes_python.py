@@ -95,7 +95,7 @@ PROBES: dict[str, tuple[str, Any]] = {
     "base64_hashlib": ("import base64, hashlib\nreturn [base64.b64encode(b'ab').decode(), hashlib.sha256(b'a').hexdigest()[:8]]", ["YWI=", "ca978112"]),
     "csv": ("import csv, io\nreturn list(csv.reader(io.StringIO('a,b')))", [["a", "b"]]),
     "urllib_quote": ("from urllib.parse import quote\nreturn quote('a b')", "a%20b"),
-    "textwrap": ("import textwrap\nreturn textwrap.shorten('a b c', 3)", "a"),
+    "textwrap": ("import textwrap\nreturn textwrap.dedent('  a\\n  b')", "a\nb"),
     "copy": ("import copy\na = {'x': [1]}\nb = copy.deepcopy(a)\nb['x'].append(2)\nreturn a", {"x": [1]}),
     "unimported_module": ("return json.dumps([math.floor(2.5)])", "[2]"),
     "print_and_input": ("print('seen', input['n'])\nreturn input['n']", 41),
