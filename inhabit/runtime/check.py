@@ -22,8 +22,11 @@ _WORDS: dict[str, Language] = {
     "python": "python", "py": "python", "python3": "python",
 }
 _FENCE = re.compile(r"\s*(?:```|~~~)[ \t]*([A-Za-z0-9]+)")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _KEPT = 512
 """Prepared programs held at once; a saved or repeated program skips parsing and types."""
+_KEPT_CHARS = 64 * 1024
+"""Of source and code together: larger ones are prepared each time, so that what is held stays some tens of MB."""
 
 Visible = Callable[[str], bool]
 _Key = TypeVar("_Key")
@@ -38,6 +41,8 @@ class CheckerCatalog(Protocol):
 
 def language_of(source: str, asked: str | None) -> Language:
     """The language asked for, else the one of the Markdown fence, else TypeScript. Raises `InvalidInput`."""
+    if _HALF_PAIR.search(source):
+        raise InvalidInput("the program contains half a surrogate pair, which no text file can hold", fix="write it as an escape, \\ud800")
     if asked is not None:
         if asked.lower() not in _WORDS:
             raise InvalidInput(f"unknown language {asked!r}", fix="typescript (or javascript) or python")
@@ -47,37 +52,42 @@ def language_of(source: str, asked: str | None) -> Language:
 
 
 class Checker:
-    """Keeps what it learnt of a program by its hash, the engine's version and the namespaces it was shown."""
+    """Keeps what it learnt of a program by tenant, its hash, the engine's version and the namespaces it was shown.
+
+    By tenant, because what is kept is the word of a worker: a guest that took one over must not write the code that
+    another tenant's run of the same program executes.
+    """
 
     def __init__(self, catalog: CheckerCatalog) -> None:
         self._catalog = catalog
-        self._prepared: OrderedDict[tuple[str, str, tuple[str, ...]], Prepared] = OrderedDict()
-        self._typed: OrderedDict[tuple[str, str], tuple[Problem, ...]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, str, str, tuple[str, ...]], Prepared] = OrderedDict()
+        self._typed: OrderedDict[tuple[str, str, str], tuple[Problem, ...]] = OrderedDict()
 
     async def check(self, program: Program, isolate: Isolate, names: tuple[str, ...], visible: Visible,
-                    limits: Limits) -> Prepared:
+                    limits: Limits, tenant: str) -> Prepared:
         """Raises `LimitExceeded` (source_bytes) or `ProgramError` with every problem found."""
         if len(program.source.encode(errors="replace")) > limits.source_bytes:
             raise LimitExceeded.of("source_bytes", limits.source_bytes, "bytes", what="the program")
-        prepared = await self._prepare(program, isolate, names)
+        prepared = await self._prepare(program, isolate, names, tenant)
         problems = prepared.problems or self._catalog.check(prepared.calls, visible)
         if not problems and program.language == "python":
-            problems = await self._types(program, prepared, isolate)
+            problems = await self._types(program, prepared, isolate, tenant)
         if problems:
             raise _refusal(problems)
         return prepared
 
-    async def _prepare(self, program: Program, isolate: Isolate, names: tuple[str, ...]) -> Prepared:
-        key = (program.hash, isolate.engine_version, names)
+    async def _prepare(self, program: Program, isolate: Isolate, names: tuple[str, ...], tenant: str) -> Prepared:
+        key = (tenant, program.hash, isolate.engine_version, names)
         held = self._prepared.get(key)
         if held is None:
             held = await isolate.prepare(program, names)
-            _keep(self._prepared, key, held)
+            if len(program.source) + len(held.code) <= _KEPT_CHARS:
+                _keep(self._prepared, key, held)
         return held
 
-    async def _types(self, program: Program, prepared: Prepared, isolate: Isolate) -> tuple[Problem, ...]:
+    async def _types(self, program: Program, prepared: Prepared, isolate: Isolate, tenant: str) -> tuple[Problem, ...]:
         stubs = self._catalog.stubs_for(sorted({call.path for call in prepared.calls}))
-        key = (program.hash, stubs)
+        key = (tenant, program.hash, stubs)
         held = self._typed.get(key)
         if held is None:
             held = await isolate.typecheck(program.source, stubs)

@@ -30,13 +30,16 @@ from inhabit.contracts.run import (
 from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, WorkerLost
 from inhabit.limits import Limits
 from inhabit.runtime.bridge import Admitted, Bridge, RunContext
+from inhabit.runtime.endings import ended
 from inhabit.runtime.recording import Diverged, Recording
-from inhabit.wire.values import decode_value, encode_value
+from inhabit.wire.values import encode_value
 
 __all__ = ["RunDriver"]
 
 _REPLAY_BATCH = 256
 _LIVE_BATCH = 256
+_LOG_LINE_BYTES = 8
+"""What a line costs beside its text: empty ones would be free, and fill the journal."""
 _LEAVE_S = 5.0
 """How long a stopping server waits for calls in flight, so that fewer of them end in doubt."""
 
@@ -82,8 +85,7 @@ class RunDriver:
             async with asyncio.timeout(self.limits.wall_ms / 1000):
                 finished = await self._turns()
                 await self._settle()
-            value = finished.value if finished.ok else encode_value(_thrown(finished.value))
-            terminal = self._terminal("completed" if finished.ok else "failed", value)
+            terminal = self._terminal(*ended(finished, self.limits))
         except TimeoutError:
             terminal = await self._stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
         except asyncio.CancelledError:
@@ -152,7 +154,7 @@ class RunDriver:
         """Log lines within the bound; those of a replay are already in the journal."""
         fresh: list[LogLine] = []
         for line in lines:
-            self._log_bytes += len(line.text.encode(errors="replace"))
+            self._log_bytes += len(line.text.encode(errors="replace")) + _LOG_LINE_BYTES
             if self._log_bytes > self.limits.log_bytes:
                 self.logs_truncated = True
                 break
@@ -291,10 +293,3 @@ class RunDriver:
             "cpu_ms": round(usage.cpu_ms, 3), "memory_bytes": usage.memory_bytes, "calls": self.call_count,
             "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes})
 
-
-def _thrown(body: bytes) -> dict[str, Any]:
-    """The error's value of a program that threw: `{code, message, ...}` from what the guest reported."""
-    thrown = decode_value(body)
-    details = {key: thrown[key] for key in ("name", "stack", "line", "column", "operation") if key in thrown}
-    return {"code": thrown.get("code") or "program_failed", "message": thrown.get("message", "the program failed"),
-            "retryable": False, "effect": "none", "details": details}

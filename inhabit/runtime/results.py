@@ -6,6 +6,8 @@ the key `"…"`. The whole value stays in the journal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ _BYTES_PER_TOKEN = 3
 """JSON in o200k runs at 3 to 4 bytes a token in English and code; 3 keeps the promise for most data."""
 _STEPS = ((200, 4_000), (100, 2_000), (50, 1_000), (25, 500), (12, 250), (6, 120), (3, 60), (1, 30))
 """(items of an array or object, characters of a string), tried from generous to strict."""
+_TOO_MUCH = object()
 
 
 def token_bound(body: bytes) -> int:
@@ -30,8 +33,8 @@ def bounded(value: Any, max_tokens: int) -> tuple[Any, bool]:
     if _fits(value, max_tokens):
         return value, False
     for items, characters in _STEPS:
-        cut = _cut(value, items, characters)
-        if _fits(cut, max_tokens):
+        cut = _cut(value, items, characters, [max_tokens * _BYTES_PER_TOKEN])
+        if cut is not _TOO_MUCH and _fits(cut, max_tokens):
             return cut, True
     return _outline(value), True
 
@@ -40,19 +43,40 @@ def _fits(value: Any, max_tokens: int) -> bool:
     return token_bound(orjson.dumps(value)) <= max_tokens
 
 
-def _cut(value: Any, items: int, characters: int) -> Any:
+def _cut(value: Any, items: int, characters: int, room: list[int]) -> Any:
+    """`room` is what is left of the nodes, at a byte each: a tree of a million small nodes is given up early, not
+    walked at every step.
+    """
+    room[0] -= 1
+    if room[0] < 0:
+        return _TOO_MUCH
     if isinstance(value, str):
         rest = len(value) - characters
         return value if rest <= 0 else f"{value[:characters]}… {rest} more characters"
     if is_array(value):
-        kept = [_cut(item, items, characters) for item in value[:items]]
-        return kept if len(value) <= items else [*kept, f"… {len(value) - items} more items"]
-    if is_object(value):
-        # Objects are records more often than maps: their keys are worth more than array items.
-        room = items * 2
-        kept_pairs = {key[:characters * 2]: _cut(item, items, characters) for key, item in list(value.items())[:room]}
-        return kept_pairs if len(value) <= room else {**kept_pairs, "…": f"{len(value) - room} more keys"}
-    return value
+        return _cut_array(value, items, characters, room)
+    return _cut_object(value, items, characters, room) if is_object(value) else value
+
+
+def _cut_array(value: Sequence[Any], items: int, characters: int, room: list[int]) -> Any:
+    kept: list[Any] = []
+    for item in value[:items]:
+        cut = _cut(item, items, characters, room)
+        if cut is _TOO_MUCH:
+            return _TOO_MUCH
+        kept.append(cut)
+    return kept if len(value) <= items else [*kept, f"… {len(value) - items} more items"]
+
+
+def _cut_object(value: Mapping[str, Any], items: int, characters: int, room: list[int]) -> Any:
+    most = items * 2   # objects are records more often than maps: their keys are worth more than array items
+    kept: dict[str, Any] = {}
+    for key, item in islice(value.items(), most):
+        cut = _cut(item, items, characters, room)
+        if cut is _TOO_MUCH:
+            return _TOO_MUCH
+        kept[key[:characters * 2]] = cut
+    return kept if len(value) <= most else {**kept, "…": f"{len(value) - most} more keys"}
 
 
 def _outline(value: Any) -> Any:

@@ -19,6 +19,9 @@ __all__ = ["Validators"]
 
 _KEPT = 2_000
 """Compiled validators held at once: some tens of KB each for a large API."""
+_BACKTRACKS = 5_000
+"""Steps back in one match of a `pattern` with look-around or back-references; past them it does not match. At the
+library's own million, one pattern over 100 KB of text held the event loop for two minutes."""
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARS = 300
 _CARRIED_BYTES = 64 * 1024
@@ -74,7 +77,7 @@ def _compile(operation: Operation, schema: Schema) -> Any:
     """None when the source's own schema is not a valid one: then there is nothing to hold a value against."""
     whole = {**schema, "$defs": {**schema.get("$defs", {}), **operation.reachable()}}
     try:
-        return jsonschema_rs.Draft202012Validator(whole)
+        return jsonschema_rs.Draft202012Validator(whole, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS))
     except (jsonschema_rs.ValidationError, ValueError):
         return None
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
 from inhabit.contracts.result import RunResult
@@ -66,6 +67,7 @@ class _Live:
     task: asyncio.Task[Terminal]
     driver: RunDriver
     header: RunHeader
+    cancelled: bool = False
 
 
 class Runtime:
@@ -113,9 +115,8 @@ class Runtime:
         bounds = self.parts.limits.narrowed(limits)
         body = _input_body(input, bounds)
         names = self.parts.directory.catalog.namespaces(caller.grant.shows)
-        isolate = await self.parts.pool.acquire(program.language, caller.principal.tenant, bounds)
+        isolate, prepared = await self._checked(program, caller, names, bounds)
         try:
-            prepared = await self._checker.check(program, isolate, names, caller.grant.shows, bounds)
             header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
             begun = self.parts.journal.begin(header)
         except BaseException:
@@ -141,7 +142,9 @@ class Runtime:
         live = self._live.get(run_id)
         if live is not None:
             _same_owner(live.header, caller)
-            live.task.cancel()
+            if not live.cancelled:   # a second one would interrupt the first one's clearing up, and no end be recorded
+                live.cancelled = True
+                live.task.cancel()
         return await self.wait(run_id, caller, wait_s=10.0)
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
@@ -162,6 +165,22 @@ class Runtime:
                 "operations": sum(1 for _ in self.parts.directory.catalog.names())}
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    async def _checked(self, program: Program, caller: Caller, names: tuple[str, ...], bounds: Limits) -> tuple[Isolate, Prepared]:
+        """An isolate and the program made ready for it. Nothing has run yet, so a worker that died of another guest
+        is replaced by another one.
+        """
+        for attempt in range(_REPLAYS + 1):
+            isolate = await self.parts.pool.acquire(program.language, caller.principal.tenant, bounds)
+            try:
+                prepared = await self._checker.check(program, isolate, names, caller.grant.shows, bounds, caller.principal.tenant)
+            except BaseException as error:
+                await isolate.close()
+                if type(error) is not WorkerLost or attempt == _REPLAYS:
+                    raise
+            else:
+                return isolate, prepared
+        raise AssertionError("unreachable")
 
     def _header(self, program: Program, prepared: Prepared, caller: Caller, names: tuple[str, ...], body: bytes,
                 bounds: Limits, engine: str) -> RunHeader:
@@ -260,7 +279,8 @@ def _ended(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ..
     result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut, calls=calls, usage=terminal.usage)
     shown, truncated = bounded(value, tokens)
     if terminal.state != "completed":
-        return replace(result, error=shown, truncated=truncated)
+        error = shown if is_object(shown) else {"code": value.get("code", "failed"), "message": shown}
+        return replace(result, error=error, truncated=truncated)
     hint = "the result was cut: return less (filter, map, aggregate in the program); the journal has it whole" if truncated else ""
     return replace(result, value=shown, truncated=truncated, next=hint)
 

@@ -23,7 +23,7 @@ from inhabit.contracts.program import (
     Turn,
     Usage,
 )
-from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
+from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, ProtocolError, WorkerLost
 from inhabit.wire.frames import WIRE_VERSION
 from inhabit.wire.messages import Cursor, hostile
 from inhabit.wire.values import decode_value, encode_value
@@ -121,9 +121,19 @@ def _log(cursor: Cursor) -> LogLine:
 
 
 def encode_prepared(prepared: Prepared) -> bytes:
-    return encode_value([
-        prepared.code, [[site.path, site.line, site.column, site.arguments] for site in prepared.calls],
-        [_problem_row(problem) for problem in prepared.problems]])
+    """Arguments that JSON cannot carry (half a surrogate pair in a literal) are left for the call itself to refuse."""
+    problems = [_problem_row(problem) for problem in prepared.problems]
+    sites = [[site.path, site.line, site.column, site.arguments] for site in prepared.calls]
+    try:
+        return encode_value([prepared.code, sites, problems])
+    except InvalidInput:
+        bare = [[_printable(site.path), site.line, site.column, None if site.arguments is None else {"kind": "unknown"}] for site in prepared.calls]
+        rows = [[_printable(message), line, column, code, [_printable(name) for name in near]] for message, line, column, code, near in problems]
+        return encode_value([_printable(prepared.code), bare, rows])
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 @hostile
