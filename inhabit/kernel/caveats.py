@@ -5,8 +5,10 @@ understands would be a promise nobody keeps.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.json import is_array, is_number, is_object
@@ -17,6 +19,8 @@ __all__ = ["broken", "checked"]
 
 _SCALES: Mapping[str, tuple[str, ...]] = {"reads": READS, "trust": TRUST, "writes": WRITES}
 _MISSING = object()
+_DECODINGS = 4
+_UNSEEN = frozenset({"Cc", "Cf", "Cs"})   # control, format, surrogate: what a parser further on may drop
 
 
 def checked(caveat: Any) -> Mapping[str, Any]:
@@ -88,12 +92,38 @@ def _argument_outside(arguments: Mapping[str, Any], caveat: Mapping[str, Any]) -
         return f"argument {path} must be a number of at most {caveat['max']}"
     if "min" in caveat and not (is_number(value) and value >= caveat["min"]):
         return f"argument {path} must be a number of at least {caveat['min']}"
-    if "one_of" in caveat and not any(value == allowed and type(value) is type(allowed) for allowed in caveat["one_of"]):
+    if "one_of" in caveat and not any(_same(value, allowed) for allowed in caveat["one_of"]):
         return f"argument {path} must be one of {list(caveat['one_of'])}"
     if "prefix" in caveat and not _has_prefix(value, caveat["prefix"]):
         return f"argument {path} must be a string that starts with {caveat['prefix']!r} and has no '..'"
     return None
 
 
+def _same(value: Any, allowed: Any) -> bool:
+    """Equal and of the same type, at any depth: true is not 1."""
+    if is_object(value) and is_object(allowed):
+        return value.keys() == allowed.keys() and all(_same(item, allowed[key]) for key, item in value.items())
+    if is_array(value) and is_array(allowed):
+        return len(value) == len(allowed) and all(map(_same, value, allowed))
+    return type(value) is type(allowed) and bool(value == allowed)
+
+
 def _has_prefix(value: Any, prefix: str) -> bool:
-    return isinstance(value, str) and value.startswith(prefix) and ".." not in re.split(r"[/\\]", value)
+    """Whether the value starts so and stays below it, however often who reads it undoes percent-encoding, drops
+    control characters, folds widths or takes `..;x`, `.. ` and `...` for a way up.
+    """
+    if not isinstance(value, str) or not value.startswith(prefix):
+        return False
+    for _ in range(_DECODINGS):
+        if any(unicodedata.category(character) in _UNSEEN for character in value) or any(map(_leads_up, re.split(r"[/\\]", value))):
+            return False
+        decoded = unicodedata.normalize("NFKC", unquote(value, errors="replace"))
+        if decoded == value:
+            return True
+        value = decoded
+    return False
+
+
+def _leads_up(segment: str) -> bool:
+    name = re.split(r"[;?#:]", segment, maxsplit=1)[0].rstrip(" ")
+    return len(name) > 1 and not name.strip(".")

@@ -19,6 +19,7 @@ from inhabit.connectors.names import identifier, unique
 from inhabit.contracts.connector import ConnectorProblem
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import ErrorDoc, Operation
+from inhabit.errors import InvalidInput
 
 __all__ = ["MAX_LISTING_BYTES", "MAX_TOOLS", "RESOURCES", "Listing", "Tool", "Tools", "listing_bytes", "read_tools"]
 
@@ -65,6 +66,12 @@ class Tool:
     declares_output: bool = False
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A parameter has one name, the written one: under the server's own it would pass by what a grant bounds.
+        Raises `InvalidInput` for the other.
+        """
+        for written, own in self.parameters.items():
+            if own in given and own not in self.parameters:
+                raise InvalidInput(f"{self.operation.name}: unknown argument {own!r}", fix=f"write {written}", code="arguments_invalid")
         return {self.parameters.get(name, name): value for name, value in given.items()}
 
 

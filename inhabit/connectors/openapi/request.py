@@ -117,7 +117,11 @@ def _body_value(body: Mapping[str, Any], arguments: Mapping[str, Any], beside: f
         return body["arg"] in arguments, arguments.get(body["arg"])
     value = {wire: arguments[arg] for arg, wire in body["props"].items() if arg in arguments}
     if body.get("open"):
-        value.update({name: item for name, item in arguments.items() if name not in body["props"] and name not in beside})
+        more = {name: item for name, item in arguments.items() if name not in body["props"] and name not in beside}
+        for arg, wire in body["props"].items():
+            if wire in more:    # a declared property has one name: under the other it would pass by what a grant bounds
+                raise InvalidInput(f"unknown argument {wire!r}", fix=f"write {arg}", code="arguments_invalid")
+        value.update(more)
     return bool(value), value
 
 
