@@ -19,9 +19,9 @@ import orjson
 from inhabit.contracts.run import Terminal
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.codec import encode_entry
-from inhabit.store.commit import pack_inline
 from inhabit.store.database import Database, connect
 from inhabit.store.ownership import Mark, Ownership
+from inhabit.store.packing import pack_inline
 from inhabit.store.reading import open_runs
 from inhabit.store.schema import SCHEMA_VERSION, migrate, refuse_foreign
 
@@ -146,7 +146,7 @@ def _prepared(fresh: Path, ownership: Ownership, revoked: Sequence[tuple[int, st
         runs = open_runs(connection)
         for run in runs:
             connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?)",
-                               (run.key, run.number + 1, end.kind, pack_inline(end)))
+                               (run.key, run.number + 1, end.kind, pack_inline(end.meta, end.parts)))
             connection.execute("UPDATE runs SET state = 'unknown', ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                                (now_ms, run.calls, run.bytes + end.size, run.key))
         connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from inhabit.errors import Unavailable
 from inhabit.store.batch import Batch, OpenRun, Row
-from inhabit.store.packing import INLINE_BYTES, Draft, pack
+from inhabit.store.packing import INLINE_BYTES, Draft, pack, pack_inline
 
 __all__ = ["check_epoch", "insert_blob", "write_batch"]
 
@@ -29,9 +29,9 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, epoch: int) -> Non
     """Write all of `batch` in one transaction, durable on return. Raises `sqlite3.Error`, `Unavailable`."""
     if not (batch.rows or batch.begun or batch.jobs):
         return
-    if _is_plain(batch):
-        _insert_rows(connection, [(row.run.key, row.number, row.draft.kind, pack_inline(row.draft))
-                                  for row in batch.rows], epoch)
+    plain = _plain_fields(batch)
+    if plain is not None:
+        _insert(connection, plain, len(batch.rows), epoch)
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -58,17 +58,17 @@ def insert_blob(connection: sqlite3.Connection, tenant: str, digest: bytes, data
         (tenant, digest, len(data), touched_ms, data))
 
 
-def pack_inline(draft: Draft) -> bytes:
-    return pack(draft.meta, draft.parts, (None,) * len(draft.parts))
-
-
-def _is_plain(batch: Batch) -> bool:
-    return not (batch.begun or batch.ended or batch.jobs or len(batch.rows) > _MAX_ROWS
-                or any(_is_special(part) for row in batch.rows for part in row.draft.parts))
-
-
-def _is_special(part: bytes) -> bool:
-    return len(part) > INLINE_BYTES or b"$binary" in part
+def _plain_fields(batch: Batch) -> list[Any] | None:
+    """The fields of the usual batch's rows, one after the other; None for any other batch."""
+    if batch.begun or batch.ended or batch.jobs or len(batch.rows) > _MAX_ROWS:
+        return None
+    fields: list[Any] = []
+    for run, number, (kind, meta, parts) in batch.rows:
+        for part in parts:
+            if len(part) > INLINE_BYTES or b"$binary" in part:
+                return None
+        fields += (run.key, number, kind, pack_inline(meta, parts))
+    return fields
 
 
 def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
@@ -80,9 +80,9 @@ def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None
             (run.key, run.run_id, run.tenant, principal.user, principal.agent, header.language, header.program_hash,
              header.origin, header.parent_run, header.clock_ms))
         connection.execute("INSERT INTO headers VALUES (?, ?)", (run.key, _shared(connection, run, draft)))
-    packed = [_packed(connection, row) for row in batch.rows]
-    for start in range(0, len(packed), _MAX_ROWS):
-        _insert_rows(connection, packed[start:start + _MAX_ROWS], epoch)
+    for start in range(0, len(batch.rows), _MAX_ROWS):
+        rows = batch.rows[start:start + _MAX_ROWS]
+        _insert(connection, [field for row in rows for field in _packed(connection, row)], len(rows), epoch)
     for ending in batch.ended:
         connection.execute("UPDATE runs SET state = ?, ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                            (ending.state, ending.ended_ms, ending.calls, ending.bytes, ending.run.key))
@@ -118,14 +118,14 @@ def _note_uses(connection: sqlite3.Connection, run: OpenRun, named: Iterable[byt
             (run.key, run.tenant, digest))
 
 
-def _insert_rows(connection: sqlite3.Connection, rows: Sequence[tuple[int, int, int, bytes]], epoch: int) -> None:
+def _insert(connection: sqlite3.Connection, fields: list[Any], rows: int, epoch: int) -> None:
+    """`fields`: four a row. They are used up."""
     if not rows:
         return
-    width = 1 << (len(rows) - 1).bit_length()
-    arguments: list[Any] = [field for row in rows for field in row]
-    arguments += [None] * (4 * (width - len(rows)))
-    arguments.append(epoch)
-    if connection.execute(_insertion(width), arguments).rowcount != len(rows):
+    places = (rows - 1).bit_length()
+    fields += (None,) * (4 * ((1 << places) - rows))
+    fields.append(epoch)
+    if connection.execute(_INSERTIONS[places], fields).rowcount != rows:
         raise _fenced()
 
 
@@ -133,6 +133,9 @@ def _insertion(width: int) -> str:
     places = ",".join(("(?,?,?,?)",) * width)
     return (f"INSERT INTO entries SELECT * FROM (VALUES {places})"
             " WHERE column1 IS NOT NULL AND (SELECT epoch FROM meta) = ?")
+
+
+_INSERTIONS = tuple(_insertion(1 << places) for places in range(_MAX_ROWS.bit_length()))
 
 
 def _do(connection: sqlite3.Connection, job: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from inhabit.contracts.run import Entry, RunHeader, RunRecord, RunState, RunSummary, StoredEntry, Terminal
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
-from inhabit.store.codec import INTENT, encode_entry, encode_header
+from inhabit.store.codec import INTENT, TERMINAL, encode_entry, encode_header
 from inhabit.store.database import Database
 from inhabit.store.reading import SUMMARY_COLUMNS, entries_after, key_of, open_runs, record, summary
 
@@ -58,15 +58,17 @@ class SqliteJournal:
             if run is None:
                 raise self.failure or InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
                                    fix="begin a run before its entries, and append nothing after its end")
-            first = run.number + 1
-            rows = [Row(run, number, draft) for number, draft in enumerate(drafts, first)]
-            size = sum(draft.size for draft in drafts)
-            calls = sum(draft.kind == INTENT for draft in drafts)
-            ending = _ending(run, entries, run.calls + calls, run.bytes + size)
-            ticket = self._writer.append(run, rows, ending, size)
-            run.number += len(rows)
-            run.calls += calls
-            run.bytes += size
+            number, size, calls, ends = run.number, run.bytes, run.calls, False
+            rows: list[Row] = []
+            for draft in drafts:
+                number += 1
+                size += draft.size
+                calls += draft.kind == INTENT
+                ends = ends or draft.kind == TERMINAL
+                rows.append(Row(run, number, draft))
+            ending = _ending(run, entries, calls, size) if ends else None
+            ticket = self._writer.append(run, rows, ending, size - run.bytes)
+            run.number, run.bytes, run.calls = number, size, calls
             if ending is not None:
                 del self._open[run_id]
                 self._sweep_endings()
