@@ -120,6 +120,21 @@ def test_a_forgotten_await_is_put_in(host: Host, source: str, value: object) -> 
     assert len(ran.calls) == 1
 
 
+@pytest.mark.parametrize("source", [
+    "a = shop.a.b()\nreturn [await shop.a.c(), await a]", "return [await shop.a.b(n=i) for i in range(2)]",
+    "if await shop.a.b():\n    x = await shop.a.c()\nreturn [1, x]", "try:\n    await shop.a.fail()\nexcept OperationError as e:\n    return [await shop.a.b(), e.code]",
+    "x = f'{await shop.a.b()}{await shop.a.c()}'\nreturn x", "return (await shop.a.b())['sequence'] + (await (shop.a.c()))['sequence']",
+    "x = y = await shop . a . b()\nawait    shop.a.c()\nreturn x", "class A:\n    pass\nfor i in range(await shop.a.n()):\n    await shop.a.b(i=i)\nreturn i",
+])
+def test_calls_outside_of_functions_hold_the_program(host: Host, source: str) -> None:
+    """The same calls with the same results as the same program inside a function."""
+    answers = {"shop.a.fail": Fails("x", "y"), "shop.a.n": 2}
+    inside = "async def main():\n" + "\n".join(f"    {line}" for line in source.split("\n"))
+    held, waited = host.run(source, answers), host.run(inside, answers)
+    assert (held.calls, held.value) == (waited.calls, waited.value)
+    assert [turn.issued_before for turn in held.turns] == [turn.issued_before for turn in waited.turns]
+
+
 def test_a_forgotten_await_elsewhere_is_said(host: Host) -> None:
     assert "await" in host.run("orders = shop.orders.list()\nreturn orders[0]").error["message"]
     assert "await" in host.run("orders = [shop.orders.list()]\nreturn orders").error["message"]

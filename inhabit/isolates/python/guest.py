@@ -4,7 +4,8 @@ Model: Monty runs until it must ask; each question is a snapshot. Calls of opera
 a promise, so a program goes on issuing until every task of it waits; that is the quiescent point, a
 `FutureSnapshot`, and it is kept. A delivery settles one promise and the program is driven to the next quiescent
 point before the next delivery is looked at. `time.sleep` stops the whole program, so the snapshot of the sleep
-itself is kept; results that arrive meanwhile wait their turn in order of arrival.
+itself is kept; results that arrive meanwhile wait their turn in order of arrival. A call outside of any function
+(`rewrite` marks it) stops the program in the same way: nothing else could run, and it saves a question.
 
 A name of the run (`shop`) and everything under it is a proxy that answers any attribute. Calls written in full
 (`shop.orders.list(...)`) were made plain functions by `rewrite` and need no proxy.
@@ -85,7 +86,7 @@ class PythonGuest:
         self._namespaces: dict[UUID, str] = {}
         self._outstanding: dict[int, tuple[int, str]] = {}  # sequence → Monty's id of the call, operation
         self._settled: dict[int, Any] = {}                  # Monty's id → outcome, in order of arrival
-        self._timers: dict[int, tuple[int, int | None, Any]] = {}   # id → due, Monty's id (None: time.sleep), value
+        self._timers: dict[int, tuple[int, int, Any]] = {}   # id → due, Monty's id, value
         self._issued = 0
         self._timer_ids = 0
         self._calls: list[IssuedCall] = []
@@ -227,7 +228,7 @@ class PythonGuest:
         return None
 
     def _settle(self, delivery: Delivery) -> None:
-        waiting, outcome = self._waiting, None
+        waiting = self._waiting
         if delivery.kind == "timer":
             if delivery.id not in self._timers:
                 raise ProtocolError(f"there is no timer {delivery.id}")
@@ -237,11 +238,10 @@ class PythonGuest:
                 raise ProtocolError(f"call {delivery.id} is not outstanding")
             call_id, operation = self._outstanding.pop(delivery.id)
             outcome = self._outcome(delivery, operation)
-        if call_id is None:
-            assert isinstance(waiting, FunctionSnapshot)
-            self._waiting = None
-            return self._advance(waiting.resume(outcome))
         self._settled[call_id] = outcome
+        if isinstance(waiting, FunctionSnapshot) and call_id == waiting.call_id:
+            self._waiting = None
+            return self._advance(waiting.resume(self._settled.pop(call_id)))
         if isinstance(waiting, FutureSnapshot) and call_id in waiting.pending_call_ids:
             self._waiting = None
             return self._advance(waiting)
@@ -275,10 +275,10 @@ class PythonGuest:
 
     def _operation_of(self, name: str) -> str | None:
         root, dot, _ = name.partition(DOT)
-        return name.replace(DOT, ".") if dot and root in self._boot.names else None
+        return name.rstrip(DOT).replace(DOT, ".") if dot and root in self._boot.names else None
 
     def _ask(self, snapshot: FunctionSnapshot) -> SyncSnapshot | None:
-        """The next snapshot, or None when the guest waits (`time.sleep`)."""
+        """The next snapshot, or None when the program is held."""
         name = str(snapshot.function_name)
         if snapshot.is_os_function:
             return self._system(snapshot, name)
@@ -287,14 +287,14 @@ class PythonGuest:
             if path is not None and not (name.startswith("_") and name != "__call__"):
                 return self._call(snapshot, path if name == "__call__" else f"{path}.{name}")
         elif (operation := self._operation_of(name)) is not None:
-            return self._call(snapshot, operation)
+            return self._call(snapshot, operation, held=name.endswith(DOT))
         elif name == ERROR_FIELD:
             return snapshot.resume(self._errors.field(snapshot.args))
         elif (answer := self._modules.call(name, snapshot)) is not None:
             return snapshot.resume(answer)
         return snapshot.resume({"exc_type": "NameError", "message": f"name '{name}' is not defined"})
 
-    def _call(self, snapshot: FunctionSnapshot, operation: str) -> SyncSnapshot:
+    def _call(self, snapshot: FunctionSnapshot, operation: str, *, held: bool = False) -> SyncSnapshot | None:
         try:
             arguments = to_json(_arguments(snapshot, operation), f"the arguments of {operation}", self._limits.value_bytes)
         except NotData as error:
@@ -308,7 +308,7 @@ class PythonGuest:
         self._issued += 1
         self._calls.append(IssuedCall(self._issued, operation, arguments))
         self._outstanding[self._issued] = (snapshot.call_id, operation)
-        return snapshot.resume(_PROMISE)
+        return None if held else snapshot.resume(_PROMISE)
 
     def _system(self, snapshot: FunctionSnapshot, name: str) -> SyncSnapshot | None:
         if name == "import":
@@ -329,7 +329,7 @@ class PythonGuest:
         blocking = name == "time.sleep"
         self._timer_ids += 1
         due = self._ambient.clock_ms + int(min(seconds * 1000, MAX_SLEEP_MS))
-        self._timers[self._timer_ids] = (due, None if blocking else snapshot.call_id, outcome)
+        self._timers[self._timer_ids] = (due, snapshot.call_id, outcome)
         return None if blocking else snapshot.resume(_PROMISE)
 
     def _yield(self, snapshot: FunctionSnapshot, outcome: Any, name: str) -> SyncSnapshot:

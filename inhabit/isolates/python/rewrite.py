@@ -1,6 +1,7 @@
 """Small edits that let ordinary programs run on Monty as they were written. Lines never move.
 
 - `shop.orders.list(` becomes `shop·orders·list(`: one name, one question to the host in place of three, same width.
+- Outside of functions `await shop.orders.list(` becomes `shop·orders·list·     (`: the program waits in the call itself.
 - `OperationError` becomes `RuntimeError`, padded to the same width: Monty has no exception classes of ours.
 - `e.code` of a caught exception becomes a question to the host, who knows the error behind it.
 - `del d[k]` becomes `d.pop(k)`, `del xs[a:b]` becomes `xs[a:b] = []`; `asyncio.create_task(x)` becomes `(x)`, which is awaited where the task was;
@@ -110,12 +111,33 @@ class _Rewriter:
         return root in self._tree.names and not self._tree.is_bound(root)
 
     def _operation(self, node: ast.Call) -> Iterator[Edit]:
+        parent = self._tree.parents.get(node)
+        awaited = parent if isinstance(parent, ast.Await) else None
+        if self._to_run and (awaited or self._wants_result(node)) and not self._functions(node):
+            held = list(self._held(node, awaited))
+            if held:
+                yield from held
+                return
         yield from self._function_value(node.func)
         if self._wants_result(node):
             yield from self._await(node)
 
+    def _held(self, node: ast.Call, awaited: ast.Await | None) -> Iterator[Edit]:
+        """Outside of functions no other task can run while a call is awaited, so the program itself is held there: one
+        question to the host in place of two. Nothing when it is not written plainly."""
+        start, end = self._source.span(node.func)
+        path = self._source.slice(node.func)
+        before = self._source.span(awaited)[0] if awaited else start
+        spaces = self._source.data[before:start]
+        if not self._is_plain(node.func) or spaces.strip(b" ") not in {b"", b"await"}:
+            return
+        self.operations.add(f"{path}.")
+        yield (before, end, f"{path}.".replace(".", DOT) + " " * (len(spaces) - 1))
+
     def _await(self, node: ast.Call) -> Iterator[Edit]:
         start, end = self._source.span(node)
+        if not self._source.slice(node).endswith(")") or not self._is_plain(node.func):
+            return   # inside an f-string the places that Python 3.11 gives may be off
         yield (start, start, "(await ")
         yield (end, end, ")")
 
