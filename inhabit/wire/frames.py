@@ -76,15 +76,16 @@ class FrameParser:
             data = bytes(self._buffer)
             self._buffer.clear()
         frames: list[tuple[Kind, int, bytes]] = []
-        at = 0
-        while (end := self._end(data, at)) <= len(data):
+        at, size = 0, len(data)
+        while at < size and (end := self._end(data, at)) <= size:
             _, kind, isolate = _HEADER.unpack_from(data, at)
             known = self._kinds.get(kind)
             if known is None:
                 raise ProtocolError(f"a frame of kind {kind}, which this side does not take")
             frames.append((known, isolate, data[at + _HEADER.size:end]))
             at = end
-        self._buffer += data[at:]
+        if at < size:
+            self._buffer += data[at:]
         self._broken = False
         return frames
 

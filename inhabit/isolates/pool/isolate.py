@@ -9,7 +9,7 @@ reported if that is more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from inhabit.contracts.program import Boot, Delivery, Language, LogLine, Prepared, Problem, Program, Turn
@@ -112,12 +112,12 @@ class PooledIsolate:
         self._waiting = False
         return result
 
-    async def _turn(self, kind: Kind, body: bytes, deliveries: int) -> Turn:
+    def _turn(self, kind: Kind, body: bytes, deliveries: int) -> Awaitable[Turn]:
         left_ms = self._limits.cpu_ms - self._cpu_ms
         if left_ms <= 0:
             raise LimitExceeded.of("cpu_ms", self._limits.cpu_ms, "ms")
         self._deliveries = deliveries
-        return await self._ask(kind, Kind.TURN, body, self._read_turn, left_ms, ("cpu_ms", self._limits.cpu_ms))
+        return self._ask(kind, Kind.TURN, body, self._read_turn, left_ms, ("cpu_ms", self._limits.cpu_ms))
 
     def _read_turn(self, body: bytes) -> Turn:
         turn = decode_turn(body, max_calls=self._limits.calls + 1, max_logs=_LOG_LINES)

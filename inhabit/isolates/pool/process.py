@@ -21,18 +21,22 @@ class WorkerProcess:
         self.pid = pid
         self._pidfd = pidfd
         self._members = [pid]
+        self._clocks = [_clock(pid)]
         self._idle = False
 
     def meet_children(self) -> None:
         """Look once for the processes that an engine started for itself; the jail lets it start no more."""
         self._members = _with_children(self.pid)
+        self._clocks = [_clock(pid) for pid in self._members]
 
     def cpu_ns(self) -> int:
         """CPU time spent by it and its children; what is gone or cannot be read counts nothing."""
         spent = 0
-        for pid in self._members:
-            with contextlib.suppress(OSError):
-                spent += time.clock_gettime_ns((~pid << 3) | 2)   # the kernel's name for "CPU time of process pid"
+        for clock in self._clocks:
+            try:
+                spent += time.clock_gettime_ns(clock)
+            except OSError:
+                continue
         return spent
 
     def computes(self) -> bool:
@@ -66,6 +70,11 @@ class WorkerProcess:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
+
+def _clock(pid: int) -> int:
+    """The kernel's name for "CPU time of process pid"."""
+    return (~pid << 3) | 2
 
 
 def _threads(pid: int) -> list[int]:
