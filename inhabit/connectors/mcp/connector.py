@@ -46,6 +46,7 @@ from inhabit.connectors.mcp.stdio import Command, Streams, Tail, serve_stdio
 from inhabit.connectors.mcp.text import one_line
 from inhabit.connectors.mcp.tools import RESOURCES, Listing, Tools, read_tools
 from inhabit.connectors.names import identifier
+from inhabit.connectors.oauth import OAuthTarget
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import UNKNOWN_EFFECTS, Effects
 from inhabit.contracts.operation import Operation
@@ -114,7 +115,6 @@ class McpConnector:
         self._trouble: str | None = None
         self._tried = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
-        self._client: httpx2.AsyncClient | None = None
 
     # the contract
 
@@ -175,8 +175,6 @@ class McpConnector:
             await asyncio.gather(self._background, return_exceptions=True)
         if self._links is not None:
             await self._links.close()
-        if self._client is not None:
-            await self._client.aclose()
 
     # what the application asks besides
 
@@ -189,6 +187,12 @@ class McpConnector:
         link = await self._linked(key)
         async with link.listed:
             await self._list(link)
+
+    def oauth_target(self, scopes: Sequence[str] = ()) -> OAuthTarget | None:
+        """What `OAuthFlows.authorize_url` is given to connect a principal; None for a local server."""
+        if self._url is None:
+            return None
+        return OAuthTarget(self.name, str(self._url), self._private_addresses, tuple(scopes))
 
     def proposals(self) -> list[Proposal]:
         """What `inhabit effects review` shows: one line a tool."""
@@ -280,11 +284,10 @@ class McpConnector:
             yield streams
 
     def _sender(self, key: str) -> Sender:
-        if self._client is None:
-            assert self._url is not None
-            reach = Reach((_origin(self._url),), private_addresses=self._private_addresses, timeout_s=self._timeout_s)
-            self._client = self._opened().outbound.client(reach)
-        return Sender(self._client, self._access().of(key))
+        """A client of its own for each session: the stream that stays open must not take another's place."""
+        assert self._url is not None
+        reach = Reach((_origin(self._url),), private_addresses=self._private_addresses, timeout_s=self._timeout_s)
+        return Sender(self._opened().outbound.client(reach), self._access().of(key))
 
     def _access(self) -> Access:
         return Access(self.name, self._auth, self._opened(), self._secret, self._header)

@@ -45,7 +45,7 @@ class Sender:
     """Stands where the SDK expects an HTTP client; it uses `build_request`, `send` and `max_redirects` of one."""
 
     def __init__(self, client: httpx2.AsyncClient, credential: Credential) -> None:
-        self._client = client
+        self.client = client
         self._credential = credential
         self._faults: OrderedDict[str, InhabitError] = OrderedDict()
         self.max_redirects = client.max_redirects       # followed within the origin only
@@ -84,7 +84,7 @@ class Sender:
     async def _attempt(self, request: httpx2.Request, headers: Headers) -> httpx2.Response:
         for name, value in headers.items():
             request.headers[name] = value.reveal()
-        response = await self._client.send(request, stream=True, follow_redirects=False)
+        response = await self.client.send(request, stream=True, follow_redirects=False)
         if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             await response.aread()      # a body that breaks off is this request's failure alone
         return response
@@ -108,6 +108,6 @@ def _is_json(response: httpx2.Response) -> bool:
 @asynccontextmanager
 async def serve_http(url: str, sender: Sender) -> AsyncGenerator[tuple[Any, Any]]:
     """The message streams of one session at `url`."""
-    async with streamable_http_client(
+    async with sender.client, streamable_http_client(
             url, http_client=cast("httpx2.AsyncClient", sender), max_sse_event_size=MAX_EVENT_BYTES) as streams:
         yield streams
