@@ -61,6 +61,8 @@ __all__ = ["Fuzzed", "fuzz"]
 _JSON = (b"1", b"null", b'"x"', b"[]", b'{"value":1}', b'{"how":"x"}', b'"\\ud800"', b"[" * 300 + b"]" * 300, b"{", b"\xff", b"1e999", b"[1,2", b'{"a":1,"a":2}',
          b"\n\ndata: x\n\n", b"99999999999999999999999", b'{"message":1,"code":[]}', b"NaN", b"", b'{"$binary":"' + b"0" * 64 + b'"}', b'{"\\u0024binary":"' + b"0" * 64 + b'"}')
 _OPERATIONS = ("kit.echo", "kit.fail", "kit", "", "kit.__proto__", "a\x1eb", "kit.echo\0", "é" * 500)
+_RUNS_AT_ONCE = 96
+_FRAMES_BETWEEN = 10_000
 _DECODERS = (decode_turn, decode_prepared, decode_checked, decode_failed, decode_ready)
 
 
@@ -209,8 +211,8 @@ async def fuzz(seconds: float, seed: int, home: Path) -> Fuzzed:
     try:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            await asyncio.gather(*(_one_run(runtime, found) for _ in range(32)))
-            _decoders(rng, found, 2_000)
+            await asyncio.gather(*(_one_run(runtime, found) for _ in range(_RUNS_AT_ONCE)))
+            _decoders(rng, found, _FRAMES_BETWEEN)
     finally:
         await runtime.stop()
         await place.close()
