@@ -3,13 +3,15 @@
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from inhabit.connectors.mcp import McpConnector, SecretName
 from inhabit.contracts.effects import UNKNOWN_EFFECTS
-from inhabit.errors import UpstreamError
+from inhabit.egress.broker import Broker
+from inhabit.errors import CallTimeout, UpstreamError
 from tests.connectors.mcp_support import ADA, Host, npm_server
 
 
@@ -105,6 +107,34 @@ async def test_filesystem_answers_and_refuses_by_its_own_rules(tmp_path: Path) -
     effects = {o.function: o.effects for o in connector.operations()}
     assert not effects["read_text_file"].may_write and effects["write_file"].irreversible
     await connector.close()
+
+
+async def test_everything_over_streamable_http(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = await asyncio.create_subprocess_exec(
+        *npm_server("everything"), "streamableHttp", env={**os.environ, "PORT": str(port)},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(20):
+            while b"listening" not in await server.stderr.readline():
+                pass
+        host = Host(tmp_path / "cache", outbound=Broker())
+        connector = McpConnector("everything", url=f"http://127.0.0.1:{port}/mcp", private_addresses=True)
+        await connector.open(host.context)
+        heard: list[str] = []
+        slow = asyncio.create_task(host.call(connector, "trigger_long_running_operation", {"duration": 0.5, "steps": 2}, progress=heard.append))
+        answers = await asyncio.gather(*(host.call(connector, "get_sum", {"a": n, "b": 1}) for n in range(30)))
+        assert answers[9] == "The sum of 9 and 1 is 10."
+        assert "completed" in await slow and [line.split()[0] for line in heard] == ["1/2", "2/2"]
+        with pytest.raises(CallTimeout):
+            await host.call(connector, "trigger_long_running_operation", {"duration": 30, "steps": 1}, seconds=0.3)
+        assert await host.call(connector, "echo", {"message": "still"}) == "Echo: still"
+        await connector.close()
+    finally:
+        server.kill()
+        await server.wait()
 
 
 def _children_running(words: str) -> list[int]:

@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from inhabit.connectors.mcp.content import error_text, resource_value, sequence_value, tool_value
+from inhabit.connectors.mcp.http import SESSION_GONE
 from inhabit.connectors.mcp.link import Link, Unsent
 from inhabit.connectors.mcp.text import one_line
 from inhabit.connectors.mcp.tools import Tool
@@ -129,7 +130,7 @@ async def _request(link: Link, call: Call, stage: Stage, session: ClientSession,
         return await session.send_request(request, shape, progress_callback=progress)
     except MCPError as error:
         failure = upstream(error, link, call.operation.connector, stage.effect)
-        unseen = isinstance(error, Unsent) or (link.sender is not None and error.error.message == "Session terminated")
+        unseen = isinstance(error, Unsent) or failure.specific_code == SESSION_GONE
         if unseen or (failure.specific_code == "upstream_died" and not stage.may_write):
             raise SessionGone(failure) from error
         raise failure from error

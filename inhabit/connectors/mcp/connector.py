@@ -39,7 +39,7 @@ from inhabit.connectors.mcp.credentials import (
     environment,
 )
 from inhabit.connectors.mcp.effects import EffectsReview, Proposal, derive, pin
-from inhabit.connectors.mcp.http import Sender, serve_http
+from inhabit.connectors.mcp.http import SESSION_GONE, Sender, serve_http
 from inhabit.connectors.mcp.link import Link, LinkFailed
 from inhabit.connectors.mcp.links import Down, Links
 from inhabit.connectors.mcp.stdio import Command, Streams, Tail, serve_stdio
@@ -341,7 +341,10 @@ class McpConnector:
             raise UpstreamError(f"the server of {self.name} did not list its tools within {self._start_timeout_s:g} s",
                                 code="upstream_down") from None
         except MCPError as error:
-            raise upstream(error, link, self.name, "none") from error
+            failure = upstream(error, link, self.name, "none")
+            if failure.specific_code == SESSION_GONE:
+                self._sessions().drop(link)
+            raise failure from error
         except ValidationError:
             raise UpstreamError(f"the server of {self.name} answered with a list of tools that is none") from None
         except LinkFailed as error:

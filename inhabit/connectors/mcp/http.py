@@ -7,6 +7,7 @@ session, and with it the calls of others.) What really happened is kept aside an
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
@@ -22,10 +23,13 @@ from inhabit.connectors.mcp.text import one_line
 from inhabit.contracts.connector import Secret
 from inhabit.errors import InhabitError, MissingConnection, UpstreamError
 
-__all__ = ["Credential", "Sender", "serve_http"]
+__all__ = ["SESSION_GONE", "Credential", "Sender", "serve_http"]
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 MAX_FAULTS = 256
+SESSION_GONE = "session_gone"
+"""The code of the fault when the server refused the session, and so did not look at the request."""
+_SESSION_ERROR = re.compile(rb'"message"\s*:\s*"[^"]{0,200}session', re.IGNORECASE)
 _UNREACHABLE = -32099
 
 Headers = Mapping[str, Secret]
@@ -76,6 +80,8 @@ class Sender:
         challenge = response.headers.get("www-authenticate", "")
         if response.status_code == 401 or (response.status_code == 403 and "insufficient_scope" in challenge):
             raise self._credential.refused(challenge)
+        if _forgotten(request, response):
+            raise UpstreamError("the server no longer knows this session", code=SESSION_GONE)
         if request.method == "POST" and response.status_code >= 400 and response.status_code != 404 and not _is_json(response):
             raise UpstreamError(f"{request.url.host} answered with HTTP status {response.status_code}", effect="unknown",
                                 details={"status": response.status_code})
@@ -99,6 +105,13 @@ class Sender:
         status = 401 if isinstance(error, MissingConnection) else 502
         return httpx2.Response(status, request=request, headers={"content-type": "application/json"},
                                content=body.model_dump_json(by_alias=True).encode())
+
+
+def _forgotten(request: httpx2.Request, response: httpx2.Response) -> bool:
+    """404 by the specification; some servers say 400 and speak of the session in their error."""
+    if request.method != "POST" or "mcp-session-id" not in request.headers:
+        return False
+    return response.status_code == 404 or (response.status_code == 400 and _SESSION_ERROR.search(response.content) is not None)
 
 
 def _is_json(response: httpx2.Response) -> bool:
