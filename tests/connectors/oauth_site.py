@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
@@ -42,6 +42,7 @@ class Site:
     user: str = "ada"
     expires_in: int = 3600
     guarded: bool = True
+    method: str = "none"
     seen_authorization: list[str] = field(default_factory=list)
 
     @property
@@ -131,9 +132,11 @@ async def _metadata(request: Request) -> Response:
         "issuer": "https://mallory.example" if site.broken == "issuer" else site.base,
         "authorization_endpoint": f"{site.base}/authorize", "token_endpoint": f"{site.base}/token",
         "registration_endpoint": f"{site.base}/register", "revocation_endpoint": f"{site.base}/revoke",
-        "code_challenge_methods_supported": ["S256"], "token_endpoint_auth_methods_supported": ["none"],
+        "code_challenge_methods_supported": ["S256"], "token_endpoint_auth_methods_supported": [site.method],
         "authorization_response_iss_parameter_supported": True,
     }
+    if site.broken == "nonsense":
+        body["token_endpoint"] = "http://[::1"
     if site.broken == "pkce":
         del body["code_challenge_methods_supported"]
     if site.broken == "plain-http":
@@ -147,8 +150,9 @@ async def _register(request: Request) -> Response:
     site: Site = request.app.state.site
     body = await request.json()
     client_id = f"client-{secrets.token_hex(4)}"
-    site.clients[client_id] = body
-    return JSONResponse({**body, "client_id": client_id}, status_code=201)
+    secret = {} if site.method == "none" else {"client_secret": f"cs-{secrets.token_hex(8)}:%"}
+    site.clients[client_id] = {**body, **secret}
+    return JSONResponse({**body, **secret, "client_id": client_id}, status_code=201)
 
 
 async def _authorize(request: Request) -> Response:
@@ -169,6 +173,8 @@ async def _authorize(request: Request) -> Response:
 async def _token(request: Request) -> Response:
     site: Site = request.app.state.site
     form = dict(await request.form())
+    if not _client_is_genuine(site, request, form):
+        return JSONResponse({"error": "invalid_client"}, status_code=401)
     if form.get("resource") != site.mcp:
         return JSONResponse({"error": "invalid_target"}, status_code=400)
     if form["grant_type"] == "refresh_token":
@@ -179,9 +185,18 @@ async def _token(request: Request) -> Response:
     asked = site.codes.pop(str(form["code"]), None)
     digest = hashlib.sha256(str(form.get("code_verifier", "")).encode()).digest()
     if asked is None or base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != asked["code_challenge"] \
-            or form["client_id"] != asked["client_id"] or form["redirect_uri"] != asked["redirect_uri"]:
+            or form["redirect_uri"] != asked["redirect_uri"]:
         return JSONResponse({"error": "invalid_grant"}, status_code=400)
     return JSONResponse(site.issue(site.user), headers={"cache-control": "no-store"})
+
+
+def _client_is_genuine(site: Site, request: Request, form: dict[str, Any]) -> bool:
+    if site.method == "client_secret_basic":
+        pair = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
+        client_id, _, secret = (unquote(part) for part in pair.partition(":"))
+        return "client_secret" not in form and site.clients.get(client_id, {}).get("client_secret") == secret
+    client = site.clients.get(str(form.get("client_id")))
+    return client is not None and client.get("client_secret") == form.get("client_secret")
 
 
 async def _revoke(request: Request) -> Response:

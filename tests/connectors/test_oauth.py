@@ -13,10 +13,11 @@ import pytest
 from inhabit.connectors.connections import OAuthConnections
 from inhabit.connectors.mcp import McpConnector
 from inhabit.connectors.oauth import OAuthFlows, OAuthTarget
+from inhabit.connectors.oauth_loopback import sign_in
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
 from inhabit.egress.broker import Broker
-from inhabit.errors import CallTimeout, ConfigError, Denied, MissingConnection, UpstreamError
+from inhabit.errors import CallTimeout, ConfigError, Denied, MissingConnection, Unavailable, UpstreamError
 from inhabit.store.connections import ConnectionStore
 from tests.connectors.mcp_support import Host
 from tests.connectors.oauth_site import Site, running_site
@@ -129,6 +130,26 @@ async def test_an_authorization_server_that_is_down_costs_no_connection(site: Si
     assert (await world.connections.credential("notes", ADA)).keys() == {"token"}
 
 
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+async def test_a_client_with_a_secret(site: Site, world: World, target: OAuthTarget, method: str) -> None:
+    site.method = method
+    await world.sign_in(target)
+    world.now += 3600
+    assert (await world.connections.credential("notes", ADA)).keys() == {"token"}       # refreshed, without the secrets
+    site.clients.clear()
+    with pytest.raises(Denied, match="invalid_client"):
+        await world.flows.callback(await _answered(world, target, site))
+    await world.sign_in(target)     # registered anew after that
+    assert len(site.clients) == 1
+
+
+async def _answered(world: World, target: OAuthTarget, site: Site) -> dict[str, str]:
+    """An answer for a client that the server has forgotten since."""
+    url = await world.flows.authorize_url(target, ADA)
+    state = parse_qs(urlsplit(url).query)["state"][0]
+    return {"state": state, "code": "any", "iss": site.base}
+
+
 async def test_revoking_ends_it_here_and_there(site: Site, world: World, target: OAuthTarget) -> None:
     await world.sign_in(target)
     tokens = set(site.tokens) | set(site.refreshes)
@@ -179,7 +200,7 @@ async def test_a_restarted_server_is_met_with_a_new_session(tmp_path: Path) -> N
         connector = McpConnector("notes", url=site.mcp, private_addresses=True)
         await connector.open(host.context)
         assert connector.problems() == ()
-    with pytest.raises(UpstreamError, match="cannot be reached|no connection|refused"):
+    with pytest.raises(UpstreamError, match=r"cannot be reached|no connection|refused"):
         await host.call(connector, "whoami")
     async with running_site(port=urlsplit(site.base).port, guarded=False):
         assert await host.call(connector, "whoami") == {"result": "nobody"}     # it knew nothing of the old session
@@ -265,7 +286,7 @@ async def test_a_person_who_declines(site: Site, world: World, target: OAuthTarg
 
 @pytest.mark.parametrize(("broken", "reason"), [
     ("issuer", "names another issuer"), ("resource", "another resource"), ("pkce", "PKCE"), ("plain-http", "not an https"),
-    ("metadata-address", "not an https"), ("registration", "takes no new clients"),
+    ("metadata-address", "not an https"), ("nonsense", "no address"), ("registration", "takes no new clients"),
 ])
 async def test_discovery_that_cannot_be_trusted(site: Site, world: World, target: OAuthTarget, broken: str, reason: str) -> None:
     site.broken = broken
@@ -294,6 +315,21 @@ async def test_no_token_in_a_message_or_a_file(site: Site, world: World, notes: 
     assert tokens and not any(token in repr(stored) for token in tokens)
     for file in (path for path in tmp_path.rglob("*") if path.is_file()):
         assert not any(token.encode() in file.read_bytes() for token in tokens), file
+
+
+async def test_a_sign_in_from_a_terminal(site: Site, world: World, target: OAuthTarget) -> None:
+    shown: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    signing = asyncio.create_task(sign_in(world.flows, target, ADA, shown.set_result))
+    url = await shown
+    back = parse_qs(urlsplit(url).query)["redirect_uri"][0]
+    async with httpx2.AsyncClient(follow_redirects=True) as browser:
+        assert (await browser.get(back.replace("/callback", "/other"))).status_code == 404
+        page = await browser.get(url)
+    assert "Connected" in page.text
+    info = await signing
+    assert info.connector == "notes" and info.principal == ADA and info.scopes == ("notes",)
+    with pytest.raises(Unavailable, match="nobody signed in"):
+        await sign_in(world.flows, target, ADA, lambda _url: None, wait_s=0.05)
 
 
 def test_a_url_with_a_credential_is_refused() -> None:
