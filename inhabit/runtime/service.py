@@ -1,7 +1,7 @@
 """The runtime as every door sees it: search, execute, wait, cancel. Doors add transport and nothing else.
 
 A run lives in `_live` while this process drives it; what is not there is read from the journal. A caller sees
-the runs of its own tenant and user.
+the runs of its own tenant and user, within its authority (`visibility`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
+from inhabit.runtime.visibility import may_see
 from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["Caller", "Parts", "Runtime"]
@@ -131,17 +132,17 @@ class Runtime:
         """Raises `NotFound`."""
         live = self._live.get(run_id)
         if live is not None:
-            _same_owner(live.header, caller)
+            self._see(live.header, caller)
             return await self._result(live, wait_s)
         record = await self.parts.journal.read(run_id, tenant=caller.principal.tenant)
-        _same_owner(record.header, caller)
+        self._see(record.header, caller)
         return recorded_result(record)
 
     async def cancel(self, run_id: str, caller: Caller) -> RunResult:
         """Stop a run; calls in flight that may write make it `unknown`. Raises `NotFound`."""
         live = self._live.get(run_id)
         if live is not None:
-            _same_owner(live.header, caller)
+            self._see(live.header, caller)
             if not live.cancelled:   # a second one would interrupt the first one's clearing up, and no end be recorded
                 live.cancelled = True
                 live.task.cancel()
@@ -181,6 +182,11 @@ class Runtime:
             else:
                 return isolate, prepared
         raise AssertionError("unreachable")
+
+    def _see(self, header: RunHeader, caller: Caller) -> None:
+        """A run that the caller may not see is answered like one that does not exist."""
+        if not may_see(caller.principal, caller.grant, header, self.parts.directory.catalog.names()):
+            raise NotFound(f"there is no run {header.run_id}")
 
     def _header(self, program: Program, prepared: Prepared, caller: Caller, names: tuple[str, ...], body: bytes,
                 bounds: Limits, engine: str) -> RunHeader:
@@ -306,12 +312,6 @@ def _input_body(input: Any, bounds: Limits) -> bytes:
     if len(body) > bounds.input_bytes:
         raise LimitExceeded.of("input_bytes", bounds.input_bytes, "bytes", what="the input")
     return body
-
-
-def _same_owner(header: RunHeader, caller: Caller) -> None:
-    """Another user's run is answered like one that does not exist."""
-    if (header.principal.tenant, header.principal.user) != (caller.principal.tenant, caller.principal.user):
-        raise NotFound(f"there is no run {header.run_id}")
 
 
 def _interrupted(record: RunRecord, why: str) -> dict[str, Any]:

@@ -184,6 +184,20 @@ async def test_E02_a_derived_token_cannot_revoke_or_see_the_one_it_came_from(tar
 
 
 @pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(("principal", "grant", "status"), [
+    ("ada", ["kit.fail"], 404), ("default/ada/helper", ["**"], 404), ("ada", ["**"], 200), ("ada", ["kit.*"], 200)])
+async def test_E02_a_part_of_the_authority_reads_a_part_of_the_past(target: Target, principal: str, grant: list[str], status: int):
+    run = await target.run("return await kit.echo({ value: 'CANARY_SECRET' })")
+    async with await target.client(principal, grant=grant) as client:
+        for path in ("", "/result", "/entries", "/events"):
+            answer = await client.get(f"/v1/runs/{run.run_id}{path}")
+            assert answer.status_code == status and ("CANARY_SECRET" in answer.text) == (status == 200)
+        assert (await client.post(f"/v1/runs/{run.run_id}/cancel")).status_code == status
+        own = (await client.post("/v1/runs", json={"program": "return 1"})).json()["run"]
+        assert (await client.get(f"/v1/runs/{own}")).status_code == 200
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_E18_nothing_of_a_run_is_shown_to_another_user_or_tenant(target: Target):
     run = await target.run("return 'CANARY_TENANT'", principal="acme/ada")
     for other in ("acme/bob", "evil/ada", "ada"):
