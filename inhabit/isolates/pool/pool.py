@@ -4,7 +4,8 @@ Model: a few spare workers per language wait, jailed and bound to nobody. A tena
 runs of the tenant share its workers, spread over several when they compute at once. A worker in which a guest
 hit a limit, trapped or broke the wire takes no new guest and ends when its last one is closed; one that is idle
 for long ends. Ended workers are replaced by fresh spares, never handed on.
-When `max_workers` live and none is idle, runs wait, tenants taking turns; the line and the wait are bounded.
+When `max_workers` live and none is idle, runs wait, tenants taking turns; the line and the wait are bounded. One
+tenant takes three quarters of them at most.
 
 Invariants: a worker's tenant never changes; what a worker is (pid, socket, tenant, layers) is in this table and
 nowhere on the wire; every worker that was started is in the table until its process is killed.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,7 @@ class WorkerPool:
         self._starting = 0
         self._wanted: dict[str, int] = dict.fromkeys(engines, 0)   # spares being made
         self._tasks: set[asyncio.Task[None]] = set()
+        self._making: Counter[str] = Counter()    # workers being made, by the tenant that waits for them
         self._next_id = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._open = False
@@ -177,7 +179,7 @@ class WorkerPool:
             return best
         count = len(own.workers) if own else 0
         spares = self._spares[language]
-        while spares and (best is None or count < self._settings.workers_per_tenant):
+        while spares and (best is None or count < self._settings.workers_per_tenant) and not self._has_its_share(tenant):
             spare = spares.popleft()
             if spare.channel.broken is None:
                 return self._bind(spare, language, tenant)
@@ -215,9 +217,15 @@ class WorkerPool:
 
     async def _worker(self, language: Language, tenant: str) -> _Worker:
         while True:
-            if self._room(tenant):
+            if not self._has_its_share(tenant) and self._room(tenant):
                 self._starting += 1
-                worker = await self._make(language)
+                self._making[tenant] += 1
+                try:
+                    worker = await self._make(language)
+                finally:
+                    self._making[tenant] -= 1
+                    if not self._making[tenant]:
+                        del self._making[tenant]
                 if worker.tenant is None and worker.channel.broken is None:
                     return self._bind(worker, language, tenant)
             else:
@@ -225,6 +233,12 @@ class WorkerPool:
             worker = self._choose(language, tenant)
             if worker is not None:
                 return worker
+
+    def _has_its_share(self, tenant: str | None) -> bool:
+        """Whether the tenant holds all that one may: sleeping programs of one would shut the others out for minutes."""
+        most = max(1, self._settings.max_workers - self._settings.max_workers // 4)
+        making = self._making[tenant] if tenant is not None else 0
+        return making + sum(worker.tenant == tenant for worker in self._live) >= most
 
     def _room(self, tenant: str) -> bool:
         """Whether one more worker may be made; ends an idle one of another tenant if that is what it takes."""
@@ -257,6 +271,8 @@ class WorkerPool:
         """Let one waiting run look again: of the tenant whose worker has room, else of the tenant whose turn it is."""
         own = self._tenants.get((language, tenant)) if tenant is not None else None
         for key, each in ((None, own), *self._tenants.items()) if own else tuple(self._tenants.items()):
+            if key is not None and each is not own and self._has_its_share(key[1]):
+                continue   # it could take nothing, and the call would be lost on it
             while each.waiting:
                 waiting = each.waiting.popleft()
                 if not waiting.done():
