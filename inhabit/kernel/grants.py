@@ -113,7 +113,13 @@ class Grant:
 
     def shows(self, name: str) -> bool:
         """Whether some call of this operation could be permitted: what search and the check may name."""
-        return all(any(clause.matches(name) for clause in layer) for layer in self.layers)
+        for layer in self.layers:
+            for clause in layer:
+                if clause.matches(name):
+                    break
+            else:
+                return False
+        return True
 
     def permits(self, operation: Operation, arguments: Mapping[str, Any], now_ms: int,
                 used: Mapping[str, int]) -> Permitted | Refusal:

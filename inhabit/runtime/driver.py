@@ -133,9 +133,10 @@ class RunDriver:
         if self._replayed:
             self._compare(turn.issued_before)
         else:
-            entries.extend(Delivered(d.kind, d.id, before, d.clock_ms)
-                           for d, before in zip(deliveries, turn.issued_before, strict=True))
-        entries.extend(Logged(line.level, line.text) for line in self._kept_logs(turn.logs))
+            entries += [Delivered(d.kind, d.id, before, d.clock_ms)
+                        for d, before in zip(deliveries, turn.issued_before, strict=True)]
+        if turn.logs:
+            entries += [Logged(line.level, line.text) for line in self._kept_logs(turn.logs)]
         admitted = [self._admit(issued, entries) for issued in turn.calls]
         if entries or admitted:
             recorded = self._journal.append(self._header.run_id, *entries)
