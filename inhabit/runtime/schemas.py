@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
+from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.errors import InvalidInput, ResultInvalid
 
@@ -22,6 +23,9 @@ _KEPT = 2_000
 _BACKTRACKS = 5_000
 """Steps back in one match of a `pattern` with look-around or back-references; past them it does not match. At the
 library's own million, one pattern over 100 KB of text held the event loop for two minutes."""
+_VISITS = 100_000
+_IN_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
+_IN_PLACE = ("not", "if", "then", "else")
 _SHOWN_PROBLEMS = 5
 _SHOWN_CHARS = 300
 _CARRIED_BYTES = 64 * 1024
@@ -74,12 +78,37 @@ class Validators:
 
 
 def _compile(operation: Operation, schema: Schema) -> Any:
-    """None when the source's own schema is not a valid one: then there is nothing to hold a value against."""
-    whole = {**schema, "$defs": {**schema.get("$defs", {}), **operation.reachable()}}
+    """None when the source's own schema is not a valid one, or would be walked a million times for one value: then there
+    is nothing to hold a value against.
+    """
+    definitions = {**schema.get("$defs", {}), **operation.reachable()}
+    known: dict[str, int] = {}
+    if any(_visits(part, definitions, known) > _VISITS for part in (schema, *definitions.values())):
+        return None
+    whole = {**schema, "$defs": definitions}
     try:
         return jsonschema_rs.Draft202012Validator(whole, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS))
     except (jsonschema_rs.ValidationError, ValueError):
         return None
+
+
+def _visits(schema: Any, definitions: Mapping[str, Schema], known: dict[str, int]) -> int:
+    """How many schemas one value at this place is held against: `allOf` of two references to `allOf` of two … doubles
+    at each step. A reference that comes back to itself counts once.
+    """
+    if not is_object(schema):
+        return 1
+    inner = [part for word in _IN_PLACE_LISTS for part in schema.get(word, ()) if is_array(schema.get(word))]
+    inner += [schema[word] for word in _IN_PLACE if word in schema]
+    total = 1 + sum(_visits(part, definitions, known) for part in inner)
+    ref = schema.get("$ref")
+    name = ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
+    if name in definitions:
+        if name not in known:
+            known[name] = 1
+            known[name] = _visits(definitions[name], definitions, known)
+        total += known[name]
+    return total
 
 
 def _problems(validator: Any, value: Any) -> list[dict[str, str]]:

@@ -161,6 +161,24 @@ def test_B13_a_pattern_does_not_hold_the_host(pattern: str):
     assert time.perf_counter() - begun < 2
 
 
+@pytest.mark.parametrize("word", ["allOf", "anyOf", "oneOf"])
+@pytest.mark.parametrize("place", [{"$ref": "#/$defs/t0"}, {"properties": {"a": {"$ref": "#/$defs/t0"}}}], ids=["whole", "property"])
+def test_B14_a_schema_that_doubles_at_each_step_does_not_hold_the_host(word: str, place: dict[str, Any]):
+    steps = {f"t{n}": {word: [{"$ref": f"#/$defs/t{n + 1}"}, {"$ref": f"#/$defs/t{n + 1}"}]} for n in range(40)}
+    operation = Operation("kit.echo", {"type": "object", **place}, definitions={**steps, "t40": {"type": "integer"}})
+    begun = time.perf_counter()
+    Validators().arguments(operation, {"a": 1})
+    assert time.perf_counter() - begun < 1
+
+
+def test_B14_a_recursive_schema_is_still_enforced():
+    tree = {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/tree"}}, {"type": "integer"}]}
+    operation = Operation("kit.echo", {"type": "object", "properties": {"a": {"$ref": "#/$defs/tree"}}}, definitions={"tree": tree})
+    Validators().arguments(operation, {"a": [1, [2]]})
+    with pytest.raises(InvalidInput):
+        Validators().arguments(operation, {"a": [1, ["x"]]})
+
+
 def test_B13_patterns_with_look_around_still_match():
     operation = Operation("kit.echo", {"type": "object", "properties": {"a": {"type": "string", "pattern": r"^(?=.*\d)(?=.*[a-z])\S{8,}$"}}})
     Validators().arguments(operation, {"a": "abc12345678"})
