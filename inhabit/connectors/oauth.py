@@ -55,14 +55,18 @@ class _Client:
 
 
 class OAuthFlows:
-    """Sign-ins, refreshes and revocations. `redirect_uri`: where the person's browser is sent back to."""
+    """Sign-ins, refreshes and revocations. `redirect_uri`: where the person's browser is sent back to.
+
+    `client_document`: the https address of a description of this client, for servers that take it as a client id.
+    """
 
     def __init__(self, outbound: Outbound, vault: ConnectionVault, *, redirect_uri: str, client_name: str = "Inhabit",
-                 clock: Callable[[], float] = time.time) -> None:
+                 client_document: str | None = None, clock: Callable[[], float] = time.time) -> None:
         self._outbound = outbound
         self._vault = vault
         self._redirect_uri = redirect_uri
         self._client_name = client_name
+        self._client_document = client_document
         self._clock = clock
 
     async def authorize_url(self, target: OAuthTarget, principal: Principal, *, challenge: str = "",
@@ -163,6 +167,8 @@ class OAuthFlows:
         if target.client_id is not None:
             secret = target.client_secret.reveal() if target.client_secret is not None else None
             return _Client(target.client_id, secret, _method(server.auth_methods) if secret else "none")
+        if self._client_document is not None and server.takes_documents:
+            return _Client(self._client_document, None, "none")
         key = f"{server.issuer} {redirect_uri}"
         kept = await self._vault.note("client", key)
         if kept is None:

@@ -58,6 +58,7 @@ class AuthorizationServer:
     register: str | None = None
     revoke: str | None = None
     answers_issuer: bool = False
+    takes_documents: bool = False       # client ids that are the URL of a description of the client
     scopes: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ("client_secret_basic",)
 
@@ -134,8 +135,9 @@ def _checked(target: OAuthTarget, metadata: Json | None, issuer: str | None, res
         base = _origin(target.resource)     # servers of the first revision: fixed places on their own origin
         return AuthorizationServer(base, f"{base}/authorize", f"{base}/token", resource, register=f"{base}/register", scopes=scopes)
     named = str(metadata.get("issuer", ""))
-    expected = issuer if issuer is not None else _origin(target.resource)
-    if named.removesuffix("/") != expected.removesuffix("/"):
+    # Without a named server the metadata is the resource's own: then the issuer must be of its origin.
+    own = issuer is None and _origin(named) == _origin(target.resource)
+    if not own and named.removesuffix("/") != (issuer or "").removesuffix("/"):
         raise UpstreamError(f"{target.connector}: the metadata of its authorization server names another issuer", code="oauth_issuer")
     if issuer is not None and "S256" not in _words(metadata.get("code_challenge_methods_supported")):
         raise UpstreamError(f"{target.connector}: its authorization server does not offer PKCE (S256)", code="oauth_discovery")
@@ -145,9 +147,13 @@ def _checked(target: OAuthTarget, metadata: Json | None, issuer: str | None, res
         _secure(url, target, f"{key} endpoint")
     if "authorization" not in endpoints or "token" not in endpoints:
         raise UpstreamError(f"{target.connector}: its authorization server names no authorization or token endpoint", code="oauth_discovery")
-    return AuthorizationServer(named, endpoints["authorization"], endpoints["token"], resource, endpoints.get("registration"),
-                   endpoints.get("revocation"), metadata.get("authorization_response_iss_parameter_supported") is True, scopes,
-                   tuple(_words(metadata.get("token_endpoint_auth_methods_supported"))) or ("client_secret_basic",))
+    if scopes and "offline_access" in _words(metadata.get("scopes_supported")) and "offline_access" not in scopes:
+        scopes = (*scopes, "offline_access")     # without it some servers give no refresh token
+    return AuthorizationServer(
+        named, endpoints["authorization"], endpoints["token"], resource, endpoints.get("registration"), endpoints.get("revocation"),
+        answers_issuer=metadata.get("authorization_response_iss_parameter_supported") is True,
+        takes_documents=metadata.get("client_id_metadata_document_supported") is True, scopes=scopes,
+        auth_methods=tuple(_words(metadata.get("token_endpoint_auth_methods_supported"))) or ("client_secret_basic",))
 
 
 async def send(http: httpx2.AsyncClient, method: str, url: str, **options: Any) -> httpx2.Response:
