@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from inhabit.contracts.connector import Call, Connector
-from inhabit.contracts.json import is_array, is_object
+from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
@@ -38,11 +38,11 @@ from inhabit.errors import (
     LimitExceeded,
     NotFound,
     ProtocolError,
-    ResultInvalid,
 )
 from inhabit.kernel.decide import Decision, Facts, decide
 from inhabit.kernel.grants import Grant
 from inhabit.limits import MAX_JSON_DEPTH, Limits
+from inhabit.runtime.bodies import NAME_CHARS, error_body, readable, references, result_body
 from inhabit.runtime.deadlines import Deadlines
 from inhabit.runtime.schemas import Validators
 from inhabit.wire.values import decode_value, encode_value
@@ -152,7 +152,7 @@ class Bridge:
             finally:
                 context.in_flight -= 1
         if error is not None:
-            body = _error_body(error, admitted)
+            body = error_body(error, admitted.issued.operation)
         outcome = Outcome(admitted.issued.sequence, error is None, body,
                           round((time.perf_counter() - started) * 1000, 3), self._now_ms())
         context.count(len(body))
@@ -163,7 +163,7 @@ class Bridge:
     def learn_binaries(self, context: RunContext, body: bytes) -> None:
         """A run may use the binary references that it was given, and no others of its tenant."""
         if b'"$binary"' in body:
-            context.binaries.update(_references(decode_value(body)))
+            context.binaries.update(references(decode_value(body)))
 
     # -- admitting ----------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Bridge:
         if not is_object(value):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
         self._validators.arguments(operation, value)
-        if (b"$binary" in body or b"\\u" in body) and not _references(value) <= context.binaries:   # \u0024 is $ too
+        if (b"$binary" in body or b"\\u" in body) and not references(value) <= context.binaries:   # \u0024 is $ too
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
         return dict(value)
 
@@ -194,8 +194,8 @@ class Bridge:
         effects = operation.effects if operation is not None and error is None else None
         shown = decision if decision.verdict != "allow" or error is None else Decision("deny", "limits", error.message)
         return Intent(
-            sequence=issued.sequence, operation=issued.operation[:_NAME_CHARS],
-            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else _readable(issued.arguments),
+            sequence=issued.sequence, operation=issued.operation[:NAME_CHARS],
+            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else readable(issued.arguments),
             decision={**shown.as_value(), **({"reason": error.message} if error is not None else {})},
             schema_hash=self._schema_hash(operation),
             idempotency_key=f"{context.run_id}:{issued.sequence}",
@@ -226,7 +226,7 @@ class Bridge:
             sequence=admitted.issued.sequence, idempotency_key=admitted.intent.idempotency_key,
             deadline_s=loop.time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
         value = await self._ask(self._directory.connector_of(operation), call, loop, limit_ms)
-        body = _encoded(operation, value)
+        body = result_body(operation, value)
         self._validators.result(operation, value, len(body))
         if len(body) > context.limits.value_bytes:
             raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the result of {operation.name}",
@@ -252,62 +252,5 @@ class Bridge:
             raise CallError(f"{operation.name} failed inside its connector ({type(error).__name__})", effect=doubt) from None
 
 
-_NAME_CHARS = 256
 _HASHES_KEPT = 4_000
-_MESSAGE_CHARS = 16 * 1024
-_ERROR_BYTES = 256 * 1024
-"""One error with its details; a result that broke its schema travels in them up to 64 KB."""
-_UNREADABLE_BYTES = 1_000
 _REFUSED = Decision("deny", "bridge", "refused before a decision")
-
-
-def _encoded(operation: Operation, value: Any) -> bytes:
-    try:
-        return encode_value(value)
-    except InhabitError as error:
-        raise ResultInvalid(f"{operation.name} answered with something that is not JSON data: {error.message}",
-                            effect="happened" if operation.effects.may_write else "none") from None
-
-
-def _error_body(error: InhabitError, admitted: Admitted) -> bytes:
-    """An error as the program gets it, whatever a connector put into it: bounded, and JSON. Its details are what goes."""
-    value = {**error.as_value(), "operation": admitted.issued.operation[:_NAME_CHARS]}
-    if len(error.message) > _MESSAGE_CHARS:
-        value["message"] = f"{error.message[:_MESSAGE_CHARS]}… {len(error.message) - _MESSAGE_CHARS} more characters"
-    try:
-        body = encode_value(value)
-        if len(body) <= _ERROR_BYTES:
-            return body
-        why = f"{len(body)} bytes"
-    except InhabitError as refused:
-        why = refused.message
-    value["details"] = {"omitted": why}
-    return encode_value({key: _plain(item) if isinstance(item, str) else item for key, item in value.items()})
-
-
-def _plain(text: str) -> str:
-    return text[:_MESSAGE_CHARS + 64].encode("utf-8", "replace").decode()
-
-
-def _readable(body: bytes) -> bytes:
-    """What a worker sent in place of arguments, as JSON that any reader of the journal can read."""
-    try:
-        decode_value(body)
-    except ProtocolError:
-        return encode_value({"$unreadable": body[:_UNREADABLE_BYTES].decode("utf-8", "replace")})
-    return body
-
-
-def _references(value: Any) -> set[str]:
-    found: set[str] = set()
-    stack: list[Any] = [value]
-    while stack:
-        node = stack.pop()
-        if is_object(node):
-            reference = node.get("$binary")
-            if isinstance(reference, str):
-                found.add(reference)
-            stack.extend(node.values())
-        elif is_array(node):
-            stack.extend(node)
-    return found

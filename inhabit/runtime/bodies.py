@@ -1,0 +1,75 @@
+"""The JSON bodies that the bridge hands on: results, errors, arguments nobody could read. Leaves without state.
+
+Invariant: whatever a connector or a worker gave, what comes out is JSON, and an error is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inhabit.contracts.json import is_array, is_object
+from inhabit.contracts.operation import Operation
+from inhabit.errors import InhabitError, ProtocolError, ResultInvalid
+from inhabit.wire.values import decode_value, encode_value
+
+__all__ = ["NAME_CHARS", "error_body", "readable", "references", "result_body"]
+
+NAME_CHARS = 256
+_MESSAGE_CHARS = 16 * 1024
+_ERROR_BYTES = 256 * 1024
+"""One error with its details; a result that broke its schema travels in them up to 64 KB."""
+_UNREADABLE_BYTES = 1_000
+
+
+def result_body(operation: Operation, value: Any) -> bytes:
+    """Raises `ResultInvalid` for what is not JSON data."""
+    try:
+        return encode_value(value)
+    except InhabitError as error:
+        raise ResultInvalid(f"{operation.name} answered with something that is not JSON data: {error.message}",
+                            effect="happened" if operation.effects.may_write else "none") from None
+
+
+def error_body(error: InhabitError, operation: str) -> bytes:
+    """An error as the program gets it, whatever a connector put into it: bounded, and JSON. Its details are what goes."""
+    value = {**error.as_value(), "operation": operation[:NAME_CHARS]}
+    if len(error.message) > _MESSAGE_CHARS:
+        value["message"] = f"{error.message[:_MESSAGE_CHARS]}… {len(error.message) - _MESSAGE_CHARS} more characters"
+    try:
+        body = encode_value(value)
+        if len(body) <= _ERROR_BYTES:
+            return body
+        why = f"{len(body)} bytes"
+    except InhabitError as refused:
+        why = refused.message
+    value["details"] = {"omitted": why}
+    return encode_value({key: _plain(item) if isinstance(item, str) else item for key, item in value.items()})
+
+
+def _plain(text: str) -> str:
+    return text[:_MESSAGE_CHARS + 64].encode("utf-8", "replace").decode()
+
+
+def readable(body: bytes) -> bytes:
+    """What a worker sent in place of arguments, as JSON that any reader of the journal can read."""
+    try:
+        decode_value(body)
+    except ProtocolError:
+        return encode_value({"$unreadable": body[:_UNREADABLE_BYTES].decode("utf-8", "replace")})
+    return body
+
+
+def references(value: Any) -> set[str]:
+    """The `$binary` references anywhere in a value."""
+    found: set[str] = set()
+    stack: list[Any] = [value]
+    while stack:
+        node = stack.pop()
+        if is_object(node):
+            reference = node.get("$binary")
+            if isinstance(reference, str):
+                found.add(reference)
+            stack.extend(node.values())
+        elif is_array(node):
+            stack.extend(node)
+    return found
