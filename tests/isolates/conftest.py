@@ -85,6 +85,7 @@ def ground_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 async def ground(ground_of: Callable[..., Awaitable[Ground]]) -> AsyncIterator[Ground]:
     """The oracles: no canary in what comes out (see `run`), the host alive and not grown, nothing leaked, and the
     honest neighbour answered."""
+    gc.collect()   # what earlier tests left is not to be missed at the end
     before, was_resident = (descriptors(), children()), resident_bytes()
     ground = await ground_of()
     yield ground
