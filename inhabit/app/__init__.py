@@ -150,8 +150,12 @@ class Inhabit:
         return Caller(who, held, door)
 
     def grant_of(self, principal: Principal) -> Grant:
-        """The principal's own grant, else the user's, else the default, else nothing."""
-        for key in (f"{principal.tenant}/{principal.user}", principal.user, "default"):
+        """The principal's own grant, else the user's, else the default, else nothing.
+
+        A bare user name means the user of the tenant `default`: `ada` of another tenant is somebody else.
+        """
+        bare = (principal.user,) if principal.tenant == "default" or self.server.tenants == "single" else ()
+        for key in (f"{principal.tenant}/{principal.user}", *bare, "default"):
             if key in self._grants:
                 return self._grants[key]
         return Grant.nothing()

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from inhabit.contracts.connector import Connections, Secret
-from inhabit.contracts.principal import Principal
-from inhabit.errors import MissingConnection, Unavailable
+from inhabit.connectors.connections import OAuthConnections
+from inhabit.connectors.oauth import OAuthFlows
+from inhabit.egress import Broker
+from inhabit.errors import Unavailable
 from inhabit.store.blobs import SqliteBlobs
+from inhabit.store.connections import ConnectionStore
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.store import Store
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Home", "now_ms"]
 
-
-class _NoConnections:
-    async def credential(self, connector: str, principal: Principal) -> Mapping[str, Secret]:
-        raise MissingConnection(f"{principal} has no connection to {connector}", fix=f"inhabit connect {connector}")
+_NO_WAY_BACK = "http://127.0.0.1/"
 
 
 class Home:
@@ -35,6 +33,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._store: Store | None = None
+        self._connections: OAuthConnections | None = None
 
     @property
     def cache(self) -> Path:
@@ -64,8 +63,11 @@ class Home:
         return self.store.tokens
 
     @property
-    def connections(self) -> Connections:
-        return _NoConnections()
+    def connections(self) -> OAuthConnections:
+        """Upstream credentials, one per principal and source. Raises `Unavailable` while the home is not open."""
+        if self._connections is None:
+            raise Unavailable("the app's home is not open", fix="start the app first")
+        return self._connections
 
     def open(self) -> None:
         """Open the stores; what is older than the retention is forgotten from time to time. Within an event loop.
@@ -78,6 +80,9 @@ class Home:
             raise Unavailable(f"{self.path} cannot be written: {error.strerror}",
                               fix="make it writable for this user, or name another home") from error
         self._store = Store.open(self.path / "journal.db")
+        self._vault = ConnectionStore(self.path / "connections.db", self.path / "connections.key")
+        # Signing in happens at a terminal (`inhabit connect`), which has its own way back; here tokens are refreshed.
+        self._connections = OAuthConnections(self._vault, OAuthFlows(Broker(), self._vault, redirect_uri=_NO_WAY_BACK))
         self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")
 
     async def close(self) -> None:
@@ -85,6 +90,8 @@ class Home:
         if store is not None:
             self._pruning.cancel()
             await asyncio.wait([self._pruning])
+            self._connections = None
+            self._vault.close()
             await store.close()
 
 

@@ -23,7 +23,7 @@ from inhabit.contracts.connector import Connector
 from inhabit.contracts.json import is_array
 from inhabit.errors import ConfigError
 
-__all__ = ["Source", "connectors_of", "http", "mcp", "openapi", "sql"]
+__all__ = ["Source", "connectors_of", "http", "is_local", "mcp", "openapi", "sql"]
 
 Source = Capability | Connector
 """What `Inhabit(capabilities=[...])` takes."""
@@ -40,7 +40,7 @@ def mcp(server: str | Sequence[str], *, name: str | None = None, env: Mapping[st
         secret: str | None = None, trust_annotations: bool = False) -> Connector:
     """An MCP server: its URL (`secret` names the operator's bearer token), or the command line that starts it."""
     if isinstance(server, str) and server.startswith(("http://", "https://")):
-        return McpConnector(name or _name_of(server), url=server, secret=secret, private_addresses=_is_local(server),
+        return McpConnector(name or _name_of(server), url=server, secret=secret, private_addresses=is_local(server),
                             trust_annotations=trust_annotations)
     command = shlex.split(server) if isinstance(server, str) else list(server)
     if not command:
@@ -80,7 +80,7 @@ def _mcp_source(name: str, source: McpSource, config: Config, review: EffectsRev
     if isinstance(source.auth, SecretName):
         secret = source.auth.secret
     return McpConnector(name, url=source.url, auth="connection" if source.auth == "oauth" else "auto", secret=secret, header=header,
-                        private_addresses=_is_local(source.url), trust_annotations=source.trust_annotations, review=review)
+                        private_addresses=is_local(source.url), trust_annotations=source.trust_annotations, review=review)
 
 
 def _openapi_source(name: str, source: OpenApiSource, config: Config) -> Connector:
@@ -129,7 +129,7 @@ def _name_of(source: str) -> str:
     return identifier(stem.removeprefix("server-").removeprefix("mcp-server-").removesuffix("-mcp"))
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
     """The operator wrote an address of this machine or its network, so this one origin may be there."""
     host = urlsplit(url).hostname or ""
     try:

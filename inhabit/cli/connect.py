@@ -10,12 +10,17 @@ import getpass
 import sys
 from datetime import UTC, datetime
 
+from inhabit.app.sources import is_local
 from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option, config_from, home_of, principal_from
 from inhabit.cli.terminal import complain, say, table
+from inhabit.connectors.oauth import OAuthFlows
+from inhabit.connectors.oauth_discovery import OAuthTarget
+from inhabit.connectors.oauth_loopback import sign_in
 from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
+from inhabit.egress import Broker
 from inhabit.errors import InvalidInput, NotFound
 from inhabit.store.connections import MAX_SECRET_BYTES, ConnectionStore
 
@@ -44,7 +49,7 @@ async def _run(args: argparse.Namespace) -> int:
         elif args.revoke:
             await _revoke(store, _known(args), principal)
         else:
-            await _connect(store, _known(args), principal, args.field)
+            await _connect(store, _known(args), principal, args)
     finally:
         store.close()
     return 0
@@ -59,7 +64,14 @@ def _known(args: argparse.Namespace) -> str:
     return str(args.name)
 
 
-async def _connect(store: ConnectionStore, name: str, principal: Principal, field: str) -> None:
+async def _connect(store: ConnectionStore, name: str, principal: Principal, args: argparse.Namespace) -> None:
+    source = config_from(args).mcp.get(name)
+    if source is not None and source.url is not None and source.auth == "oauth":
+        flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")
+        await sign_in(flows, OAuthTarget(name, source.url, is_local(source.url)), principal, _open_this)
+        complain(f"{principal} is connected to {name}")
+        return
+    field: str = args.field
     value = (getpass.getpass(f"{field} for {name}: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if not value or len(value.encode()) > MAX_SECRET_BYTES:
         raise InvalidInput(f"the value must have 1 to {MAX_SECRET_BYTES} bytes")
@@ -67,6 +79,10 @@ async def _connect(store: ConnectionStore, name: str, principal: Principal, fiel
     values = {**(earlier.values if earlier and earlier.info.kind == "key" else {}), field: Secret(value)}
     await store.put(StoredConnection(ConnectionInfo(name, principal, "key"), values))
     complain(f"{principal} is connected to {name}")
+
+
+def _open_this(address: str) -> None:
+    complain(f"open this address and sign in: {address}")
 
 
 async def _revoke(store: ConnectionStore, name: str, principal: Principal) -> None:

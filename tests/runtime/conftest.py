@@ -12,7 +12,16 @@ from inhabit.connectors.functions import Capability, FunctionConnector
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Delivery, Turn
-from inhabit.contracts.run import Delivered, Entry, Intent, Outcome, RunHeader, RunRecord, StoredEntry, Terminal
+from inhabit.contracts.run import (
+    Delivered,
+    Entry,
+    Intent,
+    Outcome,
+    RunHeader,
+    RunRecord,
+    StoredEntry,
+    Terminal,
+)
 from inhabit.errors import NotFound, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits

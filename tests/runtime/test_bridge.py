@@ -10,9 +10,11 @@ import pytest
 
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.connector import Call
+from inhabit.contracts.operation import Operation
 from inhabit.contracts.program import IssuedCall
 from inhabit.contracts.run import Intent, Outcome
 from inhabit.errors import InvalidInput, LimitExceeded, Unavailable
+from inhabit.runtime.schemas import Validators
 
 
 def shop() -> Capability:
@@ -224,9 +226,6 @@ def test_long_operation_name_is_cut_in_the_record(shop_world: Any) -> None:
 
 
 def test_broken_schema_of_a_source_does_not_stop_calls() -> None:
-    from inhabit.contracts.operation import Operation
-    from inhabit.runtime.schemas import Validators
-
     validators = Validators()
     validators.arguments(Operation("a.b", {"type": "object", "properties": {"x": {"type": "strin"}}}), {"x": 1})
     with pytest.raises(InvalidInput):
