@@ -66,7 +66,7 @@ async def running_site(port: int = 0, **options: Any) -> AsyncIterator[Site]:
     task = asyncio.create_task(server.serve([listener]))
     try:
         async with asyncio.timeout(10):
-            while not server.started:       # noqa: ASYNC110 - uvicorn has no event for it
+            while not server.started:
                 await asyncio.sleep(0.01)
         yield site
     finally:

@@ -111,7 +111,7 @@ async def test_a_death_takes_its_children_along(host: Host, rogue: McpConnector)
         await host.call(rogue, "die")
     await host.call(rogue, "echo")
     async with asyncio.timeout(5):
-        while any(_alive(pid) for pid in pids):     # noqa: ASYNC110 - other processes have no event here
+        while any(_alive(pid) for pid in pids):
             await asyncio.sleep(0.01)
 
 

@@ -151,5 +151,5 @@ def _children_running(words: str) -> list[int]:
 
 
 async def _gone(pid: int) -> None:
-    while Path(f"/proc/{pid}").exists():    # noqa: ASYNC110 - the end of a process has no event here
+    while Path(f"/proc/{pid}").exists():
         await asyncio.sleep(0.01)

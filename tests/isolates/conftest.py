@@ -36,7 +36,7 @@ class Ground:
     async def spare(self) -> None:
         """Return once a spare worker waits."""
         async with asyncio.timeout(10):
-            while not self.pool.spares["typescript"]:   # noqa: ASYNC110 - the pool tells nobody
+            while not self.pool.spares["typescript"]:
                 await asyncio.sleep(0.002)
 
     async def turn(self, code: str, *, tenant: str = "evil", **limits: int) -> Turn:

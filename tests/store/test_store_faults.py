@@ -222,7 +222,7 @@ async def test_F04_F19_a_full_disk_refuses_and_goes_on_when_there_is_room(small_
     assert len((await store.journal.read(cut.run_id, tenant="default")).entries) == durable
     filler.unlink()
     async with asyncio.timeout(10):
-        while store.journal.failure is not None:  # noqa: ASYNC110  a full disk tells nobody when it has room
+        while store.journal.failure is not None:
             await asyncio.sleep(0.05)
     with pytest.raises(Unavailable, match="interrupted"):
         store.journal.append(cut.run_id, outcome(1))

@@ -31,6 +31,7 @@ _TICK_S = 0.01
 _LATE_MS = KILL_GRACE_MS - 50       # leaves a tick, a kill and its report within the grace
 _HARD_FACTOR, _HARD_MS = 10, 5_000  # of the wall, however starved
 _SHORT_TURN_MS = 20
+_STILL_LOOKS = 5
 _STARVED = 0.5                      # of a fair share
 _CONTENDED_S = 5.0
 _RLIMIT_NICE, _NICE_ZERO = 13, 20
@@ -107,8 +108,17 @@ class Watch:
     def _end(self, channel: Channel, request: Request, wall_ms: float, spent_ms: float) -> None:
         if spent_ms >= request.budget_ms or sys.platform != "linux":   # elsewhere only the wall clock is there to judge by
             channel.kill(WorkerLost("the worker was ended: another guest in it used up its CPU time"), blamed=request.too_long())
-        elif wall_ms > request.budget_ms * _HARD_FACTOR + _HARD_MS or not channel.process.computes():
+        elif wall_ms > request.budget_ms * _HARD_FACTOR + _HARD_MS or self._idles(channel, request, spent_ms):
             channel.kill(WorkerLost("the worker was ended: it did not answer and did not compute"))
+
+    def _idles(self, channel: Channel, request: Request, spent_ms: float) -> bool:
+        """Several looks in a row without a thread that runs and without CPU time spent: one look may fall between two
+        steps of a worker whose processes talk to each other, or that waits for this process to read.
+        """
+        moved = spent_ms != request.seen_ms or channel.process.computes()
+        request.seen_ms = spent_ms
+        request.still = 0 if moved else request.still + 1
+        return request.still >= _STILL_LOOKS
 
 
 def _may_lift() -> bool:
