@@ -100,7 +100,7 @@ def _parent(pid: int) -> int:
 
 
 def _name(pid: int) -> str:
-    return _status(pid).get("Name", "")
+    return _status(pid).get("Name", "").strip()
 
 
 def _peak(pid: int) -> int:
