@@ -230,3 +230,11 @@ def test_broken_schema_of_a_source_does_not_stop_calls() -> None:
     validators.arguments(Operation("a.b", {"type": "object", "properties": {"x": {"type": "strin"}}}), {"x": 1})
     with pytest.raises(InvalidInput):
         validators.arguments(Operation("a.c", {"type": "object", "required": ["x"]}), {})
+
+
+async def test_pins_kept_are_bounded(shop_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inhabit.runtime.bridge._HASHES_KEPT", 1)
+    context = shop_world.context()
+    names = ("shop.echo", "shop.raw", "shop.echo")
+    pins = [shop_world.bridge.admit(context, IssuedCall(n, name, b'{"text": "a"}')).intent.schema_hash for n, name in enumerate(names, 1)]
+    assert pins[0] == pins[2] != pins[1] and all(pins)

@@ -1,0 +1,17 @@
+"""A prefix bound against spellings that decode into something else."""
+
+import pytest
+
+from inhabit.kernel.caveats import broken
+
+
+@pytest.mark.parametrize("value", [
+    "docs/%2e%2e/x", "docs/%252e%252e/x", "docs/%25252e%25252e/x", "docs/%" + "25" * 12 + "2e", "docs/..%2fx", "docs/\u2025/x",
+])
+def test_E03_a_prefix_is_not_left_by_encoding(value: str) -> None:
+    caveat = {"argument": "path", "prefix": "docs/"}
+    assert broken([caveat], "0.0", None, {"path": value}, 0, {}) is not None  # type: ignore[arg-type]
+
+
+def test_a_plain_path_is_within_its_prefix() -> None:
+    assert broken([{"argument": "path", "prefix": "docs/"}], "0.0", None, {"path": "docs/a b.txt"}, 0, {}) is None  # type: ignore[arg-type]
