@@ -19,13 +19,11 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from bench.hostile_frames import Fuzzed, fuzz
+from bench.hostile_frames import Fuzzed, fuzz, kit
 from bench.hostile_programs import Language, program
 from bench.report import Report
 from inhabit.app import Inhabit
-from inhabit.connectors.functions import Capability
 from inhabit.errors import InhabitError
 
 _SEED = 20_261_121
@@ -60,7 +58,7 @@ async def _programs(count: int, home: Path, report: Report) -> None:
     states: Counter[str] = Counter()
     asyncio.get_running_loop().set_exception_handler(lambda _, what: crashes.append(f"loop: {what.get('exception') or what['message']!r}"))
     upcoming = iter(range(count))
-    async with Inhabit([_kit()], home=home, limits=_LIMITS) as app:
+    async with Inhabit([kit()], home=home, limits=_LIMITS) as app:
         before = (0, 0.0)
         begun = time.monotonic()
         warm = max(1, count // 10)
@@ -105,20 +103,6 @@ def _held() -> tuple[int, float]:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _kit() -> Capability:
-    kit = Capability("kit")
-
-    @kit.operation
-    async def echo(value: Any = None) -> Any:  # pyright: ignore[reportUnusedFunction]
-        return value
-
-    @kit.operation(writes="external")
-    async def fail(how: str) -> None:  # pyright: ignore[reportUnusedFunction]
-        raise ValueError(how)
-
-    return kit
 
 
 def _say_frames(found: Fuzzed, report: Report) -> None:

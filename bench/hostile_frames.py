@@ -56,7 +56,7 @@ from inhabit.wire.replies import (
     encode_turn,
 )
 
-__all__ = ["Fuzzed", "fuzz"]
+__all__ = ["Fuzzed", "fuzz", "kit"]
 
 _JSON = (b"1", b"null", b'"x"', b"[]", b'{"value":1}', b'{"how":"x"}', b'"\\ud800"', b"[" * 300 + b"]" * 300, b"{", b"\xff", b"1e999", b"[1,2", b'{"a":1,"a":2}',
          b"\n\ndata: x\n\n", b"99999999999999999999999", b'{"message":1,"code":[]}', b"NaN", b"", b'{"$binary":"' + b"0" * 64 + b'"}', b'{"\\u0024binary":"' + b"0" * 64 + b'"}')
@@ -181,18 +181,19 @@ def _mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(body)
 
 
-def _kit() -> Capability:
-    kit = Capability("kit")
+def kit() -> Capability:
+    """Two operations to attack through: one that answers with what it was given, one that fails."""
+    made = Capability("kit")
 
-    @kit.operation
+    @made.operation
     async def echo(value: Any = None) -> Any:  # pyright: ignore[reportUnusedFunction]
         return value
 
-    @kit.operation(writes="external")
+    @made.operation(writes="external")
     async def fail(how: str) -> None:  # pyright: ignore[reportUnusedFunction]
         raise ValueError(how)
 
-    return kit
+    return made
 
 
 async def fuzz(seconds: float, seed: int, home: Path) -> Fuzzed:
@@ -203,7 +204,7 @@ async def fuzz(seconds: float, seed: int, home: Path) -> Fuzzed:
     place.open()
     pool = _HostilePool(rng, found)
     directory = ConnectedCatalog(Catalog(place.cache))
-    connector = _kit().connector()
+    connector = kit().connector()
     await connector.open(ConnectorContext(Broker(), place.connections, place.cache, directory.catalog.changed, lambda _: None))
     await directory.add(connector)
     runtime = Runtime(Parts(directory, pool, place.journal, place.blobs, lambda: new_run_id(now_ms()), now_ms=now_ms))

@@ -77,29 +77,36 @@ async def read_resource(link: Link, call: Call, stage: Stage) -> Any:
 
 
 async def list_resources(link: Link, call: Call, stage: Stage) -> Any:
-    session = await link.session()
-    found: list[dict[str, Any]] = []
-    cursor: str | None = None
-    for _page in range(MAX_PAGES):
-        request = types.ListResourcesRequest(params=types.PaginatedRequestParams(cursor=cursor))
-        page = await _request(link, call, stage, session, request, TypeAdapter(types.ListResourcesResult))
-        found += [{"uri": str(item.uri), "name": item.name, "title": item.title, "description": item.description,
-                   "mime_type": item.mime_type, "size": item.size} for item in page.resources]
-        cursor = page.next_cursor
-        if not cursor or len(found) >= MAX_LISTED:
-            break
-    return sequence_value(found[:MAX_LISTED])
+    def request(cursor: str | None) -> Any:
+        return types.ListResourcesRequest(params=types.PaginatedRequestParams(cursor=cursor))
+
+    def rows(page: types.ListResourcesResult) -> list[dict[str, Any]]:
+        return [{"uri": str(item.uri), "name": item.name, "title": item.title, "description": item.description,
+                 "mime_type": item.mime_type, "size": item.size} for item in page.resources]
+
+    return await _listed(link, call, stage, request, types.ListResourcesResult, rows)
 
 
 async def list_templates(link: Link, call: Call, stage: Stage) -> Any:
+    def request(cursor: str | None) -> Any:
+        return types.ListResourceTemplatesRequest(params=types.PaginatedRequestParams(cursor=cursor))
+
+    def rows(page: types.ListResourceTemplatesResult) -> list[dict[str, Any]]:
+        return [{"uri_template": item.uri_template, "name": item.name, "title": item.title,
+                 "description": item.description, "mime_type": item.mime_type} for item in page.resource_templates]
+
+    return await _listed(link, call, stage, request, types.ListResourceTemplatesResult, rows)
+
+
+async def _listed(link: Link, call: Call, stage: Stage, request: Callable[[str | None], Any], kind: Any,
+                  rows: Callable[[Any], list[dict[str, Any]]]) -> Any:
+    """All pages of a list, up to the bounds."""
     session = await link.session()
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     for _page in range(MAX_PAGES):
-        request = types.ListResourceTemplatesRequest(params=types.PaginatedRequestParams(cursor=cursor))
-        page = await _request(link, call, stage, session, request, TypeAdapter(types.ListResourceTemplatesResult))
-        found += [{"uri_template": item.uri_template, "name": item.name, "title": item.title,
-                   "description": item.description, "mime_type": item.mime_type} for item in page.resource_templates]
+        page = await _request(link, call, stage, session, request(cursor), TypeAdapter(kind))
+        found += rows(page)
         cursor = page.next_cursor
         if not cursor or len(found) >= MAX_LISTED:
             break
