@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from inhabit.connectors.sql import SqlConnector
+from inhabit.connectors.sql import database as host_end
 from inhabit.contracts.connector import Call, ConnectorContext
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, CallTimeout, ConfigError, Denied, InhabitError, InvalidInput, NotFound
@@ -320,13 +321,49 @@ async def test_a_cancelled_call_ends_its_query(desk: Desk) -> None:
     "WITH " + ", ".join(["a0 AS (SELECT 1 AS x)", *(f"a{n} AS (SELECT p.x FROM a{n - 1} p, a{n - 1} q, a{n - 1} r)" for n in range(1, 30))]) + " SELECT * FROM a29",
 ])
 async def test_queries_that_would_take_all_memory_or_never_compile(desk: Desk, sql: str) -> None:
-    before = _resident()
+    before = _fresh_peak()
     began = time.monotonic()
     with pytest.raises((InvalidInput, CallError)):
         await desk.rows(sql, seconds=1.5)
     assert time.monotonic() - began < 4
     assert _resident() - before < 32 * 1024 * 1024
     assert await desk.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+_WIDE = ", ".join(f"printf('%.*c', 3000000, char(1)) AS c{n}" for n in range(12))
+_DEEP = "replace(printf('%.*c', 60000, 'a'), 'a', printf('%.*c', 500, char(1)))"
+
+
+@pytest.mark.parametrize("sql", [
+    f"SELECT {_WIDE}", f"SELECT {_DEEP} AS a, {_DEEP} || 'b' AS b", "SELECT group_concat(note) OVER () AS x FROM (SELECT printf('%.*c', 9000000, 'x') AS note)",
+], ids=["wide", "long_values", "one_cell"])
+async def test_B14_B18_one_row_beyond_the_bound_is_an_error_and_costs_the_host_nothing(desk: Desk, sql: str) -> None:
+    """Twelve columns of control characters were 36 MB in the reader and 470 MB in the host: JSON writes six bytes for each."""
+    before = _fresh_peak()
+    with pytest.raises(InvalidInput, match=r"bytes; at most|too much memory|too big"):
+        await desk.rows(sql, seconds=8)
+    assert _resident() - before < 32 * 1024 * 1024
+    assert await desk.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_B14_a_reader_that_was_taken_over_cannot_fill_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_end, "_MAIN", (
+        "import sys, struct; read = sys.stdin.buffer.read\n"
+        "for answer in (b'{\"ok\": {\"version\": 1, \"tables\": []}}', b' ' * (65 << 20)):\n"
+        "    read(struct.unpack('>I', read(4))[0]); sys.stdout.buffer.write(struct.pack('>I', len(answer)) + answer); sys.stdout.buffer.flush()"))
+    fresh = host_end.Database(database(tmp_path), {})
+    await fresh.open()
+    before = _fresh_peak()
+    with pytest.raises(CallError, match="at most 67108864"):
+        await fresh.query("SELECT 1", (), max_rows=1, max_bytes=1, seconds=5)
+    assert _resident() - before < 32 * 1024 * 1024
+    await fresh.close()
+
+
+def _fresh_peak() -> int:
+    """From here on the peak is a new one: an earlier test's would hide what this one does."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _resident()
 
 
 def _resident() -> int:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import orjson
 
 from inhabit.connectors.sql.connection import bound, connect, explained
-from inhabit.connectors.sql.reader import LENGTH, from_wire, to_wire
+from inhabit.connectors.sql.reader import ANSWER_BYTES, LENGTH, from_wire, to_wire
 from inhabit.connectors.sql.schema import Granted
 from inhabit.errors import CallError, CallTimeout, ConfigError, Denied, InhabitError, InvalidInput
 
@@ -91,6 +91,9 @@ class _Process:
         writer.write(LENGTH.pack(len(body)) + body)
         await writer.drain()
         (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        if length > ANSWER_BYTES:
+            raise CallError(f"the query's answer has {length} bytes; at most {ANSWER_BYTES} are taken", code="database_error",
+                            fix="leave large columns out, or use limit")
         return orjson.loads(await reader.readexactly(length))
 
     async def kill(self) -> None:

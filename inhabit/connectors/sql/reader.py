@@ -4,6 +4,10 @@ A query that a program wrote runs in here, because SQLite can neither be interru
 (a handful of CTEs can make that take for ever) nor given a memory limit of its own inside a larger process. The host kills
 this process when it is late; it holds nothing that could be lost. It ends when its input does.
 
+Bounds of one query, whatever it says: its time, then 0.25 s until the kill; 256 MiB of SQLite's own and 1 GiB of this
+process; an answer of `max_bytes` (one row too: what is larger is an error, not a larger answer), which the host
+does not take beyond `ANSWER_BYTES` even from a reader that a query took over.
+
 Frames, both ways: four bytes of length (big-endian), then JSON. Bytes travel as `{"$b": base64}`.
 """
 
@@ -28,11 +32,13 @@ from inhabit.connectors.sql.guard import Guard
 from inhabit.connectors.sql.schema import Granted, read_granted
 from inhabit.errors import CallError, ConfigError, InhabitError, InvalidInput
 
-__all__ = ["LENGTH", "from_wire", "main", "to_wire"]
+__all__ = ["ANSWER_BYTES", "LENGTH", "from_wire", "main", "to_wire"]
 
 LENGTH = struct.Struct(">I")
+ANSWER_BYTES = 64 * 1024 * 1024
+"""One frame to the host: 8 MiB of values, where JSON needs six bytes for some characters, and names."""
 _HEAP_BYTES = 256 * 1024 * 1024       # SQLite's own allocations; a statement that needs more fails
-_PROCESS_BYTES = 2 * 1024 * 1024 * 1024
+_PROCESS_BYTES = 1024 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
 
@@ -99,8 +105,12 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> dict[str, A
     names = sum(len(column) + 6 for column in columns)
     size, truncated = 0, False
     for row in cursor:
-        size += names + sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
-        if len(rows) >= max_rows or (size > max_bytes and rows):
+        width = names + sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
+        size += width
+        if width > max_bytes:
+            raise InvalidInput(f"row {len(rows) + 1} of the result holds {width} bytes; at most {max_bytes} are returned",
+                               fix="leave the large column out, or take a part of it with substr()")
+        if len(rows) >= max_rows or size > max_bytes:
             truncated = True
             break
         rows.append([to_wire(value) for value in row])
