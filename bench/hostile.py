@@ -4,20 +4,30 @@
 
 `hostile.programs` generated programs of both languages ran through the whole app: jailed pool, bridge, journal.
 `hostile.host_crashes` are errors other than `InhabitError`, runs that did not end and what the event loop caught. `leaked_fds`
-and `rss_growth_mb` compare the host after the first tenth (caches are warm then) with the end. `hostile.fuzz_uncaught`
-are errors other than `InhabitError` that mutated frames of a worker got out of channel, decoders, bridge or driver.
+and `rss_growth_mb` compare the host at rest after the first quarter (its caches are full then) with the host at rest
+at the end; descriptors are counted once more when the app is closed, against those before it was opened.
+`hostile.fuzz_uncaught` are errors other than `InhabitError` that mutated frames of a worker got out of channel,
+decoders, bridge or driver.
+
+At rest: nothing runs, and the number of descriptors stands still. A live worker owns two descriptors of the host, its
+socket and its pidfd; how many live is a matter of who ran last, so they are taken off by counting the processes. Memory
+is what is anonymous after the allocator gave back what it holds free.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
+import itertools
 import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.hostile_frames import Fuzzed, fuzz, kit
@@ -29,6 +39,8 @@ from inhabit.errors import InhabitError
 _SEED = 20_261_121
 _LIMITS = {"cpu_ms": 250, "wall_ms": 3_000, "memory_bytes": 64 * 1024 * 1024, "calls": 500, "log_bytes": 16 * 1024}
 _AT_ONCE = 8
+_REST_S = 60.0
+_STILL_LOOKS = 5
 
 
 def main() -> None:
@@ -53,34 +65,48 @@ def _options() -> argparse.Namespace:
     return asked
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What the host holds: descriptors that are no live worker's, and bytes."""
+
+    descriptors: int
+    bytes: int
+
+
 async def _programs(count: int, home: Path, report: Report) -> None:
     crashes: list[str] = []
     states: Counter[str] = Counter()
     asyncio.get_running_loop().set_exception_handler(lambda _, what: crashes.append(f"loop: {what.get('exception') or what['message']!r}"))
-    upcoming = iter(range(count))
+    closed_before = _held()
     async with Inhabit([kit()], home=home, limits=_LIMITS) as app:
-        before = (0, 0.0)
-        begun = time.monotonic()
-        warm = max(1, count // 10)
-
-        async def lane(languages: tuple[Language, ...]) -> None:
-            nonlocal before
-            for seed in upcoming:
-                if seed == warm:
-                    before = _held()
-                await _one(app, seed, languages[seed % len(languages)], crashes, states)
-
-        await asyncio.gather(*(lane(("typescript", "typescript", "python")) for _ in range(_AT_ONCE)))
-        took = time.monotonic() - begun
-        after = _held()
+        seeds = iter(range(count))
+        took = await _lanes(app, seeds, max(1, count // 4), crashes, states)
+        before = await _at_rest()
+        took += await _lanes(app, seeds, count, crashes, states)
+        after = await _at_rest()
+    left_open = _held().descriptors - closed_before.descriptors
     report.figure("hostile.programs", count, "programs")
     report.figure("hostile.programs_per_s", count / took, "1/s")
     report.figure("hostile.host_crashes", len(crashes), "errors")
-    report.figure("hostile.leaked_fds", max(0, after[0] - before[0]), "descriptors")
-    report.figure("hostile.rss_growth_mb", after[1] - before[1], "MB")
+    report.figure("hostile.leaked_fds", max(0, after.descriptors - before.descriptors, left_open), "descriptors")
+    report.figure("hostile.rss_growth_mb", (after.bytes - before.bytes) / 1e6, "MB")
     report.note("ends: " + ", ".join(f"{state} {n}" for state, n in states.most_common(12)))
     for crash in sorted(set(crashes))[:20]:
         report.note(f"crash: {crash}")
+
+
+async def _lanes(app: Inhabit, seeds: Iterator[int], most: int, crashes: list[str], states: Counter[str]) -> float:
+    """Run programs of the next `most` seeds, or of as many as there are. Returns the seconds it took."""
+    begun = time.monotonic()
+    languages: tuple[Language, ...] = ("typescript", "typescript", "python")
+    some = itertools.islice(seeds, most)
+
+    async def lane() -> None:
+        for seed in some:
+            await _one(app, seed, languages[seed % len(languages)], crashes, states)
+
+    await asyncio.gather(*(lane() for _ in range(_AT_ONCE)))
+    return time.monotonic() - begun
 
 
 async def _one(app: Inhabit, seed: int, language: Language, crashes: list[str], states: Counter[str]) -> None:
@@ -98,11 +124,30 @@ async def _one(app: Inhabit, seed: int, language: Language, crashes: list[str], 
         crashes.append(f"{language} {seed}: {error!r}"[:200])
 
 
-def _held() -> tuple[int, float]:
-    """Open descriptors that outlive an idle pool's workers do not count: sockets of live workers are alike at both looks."""
+async def _at_rest() -> _Held:
+    """Once what is held has stood still for a second. Raises `TimeoutError`: it never does."""
+    async with asyncio.timeout(_REST_S):
+        seen: list[_Held] = []
+        while len(seen) < _STILL_LOOKS or len({each.descriptors for each in seen[-_STILL_LOOKS:]}) > 1:
+            await asyncio.sleep(1 / _STILL_LOOKS)
+            seen.append(_held())
+    return seen[-1]
+
+
+def _held() -> _Held:
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    ctypes.CDLL(None).malloc_trim(0)
+    anonymous = next(line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("Anonymous:"))
+    workers = [worker for zygote in _children(os.getpid()) for worker in _children(zygote)]
+    return _Held(len(os.listdir("/proc/self/fd")) - 2 * len(workers), int(anonymous.split()[1]) * 1024)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _say_frames(found: Fuzzed, report: Report) -> None:
