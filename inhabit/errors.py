@@ -12,6 +12,7 @@
     │   ├── CallTimeout         the deadline passed; `effect` says what is known
     │   └── ResultInvalid       the answer does not fit the operation's output schema
     ├── LimitExceeded           a bound was reached; names the limit, its value and its unit
+    ├── TooMany                 the caller's share of the server is in use; names the limit and its value
     ├── WorkerLost              the isolate's process is gone (killed, crashed, jail refused)
     │   └── ProtocolError       the worker said something the wire does not allow; it was killed
     ├── Unavailable             a needed part is not there now (journal, jail layer, engine image, port)
@@ -29,7 +30,7 @@ from typing import Any, ClassVar, Literal
 __all__ = [
     "CallError", "CallTimeout", "Cancelled", "ConfigError", "Denied", "Effect", "InhabitError", "InvalidInput",
     "LimitExceeded", "MissingConnection", "NotFound", "ProgramError", "ProtocolError", "ResultInvalid",
-    "Unavailable", "UpstreamError", "WorkerLost",
+    "TooMany", "Unavailable", "UpstreamError", "WorkerLost",
 ]
 
 Effect = Literal["none", "happened", "unknown"]
@@ -130,6 +131,14 @@ class LimitExceeded(InhabitError):
         shown = int(value) if float(value).is_integer() else value
         message = f"{what or 'the run'} exceeded its limit {limit} = {shown} {unit}"
         return cls(message, fix=fix, details={"limit": limit, "value": shown, "unit": unit})
+
+
+class TooMany(InhabitError):
+    """`details`: `{limit, value, unit}`. Nothing was begun; the same thing may be asked again later."""
+
+    code = "too_many"
+    status = 429
+    retryable = True
 
 
 class WorkerLost(InhabitError):

@@ -13,7 +13,10 @@ from typing import Any
 
 from inhabit.errors import ConfigError
 
-__all__ = ["CEILINGS", "DEFAULT_LIMITS", "KILL_GRACE_MS", "MAX_FRAME_BYTES", "MAX_JSON_DEPTH", "Limits"]
+__all__ = [
+    "CEILINGS", "DEFAULT_LIMITS", "KILL_GRACE_MS", "LIVE_RUNS", "LIVE_RUNS_OF_ONE_TENANT", "MAX_FRAME_BYTES", "MAX_JSON_DEPTH",
+    "Limits", "LiveRuns",
+]
 
 KILL_GRACE_MS = 100
 """A guest is stopped within its limit plus this; the parent's kill timer is set by it."""
@@ -21,6 +24,20 @@ MAX_FRAME_BYTES = 48 * 1024 * 1024
 """One wire frame; above `value_bytes` for a batch of results plus envelope, below what a host can hold."""
 MAX_JSON_DEPTH = 200
 """Nesting of one value; deeper data is refused before any recursive code sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRuns:
+    """Runs that may go on at once. One more is refused, not queued: a queue without bound is a full memory later."""
+
+    live_runs: int = 2_000
+    live_runs_per_tenant: int = 500   # a quarter: no tenant can take the server from the others
+    live_runs_per_user: int = 250     # half of the tenant's: no user can take it from the colleagues
+
+
+LIVE_RUNS = LiveRuns()
+LIVE_RUNS_OF_ONE_TENANT = LiveRuns(live_runs_per_tenant=2_000, live_runs_per_user=1_000)
+"""For a server that has one tenant, to whom all of it belongs."""
 
 
 @dataclass(frozen=True, slots=True)

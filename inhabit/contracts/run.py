@@ -15,8 +15,8 @@ from inhabit.contracts.program import Language
 from inhabit.errors import Unavailable
 
 __all__ = [
-    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "Intent", "Journal", "Logged", "Outcome", "Resumed", "RunHeader",
-    "RunRecord", "RunState", "RunSummary", "StoredEntry", "Terminal", "Ticket",
+    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Outcome", "Resumed",
+    "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Terminal", "Ticket",
 ]
 
 RunState = Literal["queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown"]
@@ -116,7 +116,17 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryPage:
+    """`last` is the number of the newest entry: there is more after this page while it is greater than the page's."""
+
+    entries: tuple[StoredEntry, ...]
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
+    """A run without its values. `grant`: what it was started under, for whoever decides who may see it."""
+
     run_id: str
     principal: Principal
     language: Language
@@ -126,6 +136,17 @@ class RunSummary:
     ended_ms: int | None
     calls: int
     origin: str
+    grant: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnding:
+    """How a run ended (None: it goes on) and the last lines it printed; `logs_cut`: there were more."""
+
+    terminal: Terminal | None
+    logs: tuple[Logged, ...]
+    logs_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +180,23 @@ class Journal(Protocol):
     def append(self, run_id: str, *entries: Entry) -> Ticket: ...
 
     async def read(self, run_id: str, *, tenant: str) -> RunRecord:
-        """Raises `NotFound`, for another tenant's run too."""
+        """The whole record, for a replay. Raises `NotFound`, for another tenant's run too, as all that follow do."""
+        ...
+
+    async def summary(self, run_id: str, *, tenant: str) -> RunSummary: ...
+
+    async def header(self, run_id: str, *, tenant: str) -> RunHeader:
+        """For showing: a long input is `{"$omitted": BYTES}`."""
+        ...
+
+    async def ending(self, run_id: str, *, tenant: str) -> RunEnding: ...
+
+    async def page(self, run_id: str, *, tenant: str, after: int = 0, limit: int = 200) -> EntryPage:
+        """Entries after number `after`, at most `limit` and about 4 MiB of them; a long value is `{"$omitted": BYTES}`."""
+        ...
+
+    async def entry(self, run_id: str, number: int, *, tenant: str) -> StoredEntry | None:
+        """One entry, its values whole."""
         ...
 
     async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
@@ -170,7 +207,7 @@ class Journal(Protocol):
         ...
 
     def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
-        """Entries after number `after`, then live ones, ending after the terminal entry."""
+        """Entries after number `after` as `page` gives them, then live ones, ending after the terminal entry."""
         ...
 
 

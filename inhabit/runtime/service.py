@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,26 +19,38 @@ from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import Blobs, Intent, Journal, Logged, RunHeader, RunRecord, Terminal
-from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, Unavailable, WorkerLost
+from inhabit.contracts.run import (
+    Blobs,
+    Intent,
+    Journal,
+    RunEnding,
+    RunHeader,
+    RunRecord,
+    RunState,
+    RunSummary,
+    Terminal,
+)
+from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, WorkerLost
 from inhabit.kernel.grants import Grant
-from inhabit.limits import DEFAULT_LIMITS, Limits
+from inhabit.limits import DEFAULT_LIMITS, LIVE_RUNS, Limits, LiveRuns
+from inhabit.runtime.admission import Admission, Seat
 from inhabit.runtime.bridge import Bridge, RunContext
 from inhabit.runtime.check import Checker, language_of
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
-from inhabit.runtime.visibility import may_see
+from inhabit.runtime.visibility import RunPage, Sight, visible_page
 from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["Caller", "Parts", "Runtime"]
 
 _log = logging.getLogger(__name__)
-_MAX_LIVE_RUNS = 2_000
-"""Runs driven at once by one server; more are refused, not queued without bound."""
 _REPLAYS = 2
 """How often a run is taken up again when its worker died through another run's fault."""
+_COSTLY_BYTES = 128 * 1024
+_KEPT_RESULTS = 64
+"""Cut results of ended runs that are costly to cut again, for clients that ask for one over and over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,7 @@ class Parts:
     limits: Limits = DEFAULT_LIMITS
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     random_seed: Callable[[], int] = lambda: secrets.randbits(53)
+    live_runs: LiveRuns = LIVE_RUNS
 
 
 @dataclass(slots=True)
@@ -68,6 +82,7 @@ class _Live:
     task: asyncio.Task[Terminal]
     driver: RunDriver
     header: RunHeader
+    seat: Seat
     cancelled: bool = False
 
 
@@ -79,6 +94,8 @@ class Runtime:
         self._checker = Checker(parts.directory.catalog)
         self._bridge = Bridge(parts.directory, parts.journal, parts.blobs, parts.now_ms)
         self._live: dict[str, _Live] = {}
+        self._admission = Admission(parts.live_runs)
+        self._results: OrderedDict[str, RunResult] = OrderedDict()
         self._started_ms = parts.now_ms()
 
     async def start(self) -> None:
@@ -108,22 +125,26 @@ class Runtime:
                       limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
                       progress: Callable[[str], None] = lambda _text: None) -> RunResult:
         """Check and run a program. Returns when it ends or after `wait_s` seconds, whichever is first; the run
-        goes on in the second case. Raises `ProgramError` when nothing ran, `InvalidInput` for bad arguments.
+        goes on in the second case. Raises `ProgramError` when nothing ran, `InvalidInput` for bad arguments,
+        `TooMany` when the caller's share of live runs is in use.
         """
-        if len(self._live) >= _MAX_LIVE_RUNS:
-            raise Unavailable(f"{_MAX_LIVE_RUNS} runs are going on", fix="try again when some have ended")
         program = Program(source, language_of(source, language))
         bounds = self.parts.limits.narrowed(limits)
         body = _input_body(input, bounds)
         names = self.parts.directory.catalog.namespaces(caller.grant.shows)
-        isolate, prepared = await self._checked(program, caller, names, bounds)
+        seat = self._admission.enter(caller.principal)
         try:
-            header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
-            begun = self.parts.journal.begin(header)
+            isolate, prepared = await self._checked(program, caller, names, bounds)
+            try:
+                header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
+                begun = self.parts.journal.begin(header)
+            except BaseException:
+                await isolate.close()
+                raise
         except BaseException:
-            await isolate.close()
+            seat.leave()
             raise
-        live = self._drive(header, isolate, caller.grant, bounds, progress=progress)
+        live = self._drive(header, isolate, caller.grant, bounds, seat, progress=progress)
         result = await self._result(live, wait_s)
         await begun.durable()   # a run id that was answered is never lost
         return result
@@ -134,9 +155,22 @@ class Runtime:
         if live is not None:
             self._see(live.header, caller)
             return await self._result(live, wait_s)
-        record = await self.parts.journal.read(run_id, tenant=caller.principal.tenant)
-        self._see(record.header, caller)
-        return recorded_result(record)
+        return await self._recorded(await self.visible(run_id, caller))
+
+    async def visible(self, run_id: str, caller: Caller) -> RunSummary:
+        """The run, if this caller may open it. Raises `NotFound`: every door asks here before it reads a record."""
+        summary = await self.parts.journal.summary(run_id, tenant=caller.principal.tenant)
+        self._see(summary, caller)
+        return summary
+
+    async def list(self, caller: Caller, *, state: RunState | None = None, before: str | None = None, limit: int = 50) -> RunPage:
+        """Runs that the caller may open, newest first, and no others."""
+        principal = caller.principal
+
+        async def older(than: str | None, most: int) -> Sequence[RunSummary]:
+            return await self.parts.journal.list(tenant=principal.tenant, user=principal.user, state=state, before=than, limit=most)
+
+        return await visible_page(older, self._sight(caller), before, limit)
 
     async def cancel(self, run_id: str, caller: Caller) -> RunResult:
         """Stop a run; calls in flight that may write make it `unknown`. Raises `NotFound`."""
@@ -162,7 +196,7 @@ class Runtime:
 
     def health(self) -> Mapping[str, Any]:
         failure = self.parts.journal.failure
-        return {"status": "ok" if failure is None else f"no runs: {failure.message}", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": len(self._live),
+        return {"status": "ok" if failure is None else f"no runs: {failure.message}", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": self._admission.live,
                 "operations": sum(1 for _ in self.parts.directory.catalog.names())}
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -183,10 +217,13 @@ class Runtime:
                 return isolate, prepared
         raise AssertionError("unreachable")
 
-    def _see(self, header: RunHeader, caller: Caller) -> None:
+    def _see(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run that the caller may not see is answered like one that does not exist."""
-        if not may_see(caller.principal, caller.grant, header, self.parts.directory.catalog.names()):
-            raise NotFound(f"there is no run {header.run_id}")
+        if not self._sight(caller).sees(run):
+            raise NotFound(f"there is no run {run.run_id}")
+
+    def _sight(self, caller: Caller) -> Sight:
+        return Sight(caller.principal, caller.grant, self.parts.directory.catalog.names)
 
     def _header(self, program: Program, prepared: Prepared, caller: Caller, names: tuple[str, ...], body: bytes,
                 bounds: Limits, engine: str) -> RunHeader:
@@ -196,7 +233,7 @@ class Runtime:
             source=program.source, code=prepared.code, input=body, engine=engine, seed=self.parts.random_seed(),
             clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door)
 
-    def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, *,
+    def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
         def driver(isolate: Isolate, recording: Recording | None) -> RunDriver:
             context = RunContext(header.run_id, header.principal, grant, bounds)
@@ -206,7 +243,7 @@ class Runtime:
 
         first = driver(isolate, recording)
         task = asyncio.create_task(self._to_the_end(header, isolate, driver), name=f"run {header.run_id}")
-        live = self._live[header.run_id] = _Live(task, first, header)
+        live = self._live[header.run_id] = _Live(task, first, header, seat)
         return live
 
     async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal:
@@ -227,6 +264,7 @@ class Runtime:
             return await self._close_record(header, "failed", lost.as_value())
         finally:
             self._live.pop(header.run_id, None)
+            live.seat.leave()
             await isolate.close()
 
     async def _result(self, live: _Live, wait_s: float | None) -> RunResult:
@@ -237,6 +275,19 @@ class Runtime:
                              next=f"still running: call again with run={run_id!r} to go on waiting")
         terminal = live.task.result()
         return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
+
+    async def _recorded(self, run: RunSummary) -> RunResult:
+        """The result of a run that nobody drives, as its journal has it."""
+        kept = self._results.get(run.run_id)
+        if kept is not None:
+            return kept
+        ending = await self.parts.journal.ending(run.run_id, tenant=run.principal.tenant)
+        result = recorded_result(run, ending)
+        if ending.terminal is not None and len(ending.terminal.value) > _COSTLY_BYTES:
+            self._results[run.run_id] = result
+            if len(self._results) > _KEPT_RESULTS:
+                self._results.popitem(last=False)
+        return result
 
     async def _take_up(self, record: RunRecord) -> None:
         """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
@@ -259,7 +310,8 @@ class Runtime:
             await isolate.close()
             await self._close_record(header, "failed", _interrupted(record, f"its engine {header.engine} is not here any more"))
             return
-        self._drive(header, isolate, Grant.from_value(header.grant), bounds, recording=Recording.of(record))
+        seat = self._admission.seat(header.principal)
+        self._drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=Recording.of(record))
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
         terminal = Terminal(state, encode_value(error), self.parts.now_ms())
@@ -267,16 +319,11 @@ class Runtime:
         return terminal
 
 
-def recorded_result(record: RunRecord) -> RunResult:
-    """A run's result as its journal has it."""
-    entries = [stored.entry for stored in record.entries]
-    logs = tuple(LogLine(entry.level, entry.text) for entry in entries if isinstance(entry, Logged))  # type: ignore[arg-type]
-    calls = sum(isinstance(entry, Intent) for entry in entries)
-    last = entries[-1] if entries else None
-    if not isinstance(last, Terminal):
-        return RunResult(record.header.run_id, record.state, logs=logs, calls=calls)
-    tokens = Limits.of(record.header.limits).result_tokens
-    return _ended(record.header.run_id, last, tokens, logs, False, calls)
+def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
+    logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
+    if ending.terminal is None:
+        return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
+    return _ended(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
 
 
 def _ended(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int) -> RunResult:

@@ -1,6 +1,6 @@
 """A run's journal as JSON for people and clients: every entry with its type, its recorded values inlined.
 
-A value longer than `MAX_INLINE_BYTES` is shown as `{"$omitted": BYTES}`; the entry alone, or the run's result
+In pages and streams the store leaves a long value out (`{"$omitted": BYTES}`); the entry alone, or the run's result
 route, gives it whole.
 """
 
@@ -13,17 +13,15 @@ import orjson
 
 from inhabit.contracts.run import RunHeader, RunSummary, StoredEntry
 
-__all__ = ["MAX_INLINE_BYTES", "as_json", "entry_json", "header_json", "summary_json"]
-
-MAX_INLINE_BYTES = 64 * 1024
+__all__ = ["as_json", "entry_json", "header_json", "summary_json"]
 
 
-def entry_json(stored: StoredEntry, *, whole: bool = False) -> dict[str, Any]:
+def entry_json(stored: StoredEntry) -> dict[str, Any]:
     """`{"number", "type", ...}`, `type` being the entry's kind: intent, outcome, delivered, logged, resumed, terminal."""
     entry = stored.entry
     names = entry._fields if isinstance(entry, tuple) else [field.name for field in fields(entry)]
     body: dict[str, Any] = {"number": stored.number, "type": type(entry).__name__.lower()}
-    return body | {name: as_json(getattr(entry, name), whole=whole) for name in names}
+    return body | {name: as_json(getattr(entry, name)) for name in names}
 
 
 def header_json(header: RunHeader) -> dict[str, Any]:
@@ -43,10 +41,8 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def as_json(value: Any, *, whole: bool = False) -> Any:
+def as_json(value: Any) -> Any:
     """A field's value; bytes are JSON texts as recorded."""
     if not isinstance(value, bytes):
         return value
-    if len(value) > MAX_INLINE_BYTES and not whole:
-        return {"$omitted": len(value)}
     return orjson.Fragment(value or b"null")

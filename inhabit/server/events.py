@@ -16,7 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from inhabit.contracts.run import Journal, StoredEntry, Terminal
+from inhabit.contracts.run import TERMINAL_STATES, Journal, StoredEntry
 from inhabit.errors import InvalidInput
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import caller_of, identity_of
@@ -51,10 +51,11 @@ class EventRoutes:
         query = read_query(request, EventsQuery)
         after = _last_event_id(request, query.after)
         run_id, caller, token = request.path_params["run_id"], caller_of(request), identity_of(request).token_id
-        await self._runtime.wait(run_id, caller, wait_s=0)  # NotFound for a run that is not the caller's
-        record = await self._journal.read(run_id, tenant=caller.principal.tenant)
-        if record.entries and isinstance(record.entries[-1].entry, Terminal) and after >= record.entries[-1].number:
-            return Response(status_code=204)
+        run = await self._runtime.visible(run_id, caller)  # NotFound for a run that is not the caller's
+        if run.state in TERMINAL_STATES:
+            rest = await self._journal.page(run_id, tenant=caller.principal.tenant, after=after, limit=1)
+            if after >= rest.last:
+                return Response(status_code=204)
         if self._open[token] >= MAX_STREAMS_PER_TOKEN or self._open.total() >= MAX_STREAMS:
             return problem(429, "too_many_streams", f"this token has {self._open[token]} streams open",
                            fix="close one first", headers={"retry-after": "5"})

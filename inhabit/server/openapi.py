@@ -13,8 +13,9 @@ __all__ = ["document"]
 
 _REASONS = {
     400: "The request cannot be read", 401: "No valid token", 403: "Not allowed", 404: "There is none, or it is not yours",
-    413: "Larger than a limit", 421: "Host not on the allow-list", 422: "A wrong argument, or a program that does not fit; nothing ran",
-    429: "Too many at once", 500: "The server failed", 503: "A needed part is not there now",
+    408: "The body came too slowly", 413: "Larger than a limit", 415: "The body is not application/json",
+    421: "Host not on the allow-list", 431: "Too many or too long headers", 422: "A wrong argument, or a program that does not fit; nothing ran",
+    424: "A connection upstream is missing", 429: "Too many at once", 500: "The server failed", 502: "A system upstream failed", 503: "A needed part is not there now",
 }
 _ERROR: dict[str, Any] = {
     "type": "object", "required": ["code", "message", "retryable", "effect"],
@@ -98,4 +99,6 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def _error_statuses(endpoint: Endpoint) -> list[int]:
-    return sorted({*endpoint.errors, 421, 500, *(() if endpoint.public else (401,))})
+    """What the handler answers, and what the layers around it do."""
+    body = (408, 413, 415, 422) if endpoint.body is not None else ()
+    return sorted({*endpoint.errors, *body, 403, 421, 431, 500, *(() if endpoint.public else (401,))})

@@ -15,6 +15,7 @@ from inhabit.errors import InhabitError
 __all__ = ["error_response", "problem", "unexpected"]
 
 _log = logging.getLogger(__name__)
+_RETRY_AFTER_S = {429: 5, 503: 1}
 
 
 def problem(status: int, code: str, message: str, *, fix: str | None = None, headers: dict[str, str] | None = None,
@@ -31,7 +32,7 @@ def problem(status: int, code: str, message: str, *, fix: str | None = None, hea
 
 def error_response(error: InhabitError) -> Response:
     value = error.as_value()
-    headers = {"retry-after": "1"} if error.status == 503 else None
+    headers = {"retry-after": str(_RETRY_AFTER_S[error.status])} if error.status in _RETRY_AFTER_S else None
     more = {key: value[key] for key in ("retryable", "effect", "details") if key in value}
     return problem(error.status, value["code"], value["message"], fix=value.get("fix"), headers=headers, **more)
 

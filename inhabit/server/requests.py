@@ -6,6 +6,7 @@ import difflib
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from inhabit.contracts.run import RunState
@@ -13,6 +14,7 @@ from inhabit.errors import InhabitError, InvalidInput
 from inhabit.wire.values import decode_value
 
 __all__ = [
+    "MAX_NUMBER",
     "MAX_WAIT_S",
     "EntriesQuery",
     "EventsQuery",
@@ -28,6 +30,8 @@ __all__ = [
 
 MAX_WAIT_S = 600.0
 """The longest that one request or tool call waits for a run; then it is asked again."""
+MAX_NUMBER = 2**53
+"""An entry's number is below; a greater one is no number that JSON can carry."""
 
 
 class _Query(BaseModel):
@@ -74,22 +78,22 @@ class ListQuery(_Query):
 
 
 class EntriesQuery(_Query):
-    after: int = Field(0, ge=0, description="entries with a greater number")
+    after: int = Field(0, ge=0, lt=MAX_NUMBER, description="entries with a greater number")
     limit: int = Field(200, ge=1, le=1_000)
 
 
 class EventsQuery(_Query):
-    after: int = Field(0, ge=0, description="entries with a greater number; the Last-Event-ID header wins")
+    after: int = Field(0, ge=0, lt=MAX_NUMBER, description="entries with a greater number; the Last-Event-ID header wins")
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:
-    """The JSON body. Raises `InvalidInput` for another content type, bad or too deep JSON, or a wrong shape."""
+    """The JSON body. Raises `InvalidInput` for bad or too deep JSON or a wrong shape, 415 for another content type."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise InvalidInput(f"the body must be application/json, not {kind[:60] or 'nothing'}")
+        raise HTTPException(415, f"the body must be application/json, not {kind[:60] or 'nothing'}")
     try:
         value = decode_value(await request.body())
     except InhabitError as error:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import TERMINAL_STATES, Journal, RunRecord, Terminal
+from inhabit.contracts.run import TERMINAL_STATES, Journal
 from inhabit.errors import InhabitError, NotFound
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import caller_of
@@ -21,6 +21,7 @@ from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.entries import as_json, entry_json, header_json, summary_json
 from inhabit.server.metrics import Metrics
 from inhabit.server.requests import (
+    MAX_NUMBER,
     EntriesQuery,
     ListQuery,
     NoQuery,
@@ -56,7 +57,7 @@ class RunRoutes:
         run = "/v1/runs/{run_id}"
         return (
             Endpoint("POST", "/v1/runs", self.start, "Run a program", {200: "the run ended", 202: "the run goes on"},
-                     body=RunBody, answer_schema=_RUN_SCHEMA, errors=(413, 422, 503)),
+                     body=RunBody, answer_schema=_RUN_SCHEMA, errors=(413, 415, 422, 429, 503)),
             Endpoint("GET", "/v1/runs", self.list, "Your runs, newest first", {200: "a page of runs"}, query=ListQuery,
                      errors=(422,)),
             Endpoint("GET", run, self.look, "A run as far as it is", {200: "its state"}, query=WaitQuery,
@@ -106,11 +107,8 @@ class RunRoutes:
 
     async def list(self, request: Request) -> Response:
         query = read_query(request, ListQuery)
-        principal = caller_of(request).principal
-        found = await self._journal.list(tenant=principal.tenant, user=principal.user, state=query.state,
-                                         before=query.before, limit=query.limit)
-        after = found[-1].run_id if len(found) == query.limit else None
-        return json_response({"runs": [summary_json(summary) for summary in found], "before": after})
+        page = await self._runtime.list(caller_of(request), state=query.state, before=query.before, limit=query.limit)
+        return json_response({"runs": [summary_json(summary) for summary in page.runs], "before": page.before})
 
     async def look(self, request: Request) -> Response:
         query = read_query(request, WaitQuery)
@@ -123,31 +121,32 @@ class RunRoutes:
 
     async def result(self, request: Request) -> Response:
         read_query(request, NoQuery)
-        record = await self._record(request)
-        last = record.entries[-1].entry if record.entries else None
-        if not isinstance(last, Terminal):
-            raise NotFound(f"run {record.header.run_id} has no result yet", fix="wait for its end: GET /v1/runs/{id}?wait_s=30")
+        run_id, tenant = await self._visible(request)
+        last = (await self._journal.ending(run_id, tenant=tenant)).terminal
+        if last is None:
+            raise NotFound(f"run {run_id} has no result yet", fix="wait for its end: GET /v1/runs/{id}?wait_s=30")
         key = "result" if last.state == "completed" else "error"
-        value = as_json(last.value, whole=True)
-        return json_response({"run": record.header.run_id, "state": last.state, key: value})
+        return json_response({"run": run_id, "state": last.state, key: as_json(last.value)})
 
     async def entries(self, request: Request) -> Response:
         query = read_query(request, EntriesQuery)
-        record = await self._record(request)
-        later = [stored for stored in record.entries if stored.number > query.after]
-        page = later[:query.limit]
+        run_id, tenant = await self._visible(request)
+        header = await self._journal.header(run_id, tenant=tenant)
+        page = await self._journal.page(run_id, tenant=tenant, after=query.after, limit=query.limit)
+        reached = page.entries[-1].number if page.entries else page.last
         return json_response({
-            "header": header_json(record.header), "entries": [entry_json(stored) for stored in page],
-            "after": page[-1].number if len(later) > len(page) else None,
+            "header": header_json(header), "entries": [entry_json(stored) for stored in page.entries],
+            "after": reached if reached < page.last else None,
         })
 
     async def entry(self, request: Request) -> Response:
         read_query(request, NoQuery)
         number = request.path_params["number"]
-        for stored in (await self._record(request)).entries:
-            if stored.number == number:
-                return json_response(entry_json(stored, whole=True))
-        raise NotFound(f"the run has no entry {number}")
+        run_id, tenant = await self._visible(request)
+        stored = await self._journal.entry(run_id, number, tenant=tenant) if 0 < number < MAX_NUMBER else None
+        if stored is None:
+            raise NotFound(f"the run has no entry {str(number)[:20]}")
+        return json_response(entry_json(stored))
 
     async def search(self, request: Request) -> Response:
         asked = await read_body(request, SearchBody)
@@ -160,11 +159,11 @@ class RunRoutes:
         read_query(request, NoQuery)
         return json_response({"capabilities": list(self._runtime.capabilities(caller_of(request)))})
 
-    async def _record(self, request: Request) -> RunRecord:
-        """The journal of a run that the caller may see. Raises `NotFound`."""
-        run_id, caller = request.path_params["run_id"], caller_of(request)
-        await self._runtime.wait(run_id, caller, wait_s=0)
-        return await self._journal.read(run_id, tenant=caller.principal.tenant)
+    async def _visible(self, request: Request) -> tuple[str, str]:
+        """Id and tenant of the run that is asked for, when the caller may see it. Raises `NotFound`."""
+        caller = caller_of(request)
+        run = await self._runtime.visible(request.path_params["run_id"], caller)
+        return run.run_id, caller.principal.tenant
 
 
 async def _disconnected(request: Request) -> None:

@@ -9,21 +9,47 @@ answered like one that does not exist.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from inhabit.contracts.run import Entry, RunHeader, RunRecord, RunState, RunSummary, StoredEntry, Terminal
+from inhabit.contracts.run import (
+    Entry,
+    EntryPage,
+    RunEnding,
+    RunHeader,
+    RunRecord,
+    RunState,
+    RunSummary,
+    StoredEntry,
+    Terminal,
+)
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
 from inhabit.store.codec import INTENT, TERMINAL, encode_entry, encode_header
 from inhabit.store.database import Database
-from inhabit.store.reading import SUMMARY_COLUMNS, entries_after, key_of, open_runs, record, summary
+from inhabit.store.reading import (
+    SUMMARIES,
+    ending,
+    key_of,
+    one_entry,
+    open_runs,
+    page,
+    record,
+    shown_header,
+    summary,
+)
 
-__all__ = ["MAX_LIST", "SqliteJournal"]
+__all__ = ["MAX_LIST", "MAX_PAGE", "SqliteJournal"]
 
 MAX_LIST = 500
+MAX_PAGE = 1_000
+_FOLLOWED = 200
+"""Entries that a follower holds at once."""
+_T = TypeVar("_T")
 
 
 class SqliteJournal:
@@ -88,8 +114,25 @@ class SqliteJournal:
 
     async def read(self, run_id: str, *, tenant: str) -> RunRecord:
         """Raises `NotFound`, for another tenant's run too; `Unavailable` for a damaged record."""
-        await self._writer.flush()
-        return await self._database.read(lambda c: record(c, key_of(c, run_id, tenant)))
+        return await self._of(run_id, tenant, record)
+
+    async def summary(self, run_id: str, *, tenant: str) -> RunSummary:
+        return self._current(await self._of(run_id, tenant, lambda c, key: summary(
+            c.execute(f"{SUMMARIES} WHERE key = ?", (key,)).fetchone())))
+
+    async def header(self, run_id: str, *, tenant: str) -> RunHeader:
+        return await self._of(run_id, tenant, shown_header)
+
+    async def ending(self, run_id: str, *, tenant: str) -> RunEnding:
+        return await self._of(run_id, tenant, ending)
+
+    async def page(self, run_id: str, *, tenant: str, after: int = 0, limit: int = 200) -> EntryPage:
+        """At most `MAX_PAGE` entries."""
+        most = max(1, min(limit, MAX_PAGE))
+        return await self._of(run_id, tenant, lambda c, key: page(c, key, after, most))
+
+    async def entry(self, run_id: str, number: int, *, tenant: str) -> StoredEntry | None:
+        return await self._of(run_id, tenant, lambda c, key: one_entry(c, key, number))
 
     async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
                    before: str | None = None, limit: int = 50) -> Sequence[RunSummary]:
@@ -97,8 +140,7 @@ class SqliteJournal:
         await self._writer.flush()
         conditions = {"user = ?": user, "state = ?": state, "run_id < ?": before}
         given = {text: value for text, value in conditions.items() if value is not None}
-        query = (f"SELECT {SUMMARY_COLUMNS} FROM runs WHERE " + " AND ".join(["tenant = ?", *given])
-                 + " ORDER BY run_id DESC LIMIT ?")
+        query = f"{SUMMARIES} WHERE " + " AND ".join(["tenant = ?", *given]) + " ORDER BY run_id DESC LIMIT ?"
         arguments = (tenant, *given.values(), max(1, min(limit, MAX_LIST)))
         found = await self._database.read(lambda c: [summary(row) for row in c.execute(query, arguments)])
         return [self._current(shown) for shown in found]
@@ -118,14 +160,22 @@ class SqliteJournal:
         with self._writer.watch(key) as changed:
             while True:
                 changed.clear()
-                for stored in await self._database.read(lambda c, at=after: entries_after(c, key, at)):
+                found = await self._database.read(lambda c, at=after: page(c, key, at, _FOLLOWED))
+                for stored in found.entries:
                     after = stored.number
                     yield stored
                     if isinstance(stored.entry, Terminal):
                         return
+                if after < found.last:
+                    continue
                 if self._writer.failure is not None:
                     raise again(self._writer.failure)
                 await changed.wait()
+
+    async def _of(self, run_id: str, tenant: str, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
+        """Read something of one run, after what was appended before. Raises `NotFound`."""
+        await self._writer.flush()
+        return await self._database.read(lambda c: work(c, key_of(c, run_id, tenant)))
 
     def _current(self, shown: RunSummary) -> RunSummary:
         """The calls of an open run are counted here; the table has them from its end on."""

@@ -42,6 +42,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires_ms INTEGER, revoked_ms INTEGER) STRICT""",
         """CREATE INDEX tokens_by_tenant ON tokens (tenant, id)""",
     ),
+    (
+        # What a run printed is shown without reading its calls; 4 is `codec.LOGGED`.
+        """CREATE INDEX entries_logged ON entries (run, number) WHERE kind = 4""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

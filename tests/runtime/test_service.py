@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,20 @@ from inhabit.catalog import Catalog
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent, Outcome, Resumed
-from inhabit.errors import InvalidInput, LimitExceeded, NotFound, ProgramError, WorkerLost
+from inhabit.errors import (
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    ProgramError,
+    TooMany,
+    Unavailable,
+    WorkerLost,
+)
 from inhabit.kernel.grants import Grant
+from inhabit.limits import LIVE_RUNS, LiveRuns
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
+from inhabit.store import reading
 from inhabit.store.ids import new_run_id
 from inhabit.store.store import Store
 from tests.runtime.inprocess import InProcessIsolate, InProcessPool
@@ -63,11 +73,12 @@ def opened(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Open:
     cache.mkdir(mode=0o700, exist_ok=True)
 
     @asynccontextmanager
-    async def opened(shop: Shop, *, version: str | None = None) -> AsyncIterator[Runtime]:
+    async def opened(shop: Shop, *, version: str | None = None, live_runs: LiveRuns = LIVE_RUNS) -> AsyncIterator[Runtime]:
         store = Store.open(tmp_path / "journal.db")
         directory = ConnectedCatalog(Catalog(tmp_path))
         await directory.add(shop.capability.connector())
-        runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000)))
+        runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000),
+                                live_runs=live_runs))
         await runtime.start()
         try:
             yield runtime
@@ -280,6 +291,88 @@ async def test_run_goes_on_in_a_new_worker_when_its_own_dies(opened: Open) -> No
                 "console.log('hi'); for (const id of ['a', 'b', 'c']) await shop.orders.cancel({order_id: id}); return Math.random()", ADA)
         assert result.state == "completed" and shop.cancelled == ["a", "b", "c"] and len(lost) == 2
         assert result.calls == 3 and [line.text for line in result.logs] == ["hi"]
+
+
+WAITING = "return await shop.orders.wait({name: 'x'})"
+
+
+async def test_H05_one_tenant_cannot_take_all_live_runs(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    bounds = LiveRuns(live_runs=6, live_runs_per_tenant=4, live_runs_per_user=2)
+    async with opened(shop, live_runs=bounds) as runtime:
+
+        async def start(tenant: str, user: str) -> str:
+            try:
+                return (await runtime.execute(WAITING, Caller(Principal(user, tenant), Grant.of("**")), wait_s=0)).state
+            except (TooMany, Unavailable) as refused:
+                return refused.details["limit"]
+
+        # All at once: a share that is only looked at, and taken later, lets all of them through.
+        assert sorted(await asyncio.gather(*(start("evil", "a") for _ in range(4)))) == ["live_runs_per_user"] * 2 + ["running"] * 2
+        assert [await start("evil", "b") for _ in range(2)] == ["running"] * 2
+        assert await start("evil", "c") == "live_runs_per_tenant"
+        assert [await start("acme", user) for user in ("ada", "bob", "cyd")] == ["running", "running", "live_runs"]
+        assert runtime.health()["live_runs"] == 6
+
+
+async def test_H05_a_seat_is_given_back_however_a_run_ends_or_never_begins(opened: Open) -> None:
+    async with opened(Shop(), live_runs=LiveRuns(live_runs=1)) as runtime:
+        for source in ("return 1", "throw new Error('x')", "return 1 +;", "return await shop.orders.nothing({})", "while (true) {}"):
+            with suppress(ProgramError):
+                await runtime.execute(source, ADA, limits={"cpu_ms": 50})
+        stopped = asyncio.create_task(runtime.execute("return 2", ADA))
+        await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.wait([stopped])
+        while runtime.health()["live_runs"]:   # who stopped waiting did not stop the run
+            await asyncio.sleep(0)
+        run = await runtime.execute("await new Promise(r => setTimeout(r, 60000))", ADA, wait_s=0)
+        with pytest.raises(Unavailable, match="live_runs"):
+            await runtime.execute("return 1", ADA)
+        await runtime.cancel(run.run_id, ADA)
+        assert (await runtime.execute("return 3", ADA)).value == 3
+
+
+async def test_runs_taken_up_after_a_crash_hold_seats_too(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    run_id = await crashed(opened, shop, WAITING)
+    async with opened(shop, live_runs=LiveRuns(live_runs=1)) as runtime:
+        with pytest.raises(Unavailable, match="live_runs"):
+            await runtime.execute("return 1", ADA)
+        shop.held.set()
+        assert (await runtime.wait(run_id, ADA, wait_s=5)).state == "completed"
+        assert (await runtime.execute("return 1", ADA)).value == 1
+
+
+async def test_a_look_at_an_ended_run_reads_its_end_and_not_its_calls(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(Shop()) as runtime:
+        run = await runtime.execute("for (let i = 0; i < 50; i++) await shop.orders.list({}); console.log('done'); return 'x'.repeat(300000)", ADA)
+        decoded: list[int] = []
+        real = reading.decode_entry
+        monkeypatch.setattr(reading, "decode_entry", lambda kind, meta, parts: decoded.append(kind) or real(kind, meta, parts))
+        again = [await runtime.wait(run.run_id, ADA) for _ in range(3)]
+        assert all(a == again[0] for a in again) and (again[0].value, again[0].calls, again[0].logs) == (run.value, 50, run.logs)
+        assert len(decoded) == 2   # the terminal entry and one line of log, and only the first time
+
+
+async def test_E18_a_list_holds_exactly_what_may_be_opened(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        reader = Caller(ADA.principal, Grant.of("shop.orders.list"))
+        helper = Caller(Principal("ada", agent="helper"), Grant.of("**"))
+        for caller in (ADA, reader, helper, ADA, EVE):
+            await runtime.execute("return 1", caller)
+        for caller, seen in ((ADA, 4), (reader, 1), (helper, 1), (EVE, 1), (Caller(ADA.principal, Grant.nothing()), 0)):
+            page = await runtime.list(caller)
+            assert len(page.runs) == seen and page.before is None
+            for run in await runtime.parts.journal.list(tenant="default"):
+                listed = run.run_id in {shown.run_id for shown in page.runs}
+                if listed:
+                    assert (await runtime.wait(run.run_id, caller)).value == 1
+                else:
+                    with pytest.raises(NotFound):
+                        await runtime.wait(run.run_id, caller)
 
 
 async def crashed(opened: Open, shop: Shop, source: str) -> str:

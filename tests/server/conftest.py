@@ -24,18 +24,21 @@ from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import (
     Delivered,
     Entry,
+    EntryPage,
     Intent,
     Logged,
     Outcome,
+    RunEnding,
     RunHeader,
     RunRecord,
     RunSummary,
     StoredEntry,
     Terminal,
 )
-from inhabit.errors import NotFound, ProgramError
+from inhabit.errors import NotFound, ProgramError, TooMany
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller, Runtime
+from inhabit.runtime.visibility import RunPage
 from inhabit.server.auth import Identity
 from inhabit.server.http import ServerOptions, create_app
 from inhabit.store.tokens import TokenRecord
@@ -63,16 +66,38 @@ class MemoryJournal:
         return last[0].state if last and isinstance(last[0], Terminal) else "running"
 
     async def read(self, run_id: str, *, tenant: str) -> RunRecord:
+        raise AssertionError("no door reads a run whole")
+
+    async def header(self, run_id: str, *, tenant: str) -> RunHeader:
         header = self.headers.get(run_id)
         if header is None or header.principal.tenant != tenant:
             raise NotFound(f"there is no run {run_id}")
-        entries = tuple(StoredEntry(n, e) for n, e in enumerate(self.entries[run_id], 1))
-        return RunRecord(header, entries, self.state(run_id))
+        return header
+
+    async def summary(self, run_id: str, *, tenant: str) -> RunSummary:
+        return self._summary(await self.header(run_id, tenant=tenant))
+
+    async def ending(self, run_id: str, *, tenant: str) -> RunEnding:
+        last = self.entries[run_id][-1:]
+        return RunEnding(last[0] if last and isinstance(last[0], Terminal) else None, ())
+
+    async def page(self, run_id: str, *, tenant: str, after: int = 0, limit: int = 200) -> EntryPage:
+        await self.header(run_id, tenant=tenant)
+        entries = [StoredEntry(n, _shown(e)) for n, e in enumerate(self.entries[run_id], 1)]
+        return EntryPage(tuple(entries[after:after + limit]), len(entries))
+
+    async def entry(self, run_id: str, number: int, *, tenant: str) -> StoredEntry | None:
+        await self.header(run_id, tenant=tenant)
+        found = self.entries[run_id][number - 1:number]
+        return StoredEntry(number, found[0]) if found else None
+
+    def _summary(self, h: RunHeader) -> RunSummary:
+        return RunSummary(h.run_id, h.principal, h.language, h.program_hash, self.state(h.run_id), h.clock_ms, None, 0, h.origin, h.grant)
 
     async def list(self, *, tenant: str, user: str | None = None, state: Any = None, before: str | None = None,
                    limit: int = 50) -> Sequence[RunSummary]:
         found = [
-            RunSummary(h.run_id, h.principal, h.language, h.program_hash, self.state(h.run_id), h.clock_ms, None, 0, h.origin)
+            self._summary(h)
             for h in reversed(self.headers.values())
             if h.principal.tenant == tenant and user in (None, h.principal.user) and state in (None, self.state(h.run_id))
             and (before is None or h.run_id < before)]
@@ -82,7 +107,7 @@ class MemoryJournal:
         return []
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
-        await self.read(run_id, tenant=tenant)
+        await self.header(run_id, tenant=tenant)
         while True:
             changed = self.changed
             for number, entry in list(enumerate(self.entries[run_id], 1))[after:]:
@@ -91,6 +116,13 @@ class MemoryJournal:
                 if isinstance(entry, Terminal):
                     return
             await changed.wait()
+
+
+def _shown(entry: Entry) -> Entry:
+    """As the store shows an entry among many: a long value is left out."""
+    if isinstance(entry, Terminal) and len(entry.value) > 64 * 1024:
+        return replace(entry, value=b'{"$omitted":%d}' % len(entry.value))
+    return entry
 
 
 class ScriptedRuntime(Runtime):
@@ -112,6 +144,9 @@ class ScriptedRuntime(Runtime):
         self.callers.append(caller)
         if source == "bad":
             raise ProgramError("1:3: unexpected token", details={"problems": [{"line": 1, "column": 3, "message": "x"}]})
+        if source == "many":
+            raise TooMany("250 runs of acme/ada are going on (live_runs_per_user)", code="too_many_runs",
+                          details={"limit": "live_runs_per_user", "value": 250, "unit": "runs"})
         if source == "crash":
             raise RuntimeError("a secret detail")
         run_id = f"run{len(self.journal.headers):05d}"
@@ -140,9 +175,7 @@ class ScriptedRuntime(Runtime):
         self.gates[run_id].set()
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
-        record = await self.journal.read(run_id, tenant=caller.principal.tenant)
-        if record.header.principal.user != caller.principal.user:
-            raise NotFound(f"there is no run {run_id}")
+        await self.visible(run_id, caller)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.gates[run_id].wait(), wait_s)
         last = self.journal.entries[run_id][-1]
@@ -153,6 +186,17 @@ class ScriptedRuntime(Runtime):
         if last.state == "completed":
             return RunResult(run_id, "completed", value, logs=logs, calls=1)
         return RunResult(run_id, last.state, error=value, logs=logs, calls=1)
+
+    async def visible(self, run_id: str, caller: Caller) -> RunSummary:
+        summary = await self.journal.summary(run_id, tenant=caller.principal.tenant)
+        if summary.principal.user != caller.principal.user:
+            raise NotFound(f"there is no run {run_id}")
+        return summary
+
+    async def list(self, caller: Caller, *, state: Any = None, before: str | None = None, limit: int = 50) -> RunPage:
+        principal = caller.principal
+        found = await self.journal.list(tenant=principal.tenant, user=principal.user, state=state, before=before, limit=limit)
+        return RunPage(tuple(found), found[-1].run_id if len(found) == limit else None)
 
     async def cancel(self, run_id: str, caller: Caller) -> RunResult:
         await self.wait(run_id, caller)

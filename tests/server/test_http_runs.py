@@ -55,6 +55,13 @@ async def test_what_nobody_expected_is_a_500_that_tells_nothing(app: Any):
     assert "secret detail" not in answer.text
 
 
+async def test_H05_one_run_too_many_is_429_and_says_which_limit_and_when_to_come_again(ada: httpx2.AsyncClient):
+    answer = await start(ada, "many")
+    assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (429, "too_many_runs", True)
+    assert answer.json()["details"] == {"limit": "live_runs_per_user", "value": 250, "unit": "runs"}
+    assert int(answer.headers["retry-after"]) > 0
+
+
 async def test_cancel_stops_a_run(ada: httpx2.AsyncClient):
     await start(ada, "wait", wait_s=0)
     answer = await ada.post("/v1/runs/run00000/cancel")
