@@ -34,7 +34,7 @@ from inhabit.errors import InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
-from inhabit.limits import Limits
+from inhabit.limits import LIVE_RUNS, LIVE_RUNS_OF_ONE_TENANT, Limits
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.auth import Identity
@@ -120,7 +120,8 @@ class Inhabit:
             pool = WorkerPool(self.home.cache, jail=JailPolicy(
                 require="all" if self.server.tenants == "several" else "warn",
                 accept_missing=frozenset(self.server.accept_missing_layers)))
-            runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms))
+            runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
+                                    live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT))
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await runtime.start()
         except BaseException:

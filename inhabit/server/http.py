@@ -121,5 +121,5 @@ def _now_ms() -> int:
 async def _http_error(_: Request, error: Exception) -> Response:
     """The router's own answers (no such path, wrong method) and the body limit, in the one shape."""
     assert isinstance(error, HTTPException)
-    codes = {404: "no_such_path", 405: "method_not_allowed", 408: "body_too_slow", 413: "body_too_large"}
+    codes = {404: "no_such_path", 405: "method_not_allowed", 408: "body_too_slow", 413: "body_too_large", 415: "not_json"}
     return problem(error.status_code, codes.get(error.status_code, "http_error"), error.detail, headers=dict(error.headers or {}))
