@@ -14,12 +14,15 @@ from inhabit.contracts.effects import Effects
 from inhabit.contracts.json import is_array, is_number, is_object
 from inhabit.errors import InvalidInput
 from inhabit.kernel.effects import READS, TRUST, WRITES
+from inhabit.kernel.places import below, is_url, place_of
 
 __all__ = ["broken", "checked"]
 
 _SCALES: Mapping[str, tuple[str, ...]] = {"reads": READS, "trust": TRUST, "writes": WRITES}
 _MISSING = object()
 _DECODINGS = 4
+_MAX_PREFIXED_CHARS = 8_192
+"""A longer value lies below no prefix: it is looked at character by character, on the server's own loop."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs"})   # control, format, surrogate: what a parser further on may drop
 
 
@@ -34,8 +37,16 @@ def checked(caveat: Any) -> Mapping[str, Any]:
             or (keys == {"calls"} and type(caveat["calls"]) is int and caveat["calls"] >= 0)
         )
         if well_formed:
+            _plain_prefix(caveat.get("prefix", ""))
             return dict(caveat)
     raise InvalidInput(f"unknown or malformed caveat {caveat!r}", fix="effects, argument+max/min/one_of/prefix, expires_ms or calls")
+
+
+def _plain_prefix(prefix: str) -> None:
+    """Raises `InvalidInput` for a URL that values cannot be compared with by parts."""
+    if is_url(prefix) and ((place := place_of(prefix)) is None or place.rest or not _stays(prefix)):
+        raise InvalidInput(f"the prefix {prefix[:200]!r} is not a plain URL",
+                           fix="scheme://host[:port]/path, without a user, a query, or escapes in the host")
 
 
 def _is_effects_ceiling(value: Any) -> bool:
@@ -95,7 +106,8 @@ def _argument_outside(arguments: Mapping[str, Any], caveat: Mapping[str, Any]) -
     if "one_of" in caveat and not any(_same(value, allowed) for allowed in caveat["one_of"]):
         return f"argument {path} must be one of {list(caveat['one_of'])}"
     if "prefix" in caveat and not _has_prefix(value, caveat["prefix"]):
-        return f"argument {path} must be a string that starts with {caveat['prefix']!r} and has no '..'"
+        what = "a URL below" if is_url(caveat["prefix"]) else "a string that starts with"
+        return f"argument {path} must be {what} {caveat['prefix']!r} and have no '..'"
     return None
 
 
@@ -109,11 +121,22 @@ def _same(value: Any, allowed: Any) -> bool:
 
 
 def _has_prefix(value: Any, prefix: str) -> bool:
-    """Whether the value starts so and stays below it, however often who reads it undoes percent-encoding, drops
-    control characters, folds widths or takes `..;x`, `.. ` and `...` for a way up.
-    """
-    if not isinstance(value, str) or not value.startswith(prefix):
+    """Whether the value starts so and stays below it. A URL is compared by its parts."""
+    if not isinstance(value, str) or len(value) > _MAX_PREFIXED_CHARS:
         return False
+    if is_url(prefix):
+        place, bound = place_of(value), place_of(prefix)
+        if place is None or bound is None or not below(place, bound):
+            return False
+    elif not value.startswith(prefix):
+        return False
+    return _stays(value)
+
+
+def _stays(value: str) -> bool:
+    """No way up, however often who reads it undoes percent-encoding, drops control characters, folds widths or takes
+    `..;x`, `.. ` and `...` for one.
+    """
     for _ in range(_DECODINGS):
         if any(unicodedata.category(character) in _UNSEEN for character in value) or any(map(_leads_up, re.split(r"[/\\]", value))):
             return False
