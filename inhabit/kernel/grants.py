@@ -16,6 +16,7 @@ Caveats (an unknown one is refused when the grant is read, and an empty list of 
     {"argument": "amount", "max": 100}         a number at a path of the arguments, at most / at least
     {"argument": "status", "one_of": ["a"]}    equal to one of
     {"argument": "path", "prefix": "docs/"}    a string that starts so, with no `..` segment
+    {"argument": "url", "prefix": "https://h/v1"}   a URL below, by scheme, host, port and whole segments
     {"expires_ms": 1790000000000}              Unix time
     {"calls": 5}                               allowed calls of this clause within a run
 """
