@@ -86,13 +86,14 @@ class ServerConfig(_Table):
     accept_missing_layers: tuple[str, ...] = Field((), strict=False)
     mcp_wait_s: float = Field(45.0, gt=0, le=600, description="how long `execute` waits before it answers with a running run")
     mcp_cancel_with_client: bool = Field(True, description="a client that cancels its call ends the run")
+    public_url: HttpUrl | None = Field(None, description="the address that browsers use, where it is not host and port")
 
     def options(self, name: str) -> ServerOptions:
         """What the HTTP server takes of it. A host that is a name of this machine is answered for, too."""
         own = () if self.host in ("0.0.0.0", "::") else (f"[{self.host}]" if ":" in self.host else self.host,)
         return ServerOptions(
             name, GuardOptions(tuple(dict.fromkeys((*self.allowed_hosts, *own)))),
-            ToolOptions(wait_s=self.mcp_wait_s, cancel_with_client=self.mcp_cancel_with_client))
+            ToolOptions(wait_s=self.mcp_wait_s, cancel_with_client=self.mcp_cancel_with_client), self.public_url)
 
 
 class McpSource(_Table):

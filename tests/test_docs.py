@@ -26,6 +26,7 @@ from inhabit.cli import COMMANDS
 from inhabit.config import parse_config
 from inhabit.errors import ProgramError
 from inhabit.limits import DEFAULT_LIMITS, Limits
+from inhabit.server.connect import ConnectRoutes
 from inhabit.server.http import endpoints_of
 from inhabit.server.metrics import Metrics
 
@@ -185,7 +186,8 @@ def test_every_route_is_in_the_http_page_and_no_other():
         pass
 
     nothing: Any = Nothing()
-    served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(nothing, nothing, Metrics(), "x", nothing, nothing)}
+    served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
+        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

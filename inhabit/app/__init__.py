@@ -20,7 +20,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inhabit.app.connecting import AppConnections
 from inhabit.app.home import Home, now_ms
+from inhabit.app.reviewing import AppReview
 from inhabit.app.sources import Source, connectors_of
 from inhabit.catalog import Catalog
 from inhabit.config import Config, ServerConfig
@@ -37,7 +39,7 @@ from inhabit.kernel.grants import Grant
 from inhabit.limits import LIVE_RUNS, LIVE_RUNS_OF_ONE_TENANT, Limits
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
-from inhabit.server.auth import Identity
+from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.http import create_app
 from inhabit.server.tools import model_tools
 from inhabit.store.ids import new_run_id
@@ -62,11 +64,12 @@ class Inhabit:
                  server: ServerConfig | None = None) -> None:
         self.name = name
         self.server = server or ServerConfig.model_validate({})
-        self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"))
+        self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url)
         self.problems: dict[str, InhabitError] = {}
         self._limits = limits if isinstance(limits, Limits) else Limits.of(limits)
         self._grants = _grants(grants, several=self.server.tenants == "several")
         self._sources: list[Connector] = [c.connector() if isinstance(c, Capability) else c for c in capabilities]
+        self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
         self._starting = asyncio.Lock()
 
@@ -123,6 +126,7 @@ class Inhabit:
             runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
                                     live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT))
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
+            await self._connecting.list_unlisted()
             await runtime.start()
         except BaseException:
             await self.home.close()
@@ -182,6 +186,14 @@ class Inhabit:
         """The HTTP API and `/mcp` for any ASGI host; mounted under a prefix, it starts with the first request."""
         return _Mounted(self)
 
+    def http_app(self, check_token: TokenCheck) -> ASGIApp:
+        """The same over an app that is started, for tokens that `check_token` knows."""
+        home = self.home
+        return create_app(
+            self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
+            connecting=self._connecting, effects=AppReview(self._sources),
+            options=self.server.options(self.name))
+
     async def check_token(self, token: str, /) -> Identity | None:
         """Who a bearer token stands for: its principal's grant, narrowed by the token's own."""
         found = await self.home.tokens.verify(token, now_ms=now_ms())
@@ -205,11 +217,9 @@ class _Mounted:
         self._server: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        runtime = await self._app.start()
+        await self._app.start()
         if self._server is None:
-            home = self._app.home
-            self._server = create_app(runtime, journal=home.journal, check_token=self._app.check_token, blobs=home.blobs,
-                                      tokens=home.tokens, options=self._app.server.options(self._app.name))
+            self._server = self._app.http_app(self._app.check_token)
         await self._server(scope, receive, send)
 
 

@@ -28,12 +28,14 @@ _NO_WAY_BACK = "http://127.0.0.1/"
 
 
 class Home:
-    """Paths of an app; its stores between `open` and `close`."""
+    """Paths of an app; its stores between `open` and `close`. `url`: where people reach the app, once it is known."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, url: str | None = None) -> None:
         self.path = path
+        self.url = url
         self._store: Store | None = None
         self._connections: OAuthConnections | None = None
+        self._flows: OAuthFlows | None = None
 
     @property
     def cache(self) -> Path:
@@ -69,6 +71,13 @@ class Home:
             raise Unavailable("the app's home is not open", fix="start the app first")
         return self._connections
 
+    @property
+    def flows(self) -> OAuthFlows:
+        """Sign-ins at OAuth servers. Raises `Unavailable` while the home is not open."""
+        if self._flows is None:
+            raise Unavailable("the app's home is not open", fix="start the app first")
+        return self._flows
+
     def open(self) -> None:
         """Open the stores; what is older than the retention is forgotten from time to time. Within an event loop.
 
@@ -81,8 +90,8 @@ class Home:
                               fix="make it writable for this user, or name another home") from error
         self._store = Store.open(self.path / "journal.db")
         self._vault = ConnectionStore(self.path / "connections.db", self.path / "connections.key")
-        # Signing in happens at a terminal (`inhabit connect`), which has its own way back; here tokens are refreshed.
-        self._connections = OAuthConnections(self._vault, OAuthFlows(Broker(), self._vault, redirect_uri=_NO_WAY_BACK))
+        self._flows = OAuthFlows(Broker(), self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
+        self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
         self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")
 
     async def close(self) -> None:
@@ -90,9 +99,12 @@ class Home:
         if store is not None:
             self._pruning.cancel()
             await asyncio.wait([self._pruning])
-            self._connections = None
+            self._connections = self._flows = None
             self._vault.close()
             await store.close()
+
+    def _connect_url(self, connector: str) -> str | None:
+        return f"{self.url.rstrip('/')}/connect/{connector}" if self.url else None
 
 
 def now_ms() -> int:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from inhabit.cli.opening import caller_from, home_of, open_app, server_app
+from inhabit.cli.opening import caller_from, home_of, open_app
 from inhabit.cli.terminal import progress
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
 from inhabit.server.auth import Identity
@@ -74,7 +74,7 @@ async def api(args: argparse.Namespace) -> AsyncGenerator[Api]:
     async with progress("starting"):
         await app.start()
     try:
-        transport = httpx2.ASGITransport(app=server_app(app, check))
+        transport = httpx2.ASGITransport(app=app.http_app(check))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=_bearer("local")) as client:
             yield Api(client)
     finally:

@@ -1,6 +1,8 @@
-"""Store a credential for a source, for one user: it is sealed in the home and never shown again.
+"""Connect a source for one user: sign in at a remote MCP server, or store a key. It is sealed and never shown again.
 
-The value is asked for without echo, or read from stdin. --list shows what is connected, --revoke forgets it.
+An MCP server with a url signs you in: open the address that is printed. For every other source, and with --key, the
+value is asked for without echo, or read from stdin. --list shows what is connected, --revoke forgets it, here and
+at the source. A server that runs on this home takes it up at once.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ import argparse
 import getpass
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from inhabit.app.sources import is_local
+from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option, config_from, home_of, principal_from
 from inhabit.cli.terminal import complain, say, table
@@ -21,7 +25,7 @@ from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
 from inhabit.egress import Broker
-from inhabit.errors import InvalidInput, NotFound
+from inhabit.errors import InhabitError, InvalidInput, NotFound, UpstreamError
 from inhabit.store.connections import MAX_SECRET_BYTES, ConnectionStore
 
 
@@ -29,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_app_options(parser)
     add_principal_option(parser)
     parser.add_argument("name", nargs="?", metavar="SOURCE", help="the source's name in inhabit.toml")
+    parser.add_argument("--key", action="store_true", help="store a key, also where one could sign in")
     parser.add_argument("--field", default="token", help="which value of the connection; default: token")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--revoke", action="store_true")
@@ -43,13 +48,15 @@ async def _run(args: argparse.Namespace) -> int:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     principal = principal_from(args)
     store = ConnectionStore(home / "connections.db", home / "connections.key")
+    flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")      # each sign-in has a port of its own
     try:
         if args.list:
             await _list(store, principal)
         elif args.revoke:
-            await _revoke(store, _known(args), principal)
+            await _revoke(store, flows, _known(args), principal)
         else:
-            await _connect(store, _known(args), principal, args)
+            await _connect(store, flows, _known(args), principal, args)
+            await _tell_the_server(home, _known(args), principal)
     finally:
         store.close()
     return 0
@@ -64,11 +71,14 @@ def _known(args: argparse.Namespace) -> str:
     return str(args.name)
 
 
-async def _connect(store: ConnectionStore, name: str, principal: Principal, args: argparse.Namespace) -> None:
+async def _connect(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
     source = config_from(args).mcp.get(name)
-    if source is not None and source.url is not None and source.auth == "oauth":
-        flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")
-        await sign_in(flows, OAuthTarget(name, source.url, is_local(source.url)), principal, _open_this)
+    if source is not None and source.url is not None and source.auth in (None, "oauth") and not args.key:
+        try:
+            await sign_in(flows, OAuthTarget(name, source.url, is_local(source.url)), principal, _open_this)
+        except UpstreamError as error:
+            raise UpstreamError(error.message, code=error.specific_code,
+                                fix=error.fix or f"where {name} takes a key instead: inhabit connect {name} --key") from None
         complain(f"{principal} is connected to {name}")
         return
     field: str = args.field
@@ -85,10 +95,24 @@ def _open_this(address: str) -> None:
     complain(f"open this address and sign in: {address}")
 
 
-async def _revoke(store: ConnectionStore, name: str, principal: Principal) -> None:
-    if not await store.remove(name, principal):
+async def _tell_the_server(home: Path, name: str, principal: Principal) -> None:
+    """A server that runs on this home lists the source now; one that cannot says why, and the connection stands."""
+    note = running_server(home)
+    if note is None:
+        return
+    try:
+        async with remote_api(note) as api:
+            await api.post(f"/v1/connections/{name}/refresh", {"principal": str(principal)})
+    except InhabitError as error:
+        complain(f"the running server could not list {name}: {error.message}")
+
+
+async def _revoke(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal) -> None:
+    stored = await store.get(name, principal)
+    if stored is None or not await flows.revoke(name, principal):
         raise NotFound(f"{principal} has no connection to {name}")
-    complain(f"the connection of {principal} to {name} is forgotten here; revoke the key at its issuer, too")
+    told = "and revoked there" if "revoke" in stored.details else "here; revoke it at its issuer, too"
+    complain(f"the connection of {principal} to {name} is forgotten {told}")
 
 
 async def _list(store: ConnectionStore, principal: Principal) -> None:

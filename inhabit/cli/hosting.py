@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from inhabit.app import Inhabit
 from inhabit.cli.client import write_note
-from inhabit.cli.opening import server_app
 from inhabit.cli.terminal import complain
 from inhabit.contracts.principal import Principal
 from inhabit.server.auth import Identity, TokenCheck
@@ -23,9 +22,10 @@ async def host(app: Inhabit, opened: socket.socket, principal: Principal, announ
     """Serve a started app until a signal. `announce` is called with the URL once connections are accepted."""
     operator_token = secrets.token_hex(32)
     url = url_of(opened)
+    app.home.url = app.home.url or url
     note = write_note(app.home.path, url, operator_token)
     try:
-        await serve(server_app(app, _or_operator(app, operator_token, principal)), opened, lambda: announce(url))
+        await serve(app.http_app(_or_operator(app, operator_token, principal)), opened, lambda: announce(url))
     finally:
         note.unlink(missing_ok=True)
 

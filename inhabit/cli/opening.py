@@ -8,17 +8,13 @@ import os
 import re
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from inhabit.app import Inhabit
 from inhabit.config import CONFIG_NAME, Config, find_config, load_config, parse_config
 from inhabit.contracts.principal import Principal
 from inhabit.errors import ConfigError
 from inhabit.runtime.service import Caller
-from inhabit.server.auth import TokenCheck
-from inhabit.server.http import create_app
 
-__all__ = ["add_app_options", "add_principal_option", "caller_from", "config_from", "home_of", "open_app", "principal_from", "server_app"]
+__all__ = ["add_app_options", "add_principal_option", "caller_from", "config_from", "home_of", "open_app", "principal_from"]
 
 HOME_NAME = ".inhabit"
 
@@ -53,12 +49,6 @@ def open_app(args: argparse.Namespace) -> Inhabit:
     """The app of the configuration; not started."""
     config = config_from(args)
     return Inhabit.from_config(config, home=args.home or config.base / HOME_NAME)
-
-
-def server_app(app: Inhabit, check_token: TokenCheck) -> ASGIApp:
-    """The HTTP server over an app that is started, for tokens that `check_token` knows."""
-    return create_app(app.runtime, journal=app.home.journal, check_token=check_token, blobs=app.home.blobs,
-                      tokens=app.home.tokens, backup=app.home.store.backup, options=app.server.options(app.name))
 
 
 def principal_from(args: argparse.Namespace) -> Principal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from inhabit.connectors.oauth import OAuthFlows
 from inhabit.contracts.connections import ConnectionInfo, ConnectionVault, StoredConnection
@@ -28,16 +29,16 @@ class OAuthConnections:
     """Implements `inhabit.contracts.connector.Connections`, and `renew` for credentials that an upstream refused.
 
     `shared`: the operator's credential for a connector, for principals that have none of their own.
-    `how_to_connect`: what to tell a person, by connector; default the command line.
+    `connect_url`: where a person connects a connector in a browser, where there is such a page.
     """
 
     def __init__(self, vault: ConnectionVault, flows: OAuthFlows | None = None, *, shared: Shared = lambda _connector: None,
-                 how_to_connect: Callable[[str], str] = lambda connector: f"connect it: inhabit connect {connector}",
+                 connect_url: Callable[[str], str | None] = lambda _connector: None,
                  clock: Callable[[], float] = time.time) -> None:
         self._vault = vault
         self._flows = flows
         self._shared = shared
-        self._how = how_to_connect
+        self._connect_url = connect_url
         self._clock = clock
         self._refreshing: dict[tuple[str, Principal], asyncio.Task[StoredConnection]] = {}
 
@@ -47,8 +48,7 @@ class OAuthConnections:
         if stored is None:
             shared = self._shared(connector)
             if shared is None:
-                raise MissingConnection(f"{principal} has no connection to {connector}", fix=self._how(connector),
-                                        details={"connector": connector})
+                raise self.missing(connector, f"{principal} has no connection to {connector}")
             return shared
         if self._expired(stored):
             stored = await self._refreshed(stored)
@@ -60,6 +60,14 @@ class OAuthConnections:
         if stored is None or stored.info.kind != "oauth" or "refresh_token" not in stored.values:
             return None
         return _usable(await self._refreshed(stored))
+
+    def missing(self, connector: str, message: str, details: Mapping[str, Any] | None = None) -> MissingConnection:
+        """The error for a connection that is not there or no longer good: it says how to make one, in the message too,
+        since that is what is left of an error that a program does not catch."""
+        url = self._connect_url(connector)
+        where = {"connect_url": url} if url else {}
+        how = f"{f'open {url}, or run: ' if url else 'run: '}inhabit connect {connector}"
+        return MissingConnection(f"{message}; to connect, {how}", fix=how, details={"connector": connector, **where, **(details or {})})
 
     async def connect_key(self, connector: str, principal: Principal, values: Mapping[str, str]) -> ConnectionInfo:
         """Keep an API key (or other named values) for a principal. Raises `InvalidInput` for an empty one."""
@@ -80,6 +88,9 @@ class OAuthConnections:
 
     async def list(self, *, tenant: str, user: str | None = None) -> Sequence[ConnectionInfo]:
         return await self._vault.list(tenant=tenant, user=user)
+
+    async def holder(self, connector: str) -> Principal | None:
+        return await self._vault.holder(connector)
 
     async def _own(self, connector: str, principal: Principal) -> StoredConnection | None:
         found = await self._vault.get(connector, principal)
@@ -106,9 +117,11 @@ class OAuthConnections:
         if now is not None and now.values["token"].reveal() != stored.values["token"].reveal() and not self._expired(now):
             return now      # someone refreshed it between our reading and our turn
         if self._flows is None or "refresh_token" not in stored.values:
-            raise MissingConnection(f"the connection of {stored.info.principal} to {stored.info.connector} has expired",
-                                    fix=self._how(stored.info.connector), details={"connector": stored.info.connector})
-        return await self._flows.refresh(stored)
+            raise self.missing(stored.info.connector, f"the connection of {stored.info.principal} to {stored.info.connector} has expired")
+        try:
+            return await self._flows.refresh(stored)
+        except MissingConnection as error:
+            raise self.missing(stored.info.connector, error.message) from None
 
 
 def _usable(stored: StoredConnection) -> Mapping[str, Secret]:

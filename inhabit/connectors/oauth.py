@@ -7,6 +7,8 @@ take the code back, keep the tokens sealed; later refresh them, one at a time, a
 Invariants
 - A sign-in under way is a sealed note under the hash of its state; the first callback takes it, and it ends after ten
   minutes. Its issuer, verifier, redirect address, principal and resource come from the note, never from the callback.
+- A sign-in that began in a browser is ended by that browser alone: whoever is handed another's address cannot lend
+  that person their own account.
 - The answer of another issuer is refused (RFC 9207).
 - Tokens and secrets appear in no message and no log.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import re
 import secrets
 import time
@@ -70,8 +73,9 @@ class OAuthFlows:
         self._clock = clock
 
     async def authorize_url(self, target: OAuthTarget, principal: Principal, *, challenge: str = "",
-                            redirect_uri: str | None = None) -> str:
+                            redirect_uri: str | None = None, browser: str = "") -> str:
         """Begin: the address to which the person's browser goes. `challenge`: a `WWW-Authenticate` that was seen.
+        `browser`: a random word that this browser keeps, and has to bring back.
 
         Raises `UpstreamError` when the upstream offers no usable authorization server.
         """
@@ -84,6 +88,7 @@ class OAuthFlows:
             "issuer": server.issuer, "answers_issuer": server.answers_issuer, "token": server.token, "revoke": server.revoke,
             "resource": server.resource, "scopes": list(server.scopes), "client_id": client.id, "client_secret": client.secret,
             "method": client.method, "local": target.private_addresses, "configured": target.resource,
+            "browser": _hash(browser) if browser else "",
         }, expires_ms=int((self._clock() + FLOW_LIFETIME_S) * 1000))
         query = {"response_type": "code", "client_id": client.id, "redirect_uri": back, "state": state,
                  "code_challenge": _challenge(verifier), "code_challenge_method": "S256", "resource": server.resource}
@@ -91,8 +96,9 @@ class OAuthFlows:
             query["scope"] = " ".join(server.scopes)
         return server.authorize + ("&" if "?" in server.authorize else "?") + urlencode(query)
 
-    async def callback(self, params: Mapping[str, str], *, principal: Principal | None = None) -> ConnectionInfo:
-        """Take the browser's answer and keep the tokens. `principal`: who the browser is signed in as, where known.
+    async def callback(self, params: Mapping[str, str], *, principal: Principal | None = None, browser: str = "") -> ConnectionInfo:
+        """Take the browser's answer and keep the tokens. `principal`: who the browser is signed in as, where known;
+        `browser`: the word that it kept.
 
         Raises `Denied` for an answer that belongs to no sign-in of this principal, or was refused by the person.
         """
@@ -102,6 +108,10 @@ class OAuthFlows:
         who = Principal.parse(str(flow["principal"]))
         if principal is not None and principal != who:
             raise Denied("this sign-in belongs to someone else", code="oauth_principal")
+        bound = str(flow.get("browser") or "")
+        if bound and not hmac.compare_digest(bound, _hash(browser)):
+            raise Denied("this sign-in was begun in another browser, or begun again since", code="oauth_browser",
+                         fix=f"start again: inhabit connect {flow['connector']}")
         issuer = params.get("iss")
         if issuer != flow["issuer"] and (issuer is not None or flow["answers_issuer"]):
             raise Denied("the answer comes from another authorization server", code="oauth_issuer")

@@ -50,6 +50,10 @@ class ConnectionVault(Protocol):
 
     async def list(self, *, tenant: str, user: str | None = None, connector: str | None = None) -> Sequence[ConnectionInfo]: ...
 
+    async def holder(self, connector: str) -> Principal | None:
+        """Who connected it last, of all tenants."""
+        ...
+
     async def keep_note(self, kind: str, key: str, value: Mapping[str, Any], *, expires_ms: int | None = None) -> None:
         """Keep small sealed JSON: a client registration, a sign-in under way."""
         ...

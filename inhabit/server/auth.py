@@ -9,6 +9,7 @@ alone; nothing a client sends can name a principal or widen a grant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,10 +25,10 @@ from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller
 from inhabit.server.problems import problem
 
-__all__ = ["Authenticate", "Identity", "TokenCheck", "caller_of", "identity_of"]
+__all__ = ["MAX_TOKEN_CHARS", "Authenticate", "Identity", "TokenCheck", "caller_of", "identify", "identity_of"]
 
 _SCOPE_IDENTITY = "inhabit.identity"
-_MAX_TOKEN_CHARS = 512
+MAX_TOKEN_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +50,34 @@ class TokenCheck(Protocol):
 
 
 class Authenticate:
-    """ASGI middleware. Paths in `public` are passed on without a token."""
+    """ASGI middleware. Paths that one of `public` matches as a whole are passed on without a token."""
 
-    def __init__(self, app: ASGIApp, check: TokenCheck, public: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, check: TokenCheck, public: tuple[re.Pattern[str], ...]) -> None:
         self._app = app
         self._check = check
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _path(scope) in self._public:
+        if scope["type"] != "http" or any(pattern.match(_path(scope)) for pattern in self._public):
             await self._app(scope, receive, send)
             return
-        identity = await self._identity(scope)
+        identity = await identify(scope, self._check)
         if isinstance(identity, Response):
             await identity(scope, receive, send)
             return
         await self._app(_known(scope, identity), receive, send)
 
-    async def _identity(self, scope: Scope) -> Identity | Response:
-        values = [value for name, value in scope["headers"] if name == b"authorization"]
-        if len(values) != 1:
-            return _challenge("no bearer token was sent")
-        scheme, _, token = values[0].decode("latin-1").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not 0 < len(token) <= _MAX_TOKEN_CHARS:
-            return _challenge("the Authorization header must be `Bearer TOKEN`")
-        return await self._check(token) or _challenge("the token is unknown, expired or revoked", error="invalid_token")
+
+async def identify(scope: Scope, check: TokenCheck) -> Identity | Response:
+    """Whom the request's own bearer token stands for, else the answer that refuses it."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(values) != 1:
+        return _challenge("no bearer token was sent")
+    scheme, _, token = values[0].decode("latin-1").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not 0 < len(token) <= MAX_TOKEN_CHARS:
+        return _challenge("the Authorization header must be `Bearer TOKEN`")
+    return await check(token) or _challenge("the token is unknown, expired or revoked", error="invalid_token")
 
 
 def identity_of(request: Request) -> Identity:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp
 
 from inhabit.contracts.run import Blobs, Journal
@@ -26,6 +26,8 @@ from inhabit.errors import Unavailable
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import Authenticate, TokenCheck
 from inhabit.server.backups import Backup, backup_endpoint
+from inhabit.server.connect import Connecting, ConnectRoutes
+from inhabit.server.effects import EffectsDesk, effects_endpoints
 from inhabit.server.endpoints import Endpoint, json_response, routes
 from inhabit.server.events import EventRoutes
 from inhabit.server.guard import Guard, GuardOptions
@@ -50,17 +52,19 @@ class ServerOptions:
     name: str = "inhabit"
     guard: GuardOptions = field(default_factory=GuardOptions)
     tools: ToolOptions = field(default_factory=ToolOptions)
+    public_url: str | None = None
 
 
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
-               tokens: Tokens | None = None, backup: Backup | None = None, options: ServerOptions | None = None,
-               lifespan: Lifespan | None = None) -> ASGIApp:
+               tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
+               effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens` there are no routes over tokens, without `backup` there is none to make one.
+    without `tokens`, `backup`, `connecting` or `effects` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup)
+    connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
 
@@ -72,7 +76,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
             stack.push_async_callback(mcp.aclose)
             yield
 
-    public = frozenset(endpoint.path for endpoint in endpoints if endpoint.public)
+    public = tuple(compile_path(endpoint.path)[0] for endpoint in endpoints if endpoint.public)
     app = Starlette(
         routes=[*routes(endpoints), Route("/mcp", mcp, methods=["GET", "POST", "DELETE"])],
         middleware=[Middleware(Meter, metrics), Middleware(Authenticate, check_token, public)],
@@ -83,7 +87,8 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 
 
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
-                 tokens: Tokens | None = None, backup: Backup | None = None) -> tuple[Endpoint, ...]:
+                 tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
+                 effects: EffectsDesk | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -105,6 +110,8 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *EventRoutes(runtime, journal, metrics).endpoints(),
         *(TokenRoutes(tokens, _now_ms).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
+        *(connect.endpoints() if connect is not None else ()),
+        *(effects_endpoints(effects) if effects is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),

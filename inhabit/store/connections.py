@@ -99,6 +99,12 @@ class ConnectionStore:
             "ORDER BY connector, user, agent", (tenant, user, connector)).fetchall())
         return [_info(row) for row in rows]
 
+    async def holder(self, connector: str) -> Principal | None:
+        """Who connected it last, of all tenants: for whom a source can be listed when nobody is asking yet."""
+        row = await self._do(lambda c: c.execute(
+            f"SELECT {_SHOWN} FROM connections WHERE connector = ? ORDER BY updated_ms DESC LIMIT 1", (connector,)).fetchone())
+        return _info(row).principal if row is not None else None
+
     async def keep_note(self, kind: str, key: str, value: Mapping[str, Any], *, expires_ms: int | None = None) -> None:
         sealed = self._close(value, f"note\0{kind}\0{key}".encode())
         await self._do(lambda c: _keep_note(c, (kind, key, expires_ms, self._now_ms(), sealed)))

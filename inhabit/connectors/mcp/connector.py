@@ -189,8 +189,9 @@ class McpConnector:
             await self._list(link)
 
     def oauth_target(self, scopes: Sequence[str] = ()) -> OAuthTarget | None:
-        """What `OAuthFlows.authorize_url` is given to connect a principal; None for a local server."""
-        if self._url is None:
+        """What `OAuthFlows.authorize_url` is given to connect a principal; None where nobody signs in: a local server,
+        or one that is called with the operator's secret."""
+        if self._url is None or self._auth in ("none", "secret"):
             return None
         return OAuthTarget(self.name, str(self._url), self._private_addresses, tuple(scopes))
 
@@ -199,6 +200,15 @@ class McpConnector:
         review = self._review
         tools = ((name, tool.raw, tool.operation.effects) for name, tool in self._tools.by_operation.items())
         return review.proposals(tools) if review is not None else []
+
+    async def confirm(self, tools: Mapping[str, str], *, by: str) -> list[str]:
+        """Take the server's word for the named tools that still are what was shown (name → hash); returns their names."""
+        meant = [proposal for proposal in self.proposals() if tools.get(proposal.name) == proposal.schema_hash]
+        for proposal in meant:
+            assert self._review is not None, "without a review there are no proposals"
+            self._review.confirm(proposal.name, proposal.proposed, proposal.schema_hash, by=by)
+        await self.reviewed()
+        return [proposal.name for proposal in meant]
 
     async def reviewed(self) -> None:
         """Take up confirmations made since: effects, and with them schema hashes, may be other ones."""
@@ -315,7 +325,7 @@ class McpConnector:
                 await self.refresh()
                 return
             except MissingConnection as error:
-                self._trouble = error.message + (f"; {error.fix}" if error.fix else "")
+                self._trouble = error.message + (f"; {error.fix}" if error.fix and error.fix not in error.message else "")
                 return
             except InhabitError as error:
                 self._trouble = error.message + (f"; {error.fix}" if error.fix else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from inhabit.connectors.mcp.http import Headers
 from inhabit.connectors.mcp.text import one_line
@@ -44,9 +44,12 @@ EnvironmentValue = str | SecretName | ConnectionValue
 
 @runtime_checkable
 class Renewing(Protocol):
-    """Connections that can replace a credential which the upstream refused although it had not expired."""
+    """Connections that can replace a credential which the upstream refused although it had not expired, and that
+    know where a person connects."""
 
     async def renew(self, connector: str, principal: Principal) -> Mapping[str, Secret] | None: ...
+
+    def missing(self, connector: str, message: str, details: Mapping[str, Any] | None = None) -> MissingConnection: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ class _Credential:
             return MissingConnection(f"the server of {name} refused the secret {self._access.secret}",
                                      fix=f"set {self._access.secret} to a credential that {name} accepts", details={"connector": name})
         who = "the connection of this principal" if self._principal is not None else "a call without a credential"
-        details = {"connector": name} | ({"challenge": one_line(challenge, 300)} if challenge else {})
-        return MissingConnection(f"the server of {name} refused {who}", fix=f"connect it: inhabit connect {name}", details=details)
+        details = {"challenge": one_line(challenge, 300)} if challenge else {}
+        return _missing(self._access.context, name, f"the server of {name} refused {who}", details)
 
 
 def operator_secret(context: ConnectorContext, connector: str, name: str) -> Secret:
@@ -134,13 +137,17 @@ async def environment(values: Mapping[str, EnvironmentValue], context: Connector
 
 async def _connected(value: ConnectionValue, context: ConnectorContext, connector: str, principal: Principal | None) -> Secret:
     if principal is None:
-        raise MissingConnection(f"{connector} runs per principal and has none to run for", details={"connector": connector},
-                                fix=f"connect it: inhabit connect {connector}")
+        raise _missing(context, connector, f"{connector} runs per principal and has none to run for")
     values = await context.connections.credential(connector, principal)
     if value.name not in values:
-        raise MissingConnection(f"the connection to {connector} has no value {value.name!r}", details={"connector": connector},
-                                fix=f"connect it again: inhabit connect {connector}")
+        raise _missing(context, connector, f"the connection to {connector} has no value {value.name!r}")
     return values[value.name]
+
+
+def _missing(context: ConnectorContext, connector: str, message: str, details: Mapping[str, Any] | None = None) -> MissingConnection:
+    if isinstance(context.connections, Renewing):
+        return context.connections.missing(connector, message, details)
+    return MissingConnection(message, fix=f"connect it: inhabit connect {connector}", details={"connector": connector, **(details or {})})
 
 
 def _headers(values: Mapping[str, Secret], header: str) -> Headers:
