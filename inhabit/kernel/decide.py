@@ -14,7 +14,7 @@ from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import Operation
 from inhabit.kernel.grants import Grant, Refusal
 
-__all__ = ["Charge", "Decision", "Facts", "Verdict", "decide"]
+__all__ = ["Charge", "Decision", "Facts", "Verdict", "decide", "settled"]
 
 Verdict = Literal["allow", "deny", "ask", "hold"]
 _NOTHING_USED: Mapping[str, int] = MappingProxyType({})
@@ -58,3 +58,12 @@ def decide(facts: Facts, grant: Grant) -> Decision:
     if isinstance(permitted, Refusal):
         return Decision("deny", permitted.clause, permitted.reason)
     return Decision("allow", permitted.clause, "granted", tuple(Charge(key) for key in permitted.counted))
+
+
+def settled(operation: Operation, grant: Grant) -> Decision | None:
+    """The decision that every call of this operation gets under this grant, whatever its arguments, the time and what
+    was used; None where these matter. It may be kept for as long as the operation is the same object.
+    """
+    if grant.looks_at_calls(operation.name):
+        return None
+    return decide(Facts(operation, {}, 0), grant)

@@ -122,6 +122,11 @@ class Grant:
                 return False
         return True
 
+    def looks_at_calls(self, name: str) -> bool:
+        """Whether the answer for this operation may depend on a call: its arguments, its time, how many came before."""
+        return any(set(caveat) != {"effects"} for layer in self.layers for clause in layer if clause.matches(name)
+                   for caveat in clause.caveats)
+
     def permits(self, operation: Operation, arguments: Mapping[str, Any], now_ms: int,
                 used: Mapping[str, int]) -> Permitted | Refusal:
         clauses: list[str] = []

@@ -21,14 +21,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from inhabit.contracts.connector import Call, Connector
-from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
-from inhabit.contracts.run import Blobs, Intent, Journal, Outcome, Ticket
+from inhabit.contracts.run import Blobs, Intent, Outcome, Recorder, Ticket
 from inhabit.errors import (
     CallError,
     CallTimeout,
@@ -39,7 +38,7 @@ from inhabit.errors import (
     NotFound,
     ProtocolError,
 )
-from inhabit.kernel.decide import Decision, Facts, decide
+from inhabit.kernel.decide import Decision, Facts, decide, settled
 from inhabit.kernel.grants import Grant
 from inhabit.limits import MAX_JSON_DEPTH, Limits
 from inhabit.runtime.bodies import NAME_CHARS, error_body, readable, references, result_body
@@ -64,6 +63,17 @@ class Directory(Protocol):
     def observe(self, operation: Operation, principal: Principal, value: Any) -> None: ...
 
 
+class Standing(NamedTuple):
+    """What all calls of one operation in one run have in common. `decision`: None where the grant looks at each call."""
+
+    operation: Operation
+    schema_hash: str
+    may_write: bool
+    idempotent: bool
+    limit_ms: int
+    decision: Decision | None
+
+
 @dataclass(slots=True)
 class RunContext:
     """One run's authority and counters; lives on the host, survives a resume by being rebuilt from the journal."""
@@ -73,6 +83,7 @@ class RunContext:
     grant: Grant
     limits: Limits
     granted_calls: dict[str, int] = field(default_factory=dict[str, int])
+    standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     binaries: set[str] = field(default_factory=set[str])
     journaled_bytes: int = 0
     in_flight: int = 0
@@ -84,13 +95,12 @@ class RunContext:
             raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A call that was decided. `error` is set when it is already over: refused, and why."""
 
     issued: IssuedCall
     intent: Intent
-    operation: Operation | None
+    standing: Standing | None
     arguments: dict[str, Any]
     error: InhabitError | None = None
 
@@ -98,7 +108,7 @@ class Admitted:
 class Bridge:
     """One for the whole server: it holds no state of any run."""
 
-    def __init__(self, directory: Directory, journal: Journal, blobs: Blobs, now_ms: Callable[[], int]) -> None:
+    def __init__(self, directory: Directory, journal: Recorder, blobs: Blobs, now_ms: Callable[[], int]) -> None:
         self._directory = directory
         self._journal = journal
         self._blobs = blobs
@@ -112,12 +122,14 @@ class Bridge:
         run as a whole is over its bounds.
         """
         context.count(len(issued.arguments))
-        operation, arguments, decision = None, dict[str, Any](), _REFUSED
+        now_ms = self._now_ms()
+        standing, arguments, decision = None, dict[str, Any](), _REFUSED
         error: InhabitError | None = None
         try:
-            operation = self._known(context, issued.operation)
+            standing = self._standing(context, issued.operation)
+            operation = standing.operation
             arguments = self._arguments(context, operation, issued.arguments)
-            decision = decide(Facts(operation, arguments, self._now_ms(), context.granted_calls), context.grant)
+            decision = standing.decision or decide(Facts(operation, arguments, now_ms, context.granted_calls), context.grant)
             if decision.verdict != "allow":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
             if context.in_flight >= context.limits.calls_in_flight:
@@ -128,7 +140,7 @@ class Bridge:
             context.in_flight += 1
         except InhabitError as refused:
             error = refused
-        return Admitted(issued, self._intent(context, issued, operation, arguments, decision, error), operation, arguments, error)
+        return Admitted(issued, _intent(context, issued, standing, arguments, decision, error, now_ms), standing, arguments, error)
 
     async def perform(self, context: RunContext, admitted: Admitted, recorded: Ticket,
                       progress: Callable[[str], None]) -> Outcome:
@@ -167,13 +179,22 @@ class Bridge:
 
     # -- admitting ----------------------------------------------------------------------------------------
 
-    def _known(self, context: RunContext, name: str) -> Operation:
-        operation = self._directory.operation(name) if context.grant.shows(name) else None
+    def _standing(self, context: RunContext, name: str) -> Standing:
+        """Raises `NotFound` for what is not there or not shown. A grant never changes within a run, an operation may."""
+        held = context.standings.get(name)
+        operation = self._directory.operation(name) if held is not None or context.grant.shows(name) else None
         if operation is None:
             nearest = self._directory.nearest(name, context.grant.shows)
             raise NotFound(f"there is no operation {name!r}" + (f"; nearest: {', '.join(nearest)}" if nearest else ""),
                            fix="use search to find operations", details={"nearest": list(nearest)}, code="unknown_operation")
-        return operation
+        if held is None or held.operation is not operation:
+            if len(context.standings) >= _STANDINGS_KEPT:
+                context.standings.clear()
+            most_ms = context.limits.call_ms
+            held = context.standings[name] = Standing(
+                operation, self._schema_hash(operation), operation.effects.may_write, operation.effects.idempotent,
+                min(operation.timeout_ms or most_ms, most_ms), settled(operation, context.grant))
+        return held
 
     def _arguments(self, context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
         if len(body) > context.limits.value_bytes:
@@ -182,31 +203,16 @@ class Bridge:
             value = decode_value(body, max_depth=MAX_JSON_DEPTH)
         except ProtocolError as error:
             raise InvalidInput(f"{operation.name}: {error.message}", code="arguments_invalid") from None
-        if not is_object(value):
+        if not isinstance(value, dict):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
-        self._validators.arguments(operation, value)
-        if (b"$binary" in body or b"\\u" in body) and not references(value) <= context.binaries:   # \u0024 is $ too
+        arguments = cast(dict[str, Any], value)
+        self._validators.arguments(operation, arguments)
+        if (b"$binary" in body or b"\\u" in body) and not references(arguments) <= context.binaries:   # \u0024 is $ too
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
-        return dict(value)
+        return arguments
 
-    def _intent(self, context: RunContext, issued: IssuedCall, operation: Operation | None, arguments: dict[str, Any],
-                decision: Decision, error: InhabitError | None) -> Intent:
-        effects = operation.effects if operation is not None and error is None else None
-        shown = decision if decision.verdict != "allow" or error is None else Decision("deny", "limits", error.message)
-        return Intent(
-            sequence=issued.sequence, operation=issued.operation[:NAME_CHARS],
-            arguments=encode_value(arguments, canonical=True) if operation is not None and arguments else readable(issued.arguments),
-            decision={**shown.as_value(), **({"reason": error.message} if error is not None else {})},
-            schema_hash=self._schema_hash(operation),
-            idempotency_key=f"{context.run_id}:{issued.sequence}",
-            may_write=effects is not None and effects.may_write,
-            idempotent=effects is not None and effects.idempotent,
-            at_ms=self._now_ms())
-
-    def _schema_hash(self, operation: Operation | None) -> str:
+    def _schema_hash(self, operation: Operation) -> str:
         """The pin of an operation, computed once for as long as the connector gives the same object."""
-        if operation is None:
-            return ""
         held = self._hashes.get(operation.name)
         if held is None or held[0] is not operation:
             held = self._hashes[operation.name] = (operation, operation.schema_hash())
@@ -217,15 +223,14 @@ class Bridge:
     # -- performing ---------------------------------------------------------------------------------------
 
     async def _carry_out(self, context: RunContext, admitted: Admitted, progress: Callable[[str], None]) -> bytes:
-        operation = admitted.operation
-        assert operation is not None, "an admitted call without error has an operation"
+        standing = admitted.standing
+        assert standing is not None, "an admitted call without error has an operation"
+        operation = standing.operation
         loop = asyncio.get_running_loop()
-        limit_ms = min(operation.timeout_ms or context.limits.call_ms, context.limits.call_ms)
         call = Call(
-            operation=operation, arguments=admitted.arguments, principal=context.principal, run_id=context.run_id,
-            sequence=admitted.issued.sequence, idempotency_key=admitted.intent.idempotency_key,
-            deadline_s=loop.time() + limit_ms / 1000, blobs=self._blobs, progress=progress)
-        value = await self._ask(self._directory.connector_of(operation), call, loop, limit_ms)
+            operation, admitted.arguments, context.principal, context.run_id, admitted.issued.sequence,
+            admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, self._blobs, progress)
+        value = await self._ask(self._directory.connector_of(operation), call, loop, standing.limit_ms)
         body = result_body(operation, value)
         self._validators.result(operation, value, len(body))
         if len(body) > context.limits.value_bytes:
@@ -252,5 +257,19 @@ class Bridge:
             raise CallError(f"{operation.name} failed inside its connector ({type(error).__name__})", effect=doubt) from None
 
 
+def _intent(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any],
+            decision: Decision, error: InhabitError | None, now_ms: int) -> Intent:
+    shown: dict[str, Any] = {"verdict": decision.verdict, "rule": decision.rule, "reason": decision.reason}
+    if error is not None:
+        shown = {**(shown if decision.verdict != "allow" else {"verdict": "deny", "rule": "limits"}), "reason": error.message}
+    effective = standing if error is None else None
+    return Intent(
+        issued.sequence, issued.operation[:NAME_CHARS],
+        encode_value(arguments, canonical=True) if standing is not None and arguments else readable(issued.arguments),
+        shown, standing.schema_hash if standing is not None else "", f"{context.run_id}:{issued.sequence}",
+        effective is not None and effective.may_write, effective is not None and effective.idempotent, now_ms)
+
+
 _HASHES_KEPT = 4_000
+_STANDINGS_KEPT = 256
 _REFUSED = Decision("deny", "bridge", "refused before a decision")

@@ -19,9 +19,9 @@ from inhabit.contracts.program import Boot, Delivery, Finished, Isolate, IssuedC
 from inhabit.contracts.run import (
     Delivered,
     Entry,
-    Journal,
     Logged,
     Outcome,
+    Recorder,
     Resumed,
     RunHeader,
     Terminal,
@@ -47,7 +47,7 @@ _LEAVE_S = 5.0
 class RunDriver:
     """Drives one run to its terminal entry. `drive` is called once."""
 
-    def __init__(self, header: RunHeader, context: RunContext, isolate: Isolate, bridge: Bridge, journal: Journal,
+    def __init__(self, header: RunHeader, context: RunContext, isolate: Isolate, bridge: Bridge, journal: Recorder,
                  now_ms: Callable[[], int], *, recording: Recording | None = None,
                  progress: Callable[[str], None] = lambda _text: None) -> None:
         self._header = header
@@ -119,13 +119,16 @@ class RunDriver:
         turn = await self._isolate.start(boot)
         deliveries: Sequence[Delivery] = ()
         while True:
-            self._absorb(turn, deliveries)
+            alone = self._absorb(turn, deliveries)
             if turn.finished is not None:
                 return turn.finished
+            if alone is not None:
+                await self._at_once(*alone)
             deliveries = await self._next(turn.timer)
             turn = await self._isolate.deliver(deliveries)
 
-    def _absorb(self, turn: Turn, deliveries: Sequence[Delivery]) -> None:
+    def _absorb(self, turn: Turn, deliveries: Sequence[Delivery]) -> tuple[Admitted, Ticket] | None:
+        """Journal what the turn did and launch its calls; or give back its only call, when nothing else is to wait for."""
         self._turn = turn
         if len(turn.issued_before) != len(deliveries):
             raise ProtocolError("the worker answered for another number of deliveries than it was given")
@@ -137,12 +140,19 @@ class RunDriver:
                         for d, before in zip(deliveries, turn.issued_before, strict=True)]
         if turn.logs:
             entries += [Logged(line.level, line.text) for line in self._kept_logs(turn.logs)]
-        admitted = [self._admit(issued, entries) for issued in turn.calls]
-        if entries or admitted:
-            recorded = self._journal.append(self._header.run_id, *entries)
-            for call in admitted:
-                if call is not None:
-                    self._launch(call, recorded)
+        calls = [call for issued in turn.calls if (call := self._admit(issued, entries)) is not None]
+        if not entries:
+            return None
+        recorded = self._journal.append(self._header.run_id, *entries)
+        if len(calls) == 1 and self._idle(turn) and not _doubted(calls[0]):
+            return calls[0], recorded
+        for call in calls:
+            self._launch(call, recorded)
+        return None
+
+    def _idle(self, turn: Turn) -> bool:
+        """Whether a call of this turn is all that the run waits for."""
+        return not (turn.finished or turn.timer or self._calls or self._ready or self._recording.deliveries)
 
     def _compare(self, issued_before: tuple[int, ...]) -> None:
         recorded = tuple(delivered.issued_before for delivered in self._replayed)
@@ -195,6 +205,17 @@ class RunDriver:
         task = asyncio.create_task(self._perform(admitted, recorded), name=f"{self._header.run_id}:{sequence}")
         self._calls[sequence] = (task, admitted)
 
+    async def _at_once(self, admitted: Admitted, recorded: Ticket) -> None:
+        """A sequential program's call, in the run's own task: a task of its own would cost three turns of the loop. Only
+        one that leaves no doubt when it is cut off: the others outlive a stopping server for a while (`_LEAVE_S`).
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
+        self._ready.append(await self._bridge.perform(self._context, admitted, recorded, self._progress))
+        if task.cancelling() > before:   # the connector swallowed what was meant for the run
+            raise asyncio.CancelledError
+
     async def _perform(self, admitted: Admitted, recorded: Ticket) -> None:
         try:
             self._ready.append(await self._bridge.perform(self._context, admitted, recorded, self._progress))
@@ -231,9 +252,11 @@ class RunDriver:
             await self._sleep(None if timer is None else (timer.due_ms - now) / 1000)
 
     def _results(self) -> list[Delivery]:
-        clock = self._tick(0)
-        batch = [Delivery("result" if outcome.ok else "error", outcome.sequence, outcome.value, clock)
-                 for outcome in (self._ready.popleft() for _ in range(min(len(self._ready), _LIVE_BATCH)))]
+        clock, ready = self._tick(0), self._ready
+        batch: list[Delivery] = []
+        while ready and len(batch) < _LIVE_BATCH:
+            outcome = ready.popleft()
+            batch.append(Delivery("result" if outcome.ok else "error", outcome.sequence, outcome.value, clock))
         return batch
 
     def _tick(self, at_least_ms: int) -> int:
@@ -273,8 +296,7 @@ class RunDriver:
 
     def _doubtful(self) -> list[Admitted]:
         """Calls in flight that may have written and must not be repeated."""
-        return [admitted for _, admitted in self._calls.values()
-                if admitted.intent.may_write and not admitted.intent.idempotent]
+        return [admitted for _, admitted in self._calls.values() if _doubted(admitted)]
 
     async def _calls_end(self, timeout_s: float) -> None:
         tasks = [task for task, _ in self._calls.values()]
@@ -294,3 +316,6 @@ class RunDriver:
             "cpu_ms": round(usage.cpu_ms, 3), "memory_bytes": usage.memory_bytes, "calls": self.call_count,
             "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes})
 
+
+def _doubted(admitted: Admitted) -> bool:
+    return admitted.intent.may_write and not admitted.intent.idempotent

@@ -1,8 +1,10 @@
 """The one writer thread: group commit.
 
 Model: appends go into the open batch under a lock. The thread takes the batch as soon as somebody waits for it, or
-`LINGER_S` after its first record when nobody does, and commits it with one fsync; what is appended meanwhile makes
-the next batch, so that the number of waiters, not a timer, sets the size of a batch.
+at most `LINGER_S` after its first record when nobody does, and commits it with one fsync; what is appended meanwhile
+makes the next batch, so that the number of waiters, not a timer, sets the size of a batch. A thread that was busy
+looks by itself every `LINGER_S` and rests only when it found nothing for a while: waking a thread costs the one who
+appends more than the append.
 Invariants: batches are committed in the order of their records; a waiter is released only after its commit; per
 commit and event loop there is one `call_soon_threadsafe`. After a failed commit nothing is accepted: a full disk
 is tried again every second and starts a new generation (runs of the old one stay interrupted), any other failure
@@ -35,6 +37,8 @@ MAX_PENDING_BYTES = 256 * 1024 * 1024
 """Records queued for the disk; more are refused, so that a slow disk does not become a full memory."""
 _SOON_BYTES = 4 * 1024 * 1024
 _RETRY_S = 1.0
+_LOOKS = 20
+"""How often a thread without work looks again, `LINGER_S` apart, before it rests."""
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -52,6 +56,7 @@ class Writer:
         self._open = Batch(self._ask)
         self._taken: Batch | None = None
         self._urgent = False
+        self._resting = False
         self._closing = False
         self._watchers: dict[int, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
         self._pending_bytes = 0
@@ -118,6 +123,11 @@ class Writer:
                     del self._watchers[run]
 
     @property
+    def pending_bytes(self) -> int:
+        """On their way to the disk now, against `MAX_PENDING_BYTES`."""
+        return self._pending_bytes
+
+    @property
     def closed(self) -> bool:
         return self._closing
 
@@ -140,7 +150,8 @@ class Writer:
         batch = self._open
         batch.size += size
         self._pending_bytes += size
-        if batch.empty or (batch.size > _SOON_BYTES and not self._urgent):
+        if self._resting or (batch.size > _SOON_BYTES and not self._urgent):
+            self._resting = False
             self._urgent = self._urgent or batch.size > _SOON_BYTES
             self._wake.put(None)
         return batch
@@ -166,14 +177,28 @@ class Writer:
         self._settle(Batch(self._ask), Unavailable("the journal is closed", code="journal_closed"))
 
     def _idle(self) -> None:
-        """Sleep until there is something to commit, and then for company if nobody waits."""
+        """Sleep until there is something to commit, and for company if nobody waits."""
         if self.failure is not None and self.failure.specific_code == "journal_full":
             self._try_again()
-        else:
+            return
+        for _ in range(_LOOKS):
+            self._linger()
+            if not self._open.empty:
+                return
+        if self._rests():
             self._wake.get()
+            self._linger()
+
+    def _linger(self) -> None:
         if not (self._urgent or self._closing):
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=LINGER_S)
+
+    def _rests(self) -> bool:
+        """Whether nothing came while the thread looked: from now on the first append wakes it."""
+        with self._lock:
+            self._resting = self._open.empty and not (self._urgent or self._closing)
+            return self._resting
 
     def _take(self) -> Batch | None:
         with self._lock:

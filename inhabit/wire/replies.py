@@ -95,8 +95,8 @@ def decode_turn(body: bytes, *, max_calls: int = 1_000_000, max_logs: int = 1_00
         raise ValueError
     if calls * _CALL.size + issued * _COUNT.size + logs * _LOG.size > len(body):
         raise ValueError
-    issued_calls = tuple([_call(cursor) for _ in range(calls)])
-    issued_before = struct.unpack(f"<{issued}I", cursor.take(issued * _COUNT.size))
+    issued_calls = _calls(cursor, calls)
+    issued_before = cursor.fields(_COUNT) if issued == 1 else struct.unpack(f"<{issued}I", cursor.take(issued * _COUNT.size))
     log_lines = tuple([_log(cursor) for _ in range(logs)])
     timer = Timer(*cursor.fields(_TIMER)) if flags & _HAS_TIMER else None
     finished = Finished(bool(flags & _OK), body[cursor.at:]) if flags & _FINISHED else None
@@ -105,9 +105,20 @@ def decode_turn(body: bytes, *, max_calls: int = 1_000_000, max_logs: int = 1_00
     return Turn(issued_calls, issued_before, finished, timer, log_lines, Usage(cpu_ms, memory))
 
 
-def _call(cursor: Cursor) -> IssuedCall:
-    sequence, name, arguments = cursor.fields(_CALL)
-    return IssuedCall(sequence, cursor.take(name).decode(), cursor.take(arguments))
+def _calls(cursor: Cursor, count: int) -> tuple[IssuedCall, ...]:
+    """In one loop: a method call for each field is half of the time of a host call's decoding."""
+    body, at, size = cursor.body, cursor.at, len(cursor.body)
+    found: list[IssuedCall] = []
+    for _ in range(count):
+        sequence, name, arguments = _CALL.unpack_from(body, at)
+        begin = at + _CALL.size
+        middle = begin + name
+        at = middle + arguments
+        if at > size:
+            raise ValueError("cut off")
+        found.append(IssuedCall(sequence, body[begin:middle].decode(), body[middle:at]))
+    cursor.at = at
+    return tuple(found)
 
 
 def _log(cursor: Cursor) -> LogLine:

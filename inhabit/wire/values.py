@@ -72,6 +72,8 @@ def encode_value(value: Any, *, canonical: bool = False) -> bytes:
 
 def _over_bounds(body: bytes, max_depth: int) -> str | None:
     """Why the text is too deep or has too many items. For text that is not JSON the answer is arbitrary."""
+    if len(body) <= max_depth:   # each level takes a byte
+        return None
     openers = body.count(b"[") + body.count(b"{")
     if openers <= max_depth and openers + body.count(b",") <= MAX_JSON_ITEMS:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,6 +149,40 @@ async def test_B22_wall_limit_ends_a_waiting_run(world: Any) -> None:
     reading = here.driver(script(Turn((issued(1, "gate.read", name="never"),))), here.context(wall_ms=20))
     terminal = await reading.drive()
     assert terminal.state == "failed" and orjson.loads(terminal.value)["details"]["limit"] == "wall_ms"
+
+
+async def test_B22_connector_that_swallows_the_cancellation_does_not_outlive_the_wall_limit(world: Any) -> None:
+    stubborn = Capability("stubborn")
+
+    @stubborn.operation
+    async def read() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "late"
+
+    here = world(stubborn)
+    reading = here.driver(script(Turn((issued(1, "stubborn.read"),)), Turn(finished=DONE)), here.context(wall_ms=20))
+    terminal = await reading.drive()
+    assert terminal.state == "failed" and orjson.loads(terminal.value)["details"]["limit"] == "wall_ms"
+
+
+async def test_sequential_read_costs_no_task_and_a_write_has_its_own(world: Any) -> None:
+    own = Capability("own")
+
+    @own.operation
+    async def read() -> bool:
+        return asyncio.current_task() is driving
+
+    @own.operation(writes="internal")
+    async def write() -> bool:
+        return asyncio.current_task() is driving
+
+    here = world(own)
+    turns = script(Turn((issued(1, "own.read"),)), Turn((issued(2, "own.write"),)),
+                   Turn((issued(3, "own.read"), issued(4, "own.read"))), Turn(), Turn(finished=DONE))
+    driving = asyncio.create_task(here.driver(turns).drive())
+    await driving
+    assert {o.sequence: o.value for o in here.outcomes()} == {1: b"true", 2: b"false", 3: b"false", 4: b"false"}
 
 
 @pytest.mark.parametrize(("operation", "state"), [("gate.write", "unknown"), ("gate.put", "failed"), ("gate.read", "failed")])
