@@ -15,7 +15,7 @@ from inhabit.contracts.program import Language
 from inhabit.errors import Unavailable
 
 __all__ = [
-    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Outcome", "Resumed",
+    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Outcome", "Recorder", "Resumed",
     "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Terminal", "Ticket",
 ]
 
@@ -164,7 +164,13 @@ class Ticket(Protocol):
         ...
 
 
-class Journal(Protocol):
+class Recorder(Protocol):
+    """The power to append to runs, and nothing else: what bridge and driver hold."""
+
+    def append(self, run_id: str, *entries: Entry) -> Ticket: ...
+
+
+class Journal(Recorder, Protocol):
     """Append-only record of runs. An append is ordered when the method returns and on disk when its ticket says so.
 
     After a failed write every later append raises `Unavailable`: no record, no effect.
@@ -175,9 +181,11 @@ class Journal(Protocol):
         """Why nothing can be recorded now; None when all is well."""
         ...
 
-    def begin(self, header: RunHeader) -> Ticket: ...
+    def gauges(self) -> Mapping[str, int]:
+        """For whoever watches: `journal_commits` so far, `journal_pending_bytes` on their way to the disk."""
+        ...
 
-    def append(self, run_id: str, *entries: Entry) -> Ticket: ...
+    def begin(self, header: RunHeader) -> Ticket: ...
 
     async def read(self, run_id: str, *, tenant: str) -> RunRecord:
         """The whole record, for a replay. Raises `NotFound`, for another tenant's run too, as all that follow do."""

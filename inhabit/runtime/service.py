@@ -30,7 +30,15 @@ from inhabit.contracts.run import (
     RunSummary,
     Terminal,
 )
-from inhabit.errors import InhabitError, InvalidInput, LimitExceeded, NotFound, WorkerLost
+from inhabit.errors import (
+    InhabitError,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    TooMany,
+    Unavailable,
+    WorkerLost,
+)
 from inhabit.kernel.grants import Grant
 from inhabit.limits import DEFAULT_LIMITS, LIVE_RUNS, Limits, LiveRuns
 from inhabit.runtime.admission import Admission, Seat
@@ -40,6 +48,7 @@ from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
+from inhabit.runtime.tally import Counting, Tally
 from inhabit.runtime.visibility import RunPage, Sight, visible_page
 from inhabit.wire.values import decode_value, encode_value
 
@@ -92,7 +101,9 @@ class Runtime:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._checker = Checker(parts.directory.catalog)
-        self._bridge = Bridge(parts.directory, parts.journal, parts.blobs, parts.now_ms)
+        self.tally = Tally()
+        self._recorder = Counting(parts.journal, self.tally)
+        self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms)
         self._live: dict[str, _Live] = {}
         self._admission = Admission(parts.live_runs)
         self._results: OrderedDict[str, RunResult] = OrderedDict()
@@ -132,7 +143,7 @@ class Runtime:
         bounds = self.parts.limits.narrowed(limits)
         body = _input_body(input, bounds)
         names = self.parts.directory.catalog.namespaces(caller.grant.shows)
-        seat = self._admission.enter(caller.principal)
+        seat = self._seat(caller.principal)
         try:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
@@ -199,6 +210,13 @@ class Runtime:
         return {"status": "ok" if failure is None else f"no runs: {failure.message}", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": self._admission.live,
                 "operations": sum(1 for _ in self.parts.directory.catalog.names())}
 
+    def gauges(self) -> Mapping[str, int]:
+        """Numbers of this moment, for `GET /v1/metrics`."""
+        return {"live_runs": self._admission.live, "live_runs_limit": self.parts.live_runs.live_runs,
+                "operations": sum(1 for _ in self.parts.directory.catalog.names()),
+                "uptime_seconds": (self.parts.now_ms() - self._started_ms) // 1000,
+                "journal_failed": int(self.parts.journal.failure is not None), **self.parts.journal.gauges()}
+
     # -- inside -------------------------------------------------------------------------------------------
 
     async def _checked(self, program: Program, caller: Caller, names: tuple[str, ...], bounds: Limits) -> tuple[Isolate, Prepared]:
@@ -216,6 +234,13 @@ class Runtime:
             else:
                 return isolate, prepared
         raise AssertionError("unreachable")
+
+    def _seat(self, principal: Principal) -> Seat:
+        try:
+            return self._admission.enter(principal)
+        except (TooMany, Unavailable) as refused:
+            self.tally.refused[refused.details["limit"]] += 1
+            raise
 
     def _see(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run that the caller may not see is answered like one that does not exist."""
@@ -238,7 +263,7 @@ class Runtime:
         def driver(isolate: Isolate, recording: Recording | None) -> RunDriver:
             context = RunContext(header.run_id, header.principal, grant, bounds)
             self._bridge.learn_binaries(context, header.input)
-            return RunDriver(header, context, isolate, self._bridge, self.parts.journal, self.parts.now_ms,
+            return RunDriver(header, context, isolate, self._bridge, self._recorder, self.parts.now_ms,
                              recording=recording, progress=progress)
 
         first = driver(isolate, recording)
@@ -315,7 +340,7 @@ class Runtime:
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
         terminal = Terminal(state, encode_value(error), self.parts.now_ms())
-        await self.parts.journal.append(header.run_id, terminal).durable()
+        await self._recorder.append(header.run_id, terminal).durable()
         return terminal
 
 

@@ -100,7 +100,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
 
     async def show_metrics(request: Request) -> Response:
         read_query(request, NoQuery)
-        return PlainTextResponse(metrics.text(runtime.health()), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(metrics.text(runtime.tally, runtime.gauges()), media_type="text/plain; version=0.0.4")
 
     async def openapi(_: Request) -> Response:
         return json_response(described)

@@ -1,18 +1,19 @@
-"""Counters of this server in the Prometheus text format. Labels come from fixed sets, never from a client."""
+"""What an operator watches, in the Prometheus text format. Labels come from fixed sets, never from a client.
+
+Requests are counted here, runs and calls where they are recorded (`runtime.tally`).
+"""
 
 from __future__ import annotations
 
-import bisect
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Meter", "Metrics"]
+from inhabit.runtime.tally import Histogram, Tally
 
-_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0)
+__all__ = ["Meter", "Metrics"]
 
 
 class Metrics:
@@ -22,34 +23,44 @@ class Metrics:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.programs: Counter[tuple[str, str]] = Counter()
         self.streams = 0
-        self._durations: Counter[int] = Counter()
-        self._seconds = 0.0
+        self._seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         self.requests[method, route, f"{status // 100}xx"] += 1
-        self._durations[bisect.bisect_left(_BUCKETS_S, seconds)] += 1
-        self._seconds += seconds
+        self._seconds[route].observe(seconds)
 
-    def text(self, health: Mapping[str, Any]) -> str:
-        lines = ["# TYPE inhabit_http_requests_total counter"]
-        lines += [f'inhabit_http_requests_total{{method="{m}",route="{r}",status="{s}"}} {n}'
-                  for (m, r, s), n in sorted(self.requests.items())]
-        lines += ["# TYPE inhabit_programs_total counter"]
-        lines += [f'inhabit_programs_total{{door="{door}",state="{state}"}} {n}'
-                  for (door, state), n in sorted(self.programs.items())]
-        lines += self._histogram()
-        gauges = {"event_streams": self.streams, **{k: v for k, v in health.items() if type(v) in (int, float)}}
-        for name, value in sorted(gauges.items()):
+    def text(self, tally: Tally, gauges: Mapping[str, int]) -> str:
+        requests = {f'method="{m}",route="{r}",status="{s}"': n for (m, r, s), n in self.requests.items()}
+        programs = {f'door="{door}",state="{state}"': n for (door, state), n in self.programs.items()}
+        lines = [
+            *_counter("http_requests", requests),
+            *_histogram("http_request_seconds", {f'route="{route}",': held for route, held in self._seconds.items()}),
+            *_counter("programs", programs),
+            *_counter("runs_ended", {f'state="{state}"': n for state, n in tally.runs.items()}),
+            *_counter("runs_refused", {f'limit="{limit}"': n for limit, n in tally.refused.items()}),
+            *_counter("calls", {f'verdict="{verdict}"': n for verdict, n in tally.calls.items()}),
+            *_counter("call_failures", {"": tally.failed_calls}),
+            *_histogram("call_seconds", {"": tally.call_seconds}),
+        ]
+        for name, value in sorted({"event_streams": self.streams, **gauges}.items()):
             lines += [f"# TYPE inhabit_{name} gauge", f"inhabit_{name} {value}"]
         return "\n".join(lines) + "\n"
 
-    def _histogram(self) -> list[str]:
-        name, total = "inhabit_http_request_seconds", 0
-        lines = [f"# TYPE {name} histogram"]
-        for position, bound in enumerate((*_BUCKETS_S, "+Inf")):
-            total += self._durations[position]
-            lines.append(f'{name}_bucket{{le="{bound}"}} {total}')
-        return [*lines, f"{name}_sum {self._seconds:.6f}", f"{name}_count {total}"]
+
+def _counter(name: str, values: Mapping[str, int]) -> list[str]:
+    return [f"# TYPE inhabit_{name}_total counter",
+            *(f"inhabit_{name}_total{{{labels}}} {n}" if labels else f"inhabit_{name}_total {n}" for labels, n in sorted(values.items()))]
+
+
+def _histogram(name: str, held: Mapping[str, Histogram]) -> list[str]:
+    """`held`: by labels, each followed by a comma."""
+    lines = [f"# TYPE inhabit_{name} histogram"]
+    for labels, histogram in sorted(held.items()):
+        buckets = histogram.cumulative()
+        own = f"{{{labels.removesuffix(',')}}}" if labels else ""
+        lines += [f'inhabit_{name}_bucket{{{labels}le="{bound}"}} {count}' for bound, count in buckets]
+        lines += [f"inhabit_{name}_sum{own} {histogram.seconds:.6f}", f"inhabit_{name}_count{own} {buckets[-1][1]}"]
+    return lines
 
 
 class Meter:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -105,6 +105,9 @@ class SqliteJournal:
         """Bytes recorded so far for a run that has not ended (values counted in full); 0 for others."""
         run = self._open.get(run_id)
         return run.bytes if run else 0
+
+    def gauges(self) -> Mapping[str, int]:
+        return {"journal_commits": self._writer.commits, "journal_pending_bytes": self._writer.pending_bytes}
 
     @property
     def failure(self) -> Unavailable | None:

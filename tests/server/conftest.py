@@ -38,6 +38,7 @@ from inhabit.contracts.run import (
 from inhabit.errors import NotFound, ProgramError, TooMany
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller, Runtime
+from inhabit.runtime.tally import Tally
 from inhabit.runtime.visibility import RunPage
 from inhabit.server.auth import Identity
 from inhabit.server.http import ServerOptions, create_app
@@ -129,6 +130,7 @@ class ScriptedRuntime(Runtime):
     def __init__(self, journal: MemoryJournal) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.journal = journal
         self.status = "ok"
+        self.tally = Tally()
         self.started = asyncio.Event()
         self.gates: dict[str, asyncio.Event] = {}
         self.cancelled: list[str] = []
@@ -211,6 +213,9 @@ class ScriptedRuntime(Runtime):
 
     def health(self) -> Mapping[str, Any]:
         return {"status": self.status, "live_runs": 0, "operations": 6}
+
+    def gauges(self) -> Mapping[str, int]:
+        return {"live_runs": 0, "operations": 6}
 
 
 class MemoryBlobs:

@@ -101,6 +101,25 @@ async def test_a_program_runs_as_the_tokens_principal_and_is_journaled(world: Wo
         assert (await client.get(f"/v1/runs/{answer['run']}/result")).json()["result"] == "acme/ada"
 
 
+async def test_metrics_have_what_an_operator_alerts_on(world: World):
+    async with await world.client("acme/bob") as client:
+        before = figures((await client.get("/v1/metrics")).text)
+        refused = "try { await lab['se' + 'nd']({}) } catch {}"
+        await client.post("/v1/runs", json={"program": f"await lab.who(); {refused} return 1"})
+        await client.post("/v1/runs", json={"program": "throw new Error('x')"})
+        after = figures((await client.get("/v1/metrics")).text)
+    grown = {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+    assert grown['inhabit_runs_ended_total{state="completed"}'] == grown['inhabit_runs_ended_total{state="failed"}'] == 1
+    assert grown['inhabit_calls_total{verdict="allow"}'] == grown['inhabit_calls_total{verdict="deny"}'] == 1
+    assert grown["inhabit_call_failures_total"] == 1 and grown["inhabit_call_seconds_count"] == 2
+    assert grown['inhabit_http_request_seconds_count{route="/v1/runs"}'] == 2 and grown["inhabit_journal_commits"] >= 2
+    assert {"inhabit_live_runs", "inhabit_live_runs_limit", "inhabit_journal_pending_bytes", "inhabit_journal_failed"} <= set(after)
+
+
+def figures(text: str) -> dict[str, float]:
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))}
+
+
 async def test_E18_runs_of_another_tenant_or_user_are_not_there(world: World):
     async with await world.client("acme/ada") as ada, await world.client("acme/eve") as eve, await world.client("other/ada") as other:
         run = (await ada.post("/v1/runs", json={"program": "return 1"})).json()["run"]
