@@ -6,7 +6,11 @@
     crash.storage.kills, .lost         the journal alone in a small process: acknowledged records that are not there
     crash.storage.acknowledged         how many there were
 
-`--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100).
+    crash.steps                        journal steps of one run at each of which the server was killed once
+
+`--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
+step). `--seed` repeats the choices; the moments are the machine's. `--folder DIR` keeps what was done there, and a bench
+that was stopped goes on with it.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.crash_server import ServerCrashes
+from bench.crash_server import Findings, journal_steps, random_kills
 from bench.crash_storage import Acknowledged, Nursery, lost_records
 from bench.report import Report, peers_folder
 
@@ -49,18 +53,27 @@ def storage(folder: Path, kills: int, chance: random.Random, report: Report) -> 
     return len(lost)
 
 
-def server(folder: Path, kills: int, chance: random.Random, report: Report) -> int:
+def server(folder: Path, kills: int, every_step: int, seed: str, report: Report) -> int:
     """Kill the whole server; returns how much was lost, repeated or dishonest."""
-    found = asyncio.run(ServerCrashes(folder, chance).run(kills))
-    for line in (*found.lost, *found.repeated, *found.dishonest)[:20]:
-        report.note(line)
-    report.note(f"{found.runs} runs, {found.told} answered; their ends: "
-                + ", ".join(f"{count} {state}" for state, count in found.states.most_common()))
+    found = asyncio.run(random_kills(folder, kills, seed))
+    at_steps, steps = asyncio.run(journal_steps(folder, every_step))
+    _say(found, "at random moments", report)
+    _say(at_steps, "at steps", report)
+    report.note("steps: " + "; ".join(steps))
+    found.add(at_steps)
     report.figure("crash.kills", found.kills, "SIGKILL")
+    report.figure("crash.steps", at_steps.kills, "SIGKILL")
     report.figure("crash.lost", len(found.lost), "answers and records")
     report.figure("crash.repeated", len(found.repeated), "writes")
     report.figure("crash.dishonest", len(found.dishonest), "runs")
     return len(found.lost) + len(found.repeated) + len(found.dishonest)
+
+
+def _say(found: Findings, when: str, report: Report) -> None:
+    for line in (*found.lost, *found.repeated, *found.dishonest)[:20]:
+        report.note(line)
+    report.note(f"{when}: {found.kills} kills, {found.runs} runs, {found.told} answered; their ends: "
+                + ", ".join(f"{count} {state}" for state, count in found.states.most_common()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,14 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--kills", type=int)
     parser.add_argument("--storage-kills", type=int)
+    parser.add_argument("--seed", default="")
+    parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
-    report, chance = Report(given.json), random.Random()
-    folder = Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
+    report, seed = Report(given.json), given.seed or f"{random.SystemRandom().getrandbits(32):08x}"
+    report.note(f"seed {seed}")
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
     try:
-        wrong = storage(folder, given.storage_kills or (100 if given.quick else 1_000), chance, report)
-        wrong += server(folder, given.kills or (8 if given.quick else 1_000), chance, report)
+        storage_kills = given.storage_kills if given.storage_kills is not None else (100 if given.quick else 1_000)
+        wrong = storage(folder, storage_kills, random.Random(seed), report)
+        wrong += server(folder.resolve(), given.kills or (8 if given.quick else 1_000), 8 if given.quick else 1, seed, report)
     finally:
-        shutil.rmtree(folder)
+        if given.folder is None:
+            shutil.rmtree(folder)
     return 1 if wrong else 0
 
 

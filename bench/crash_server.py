@@ -1,18 +1,21 @@
 """The whole server, killed under load: the other half of `bench.crash`.
 
-A round: start `inhabit serve`, let clients run programs over HTTP, SIGKILL it at a random moment. The next round's
-start settles what was left. At the end one more start, and then every run is asked for: what a client was told must
-still be so, every run must have an honest end, and the ledger must hold each write that must not be repeated once.
+A lane is a home of its own. Its round: fork `inhabit serve` (see `crash_nursery`), let clients run programs over
+HTTP, SIGKILL it at a random moment: most often under load, every fifth time while it still starts and settles what
+the last one left. At the end one more start, and then every run is asked for: what a client was told must still be so,
+every run must have an honest end, and the ledger must hold each write that must not be repeated once.
+
+Several lanes run at once: a start waits for its workers for much of its time. What clients were told and how often
+was killed lies in the lane's folder, so that a bench that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import json
 import random
-import re
-import signal
-import sys
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +23,16 @@ from typing import Any
 
 import httpx2
 
-from bench.crash_ledger import LEDGER_ENV, connect
-from bench.report import ROOT
+from bench.crash_ledger import connect
+from bench.crash_nursery import STEPS, ServerNursery, Step
 from inhabit.store.store import Store
 
-__all__ = ["Findings", "ServerCrashes"]
+__all__ = ["Findings", "ServerCrashes", "journal_steps", "random_kills"]
 
 CLIENTS = 6
-_START_S = 60.0
+LANES = 3
 _SETTLE_S = 60.0
+_UNDER_LOAD_S, _WHILE_STARTING_S = 0.6, 0.5
 _PROGRAM = """
 const { tag } = input as { tag: string };
 const seen = await ledger.look({ tag });
@@ -51,91 +55,154 @@ class Findings:
     dishonest: list[str] = field(default_factory=list[str])
     repeated: list[str] = field(default_factory=list[str])
 
+    def add(self, other: Findings) -> None:
+        self.kills += other.kills
+        self.told += other.told
+        self.runs += other.runs
+        self.states += other.states
+        self.lost += other.lost
+        self.dishonest += other.dishonest
+        self.repeated += other.repeated
+
+
+async def random_kills(folder: Path, kills: int, seed: str) -> Findings:
+    """`kills` in all, over several lanes at once."""
+    found = Findings()
+    shares = [len(range(lane, kills, LANES)) for lane in range(LANES)]
+    lanes = [ServerCrashes(folder / f"lane{lane}", f"{seed} lane {lane}") for lane in range(LANES)]
+    for lane in await asyncio.gather(*(lane.run(share) for lane, share in zip(lanes, shares, strict=True) if share)):
+        found.add(lane)
+    return found
+
+
+async def journal_steps(folder: Path, every: int = 1) -> tuple[Findings, list[str]]:
+    """Kill at each step of recording one run, or at every n-th; also the steps' names. Always done anew."""
+    await asyncio.to_thread(shutil.rmtree, folder / "steps", ignore_errors=True)
+    crashes = ServerCrashes(folder / "steps", "steps")
+    return await crashes.run_steps(every)
+
 
 class ServerCrashes:
     """`folder` gets the configuration, the home and the ledger. Raises `RuntimeError` when the server does not start."""
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, seed: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._chance = chance
+        self._log = folder / "told.jsonl"
         self._told: dict[str, tuple[str, Any, str]] = {}
         self._token = ""
+        self._kills = 0
+        for line in self._log.read_text().splitlines() if self._log.exists() else ():
+            self._remember(json.loads(line))
+        self._chance = random.Random(f"{seed} from {self._kills}")
         (folder / "inhabit.toml").write_text('name = "crash"\n[python.world]\nmodule = "bench.crash_ledger:capabilities"\n')
         connect(str(folder / "ledger.db")).close()
 
     async def run(self, kills: int) -> Findings:
-        found = Findings()
-        for _ in range(kills):
-            server, url = await self._start()
-            load = [asyncio.create_task(self._client(url)) for _ in range(CLIENTS)]
-            await asyncio.sleep(self._chance.uniform(0.0, 0.6))
-            server.send_signal(signal.SIGKILL)
-            await server.wait()
-            for task in load:
-                task.cancel()
-            await asyncio.gather(*load, return_exceptions=True)
-            found.kills += 1
-        await self._look_at_the_rest(found)
-        return found
+        """Kill until it was done `kills` times in this folder, and then look."""
+        async with ServerNursery(self._folder) as nursery, httpx2.AsyncClient(timeout=90.0) as http:
+            while self._kills < kills:
+                await self._round(nursery, http)
+                self._note({"kill": self._kills + 1})
+            return await self._look_at_the_rest(nursery, http)
 
-    async def _start(self) -> tuple[asyncio.subprocess.Process, str]:
-        environment = os.environ | {LEDGER_ENV: str(self._folder / "ledger.db"), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-        server = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "import sys; from inhabit.cli import main; sys.exit(main())", "serve", "--port", "0",
-            "--as", "ada", "--config", str(self._folder / "inhabit.toml"), cwd=self._folder, env=environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        assert server.stdout is not None
-        said, url = "", ""
-        async with asyncio.timeout(_START_S):
-            while "token" not in said:
-                line = (await server.stdout.readline()).decode()
-                if not line:
-                    stderr = (await server.communicate())[1].decode()
-                    raise RuntimeError(f"the server did not start: {stderr[-800:]}")
-                said += line
-        url = re.search(r"http://\S+", said)[0].removesuffix("/mcp")  # type: ignore[index]
-        if token := re.search(r"inh_[0-9a-f]{64}", said):
-            self._token = token[0]
-        self._drain = asyncio.create_task(server.communicate())
-        return server, url
+    async def run_steps(self, every: int) -> tuple[Findings, list[str]]:
+        async with ServerNursery(self._folder) as nursery, httpx2.AsyncClient(timeout=90.0) as http:
+            for kind in STEPS:
+                number = 1
+                while await self._killed_at((kind, number), nursery, http):
+                    number += every
+            return await self._look_at_the_rest(nursery, http), nursery.steps
 
-    def _http(self, url: str) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=url, headers={"authorization": f"Bearer {self._token}"}, timeout=90.0)
+    async def _round(self, nursery: ServerNursery, http: httpx2.AsyncClient) -> None:
+        await nursery.fork()
+        if self._token and self._chance.random() < 0.2:
+            await asyncio.sleep(self._chance.uniform(0.0, _WHILE_STARTING_S))
+            await nursery.kill()
+            return
+        url = await self._listening(nursery)
+        load = [asyncio.create_task(self._client(http, url)) for _ in range(CLIENTS)]
+        await asyncio.sleep(self._chance.uniform(0.0, _UNDER_LOAD_S))
+        await nursery.kill()
+        _, late = await asyncio.wait(load, timeout=5)   # each hears that its server is gone
+        for task in late:
+            task.cancel()
+        for task in load:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
-    async def _client(self, url: str) -> None:
-        """Run programs until the server is gone. Told is what was answered."""
-        async with self._http(url) as http:
-            while True:
-                tag = f"{self._chance.getrandbits(64):016x}"
-                wait_s = self._chance.choice((0.0, 30.0))
-                try:
-                    answer = await http.post("/v1/runs", json={"program": _PROGRAM, "input": {"tag": tag}, "wait_s": wait_s})
-                except httpx2.HTTPError:
-                    return
-                if answer.status_code not in (200, 202):
-                    raise RuntimeError(f"the server answered {answer.status_code}: {answer.text[:400]}")
-                body = answer.json()
-                self._told[body["run"]] = (body["state"], body.get("result"), tag)
+    async def _killed_at(self, step: Step, nursery: ServerNursery, http: httpx2.AsyncClient) -> bool:
+        """Whether recording one run has this step: the server killed itself there."""
+        await nursery.fork(kill_at=step)
+        url = await self._listening(nursery)
+        answered = await self._one_run(http, url, wait_s=30.0)
+        if answered:
+            await nursery.kill()
+            return False
+        await nursery.dead()
+        self._note({"kill": self._kills + 1})
+        return not answered
 
-    async def _look_at_the_rest(self, found: Findings) -> None:
-        server, url = await self._start()
+    async def _listening(self, nursery: ServerNursery) -> str:
+        served = await nursery.listening()
+        if served.token:
+            self._note({"token": served.token})
+        return served.url
+
+    def _note(self, what: dict[str, Any]) -> None:
+        with self._log.open("a") as log:
+            log.write(json.dumps(what) + "\n")
+        self._remember(what)
+
+    def _remember(self, what: dict[str, Any]) -> None:
+        self._kills = what.get("kill", self._kills)
+        self._token = what.get("token", self._token)
+        if "run" in what:
+            self._told[what["run"]] = (what["state"], what["result"], what["tag"])
+
+    async def _client(self, http: httpx2.AsyncClient, url: str) -> None:
+        """Run programs until the server is gone."""
+        while await self._one_run(http, url, wait_s=self._chance.choice((0.0, 30.0))):
+            pass
+
+    async def _one_run(self, http: httpx2.AsyncClient, url: str, wait_s: float) -> bool:
+        """Whether it was answered. What was answered is told, and must stay true."""
+        tag = f"{self._chance.getrandbits(64):016x}"
         try:
-            async with self._http(url) as http:
-                await self._compare(http, found)
+            answer = await http.post(f"{url}/v1/runs", json={"program": _PROGRAM, "input": {"tag": tag}, "wait_s": wait_s},
+                                     headers=self._headers)
+        except httpx2.HTTPError:
+            return False
+        if answer.status_code not in (200, 202):
+            raise RuntimeError(f"the server answered {answer.status_code}: {answer.text[:400]}")
+        body = answer.json()
+        self._note({"run": body["run"], "state": body["state"], "result": body.get("result"), "tag": tag})
+        return True
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"}
+
+    async def _look_at_the_rest(self, nursery: ServerNursery, http: httpx2.AsyncClient) -> Findings:
+        found = Findings(kills=self._kills)
+        await nursery.fork()
+        url = await self._listening(nursery)
+        try:
+            await self._compare(http, url, found)
         finally:
-            server.send_signal(signal.SIGKILL)
-            await server.wait()
+            await nursery.kill()
         store = Store.open(self._folder / ".inhabit" / "journal.db")
         found.lost += await store.check()
         await store.close()
+        return found
 
-    async def _compare(self, http: httpx2.AsyncClient, found: Findings) -> None:
+    async def _compare(self, http: httpx2.AsyncClient, url: str, found: Findings) -> None:
         ends: dict[str, dict[str, Any]] = {}
         before: str | None = None
         while True:
-            page = (await http.get("/v1/runs", params={"limit": 200} | ({"before": before} if before else {}))).json()
+            page = (await http.get(f"{url}/v1/runs", params={"limit": 200} | ({"before": before} if before else {}), headers=self._headers)).json()
             for shown in page["runs"]:
-                answer = await http.get(f"/v1/runs/{shown['run']}", params={"wait_s": _SETTLE_S})
+                answer = await http.get(f"{url}/v1/runs/{shown['run']}", params={"wait_s": _SETTLE_S}, headers=self._headers)
                 ends[shown["run"]] = answer.json()
             before = page["before"]
             if not before:

@@ -1,0 +1,192 @@
+"""Real servers to kill, without paying for imports each time: a process that has loaded everything forks them.
+
+A forked child runs `inhabit serve` through the command line's own entry, from the first line of it: it opens the
+home, settles what the last one left, starts its jailed workers, listens. Only the loading of modules was done before.
+
+    stdin of the nursery: one JSON line a server, `{"arguments", "environment", "folder", "kill_at"}`
+    stdout: `V PID`, then what the server prints, `S STEP` when it kills itself at a step, `D STATUS` when it is dead
+
+`kill_at` ["append", N]: the server kills itself at the N-th step of that kind in recording the runs that begin in it. The
+kinds are `STEPS`: records about to be handed to the journal, a commit that holds one about to be made, and made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import inhabit.cli.serve
+import inhabit.server.http  # noqa: F401 - loaded before the fork, like the command
+from bench.crash_ledger import LEDGER_ENV
+from bench.report import ROOT
+from inhabit.cli import main
+from inhabit.store import writer
+from inhabit.store.journal import SqliteJournal
+
+__all__ = ["STEPS", "Served", "ServerNursery", "Step"]
+
+STEPS = ("append", "commit", "committed")
+Step = tuple[str, int]
+_WAIT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that listens. `token` when it made one: that is at its first start."""
+
+    pid: int
+    url: str
+    token: str | None
+
+
+class ServerNursery:
+    """One server at a time over one home. Raises `RuntimeError` when a server ends by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self.steps: list[str] = []
+        self.pid = 0
+
+    async def __aenter__(self) -> ServerNursery:
+        log = await asyncio.to_thread((self._folder / "servers.log").open, "ab")
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.crash_nursery", cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, stderr=log)
+        log.close()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+    async def fork(self, *, kill_at: Step | None = None) -> int:
+        """A new server, not yet listening; its pid."""
+        assert self._process is not None and self._process.stdin is not None
+        arguments = ["serve", "--port", "0", "--as", "ada", "--config", str(self._folder / "inhabit.toml")]
+        environment = {LEDGER_ENV: str(self._folder / "ledger.db")}
+        request = {"arguments": arguments, "environment": environment, "folder": str(self._folder), "kill_at": kill_at}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self.pid = int((await self._line()).removeprefix("V "))
+        return self.pid
+
+    async def listening(self) -> Served:
+        """Once the server that was forked has said where it is."""
+        url = ""
+        while True:
+            line = await self._line()
+            if line.startswith("D "):
+                log = (self._folder / "servers.log").read_text(errors="replace")[-800:]
+                raise RuntimeError(f"the server ended by itself with {line[2:]}: {log}")
+            if found := re.search(r"MCP +(http://\S+)/mcp", line):
+                url = found[1]
+            if line.startswith("token"):
+                token = re.search(r"inh_[0-9a-f]{64}", line)
+                return Served(self.pid, url, token[0] if token else None)
+
+    async def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)   # unreaped until the nursery waits for it: the number is still its own
+        await self.dead()
+
+    async def dead(self) -> None:
+        """Once the server is no more. Raises `RuntimeError` when it was not killed."""
+        while not (line := await self._line()).startswith("D "):
+            if line.startswith("S "):
+                self.steps.append(line[2:])
+        if line != f"D {-signal.SIGKILL}":
+            raise RuntimeError(f"the server ended by itself with {line[2:]}")
+
+    async def _line(self) -> str:
+        assert self._process is not None and self._process.stdout is not None
+        async with asyncio.timeout(_WAIT_S):
+            line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the nursery is gone")
+        return line.decode().rstrip("\n")
+
+
+class _Steps:
+    """Counts the steps of recording a run and ends this process at one of them."""
+
+    def __init__(self, kind: str, number: int) -> None:
+        self._at = kind, number
+        self._count: Counter[str] = Counter()
+        self._runs: set[str] = set()
+
+    def arm(self) -> None:
+        """Wrap the journal of this process; it is a fork that will be killed."""
+        begin, append, write_batch = SqliteJournal.begin, SqliteJournal.append, writer.write_batch
+
+        def counted_begin(journal: SqliteJournal, header: Any) -> Any:
+            self._step("append", ["Header"])
+            self._runs.add(header.run_id)
+            return begin(journal, header)
+
+        def counted_append(journal: SqliteJournal, run_id: str, *entries: Any) -> Any:
+            if run_id in self._runs:
+                self._step("append", [type(entry).__name__ for entry in entries])
+            return append(journal, run_id, *entries)
+
+        def counted_write(connection: Any, batch: Any, epoch: int) -> None:
+            held = [*("Header" for run, *_ in batch.begun if run.run_id in self._runs),
+                    *("entry" for row in batch.rows if row[0].run_id in self._runs)]
+            self._step("commit", held)
+            write_batch(connection, batch, epoch)
+            self._step("committed", held)
+
+        _replace(SqliteJournal, "begin", counted_begin)
+        _replace(SqliteJournal, "append", counted_append)
+        _replace(writer, "write_batch", counted_write)
+
+    def _step(self, kind: str, held: list[str]) -> None:
+        if held:
+            self._count[kind] += 1
+            if (kind, self._count[kind]) == self._at:
+                _say(f"S {kind} {self._count[kind]} {'+'.join(held)}")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _replace(owner: Any, name: str, what: Callable[..., Any]) -> None:
+    setattr(owner, name, what)
+
+
+def _say(text: str) -> None:
+    os.write(1, text.encode() + b"\n")
+
+
+def _serve(request: Mapping[str, Any]) -> int:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    if request["kill_at"]:
+        _Steps(*request["kill_at"]).arm()
+    return main(request["arguments"])
+
+
+def _nursery(lines: Sequence[str] | Any) -> None:
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError("a process with threads must not fork servers")
+    for line in lines:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _say(f"V {os.getpid()}")
+                os._exit(_serve(json.loads(line)))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        _say(f"D {os.waitstatus_to_exitcode(status)}")
+
+
+if __name__ == "__main__":
+    _nursery(iter(sys.stdin.readline, ""))
