@@ -33,9 +33,24 @@ from inhabit.contracts.operation import Operation
 from inhabit.errors import InvalidInput
 from inhabit.kernel.caveats import broken, checked
 
-__all__ = ["Clause", "Grant", "Permitted", "Refusal"]
+__all__ = ["Clause", "Grant", "Permitted", "Refusal", "is_pattern", "matches"]
 
 _PATTERN = re.compile(r"(?:\*\*|[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*(?:\.\*\*?)?)\Z")
+
+
+def is_pattern(text: str) -> bool:
+    return _PATTERN.match(text) is not None
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether an operation's name lies under a pattern (`a.b`, `a.*`, `a.**` or `**`)."""
+    if pattern == "**":
+        return True
+    if pattern.endswith(".**"):
+        return name.startswith(pattern[:-2])
+    if pattern.endswith(".*"):
+        return name.startswith(pattern[:-1]) and "." not in name[len(pattern) - 1:]
+    return name == pattern
 
 
 class Refusal(NamedTuple):
@@ -58,14 +73,7 @@ class Clause:
     caveats: tuple[Mapping[str, Any], ...] = ()
 
     def matches(self, name: str) -> bool:
-        pattern = self.pattern
-        if pattern == "**":
-            return True
-        if pattern.endswith(".**"):
-            return name.startswith(pattern[:-2])
-        if pattern.endswith(".*"):
-            return name.startswith(pattern[:-1]) and "." not in name[len(pattern) - 1:]
-        return name == pattern
+        return matches(self.pattern, name)
 
     def as_value(self) -> dict[str, Any]:
         return {"pattern": self.pattern, "caveats": [dict(c) for c in self.caveats]}
@@ -154,7 +162,7 @@ def _clause(value: Any) -> Clause:
     if not is_object(value) or not set(value) <= {"pattern", "caveats"}:
         raise InvalidInput(f"a grant's clause must be a pattern or {{pattern, caveats}}, got {value!r}")
     pattern = value.get("pattern")
-    if not isinstance(pattern, str) or not _PATTERN.match(pattern):
+    if not isinstance(pattern, str) or not is_pattern(pattern):
         raise InvalidInput(f"grant pattern {pattern!r} is not of the form a.b.c, a.b.*, a.** or **")
     caveats = value.get("caveats", ())
     if not is_array(caveats):
