@@ -39,12 +39,14 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "CONFIG_NAME", "Allow", "Config", "HttpSource", "McpSource", "OpenApiSource", "PythonSource", "SecretName",
+    "CONFIG_NAME", "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PythonSource", "SecretName",
     "ServerConfig", "SqlSource", "find_config", "load_config", "parse_config",
 ]
 
 CONFIG_NAME = "inhabit.toml"
 MAX_CONFIG_BYTES = 1024 * 1024
+_CREDENTIAL = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)
+_OURS = frozenset({"host", "content-length", "content-type", "accept", "connection", "transfer-encoding", "last-event-id"})
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 
 
@@ -54,8 +56,16 @@ def _source_name(name: str) -> str:
     return name
 
 
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name) or name.lower() in _OURS or name.lower().startswith("mcp-"):
+        raise ValueError(f"{name!r} is no header that can be set here")
+    return name
+
+
 SourceName = Annotated[str, AfterValidator(_source_name)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderText = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=4_000)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+", max_length=2_000)]
 
 
@@ -67,6 +77,12 @@ class SecretName(_Table):
     """`{secret = "NAME"}`: a credential by the name under which the operator keeps it."""
 
     secret: EnvName
+
+
+class HeaderSecret(SecretName):
+    """`{secret = "NAME", prefix = "Bearer "}`: a credential in a header."""
+
+    prefix: str = Field("", max_length=100, pattern=r"^[\x20-\x7e]*$")
 
 
 def _as_secret(value: Any) -> Any:
@@ -103,9 +119,10 @@ class McpSource(_Table):
     env: dict[str, str | SecretName] = Field(default_factory=dict[str, str | SecretName])
     cwd: Path | None = Field(None, strict=False)
     url: HttpUrl | None = None
-    headers: dict[str, SecretName] = Field(default_factory=dict[str, SecretName], max_length=1,
-                                           description="the header that carries a secret, where it is not Authorization")
+    headers: dict[HeaderName, HeaderText | HeaderSecret] = Field(
+        default_factory=dict[str, HeaderText | HeaderSecret], max_length=20, description="sent with every request")
     auth: Literal["oauth"] | Secret | None = None
+    concurrency: int | None = Field(None, ge=1, le=1_000, description="calls that may write, at once")
     trust_annotations: bool = Field(False, description="believe the server when it says that a tool only reads")
 
     @model_validator(mode="after")
@@ -116,6 +133,9 @@ class McpSource(_Table):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command is not None and (self.auth or self.headers):
             raise ValueError("auth and headers belong to a url; give a command its credentials in env")
+        bare = next((key for key, value in self.headers.items() if isinstance(value, str) and _CREDENTIAL.search(key)), None)
+        if bare is not None:
+            raise ValueError(f'the header {bare} carries a credential: write {{secret = "NAME"}} and keep the value in the environment')
         return self
 
 

@@ -1,8 +1,8 @@
 """Real systems in one program, in both languages: three MCP servers from npm, and GitHub's own OpenAPI document
 behind Prism's mock server. Nothing here is a fake of ours.
 
-The memory server (2026.8.31) reads, changes and writes its file without a lock: of two `create_entities` at once it
-keeps one, also when the SDK's own client calls it. So the entities go in one call, at once with another server's.
+The memory server (2026.8.31) reads, changes and writes its file without a lock: sent two `create_entities` at once it
+keeps one. Calls that may write take turns at a server that is started here, so the program may be written as it is meant.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ GITHUB = "@octokit/openapi@23.0.2"
 TYPESCRIPT = """
 const names = ["alpha.txt", "beta.txt"];
 const texts = await Promise.all(names.map(async (n) => (await files.read_text_file({ path: `${input.folder}/${n}` })).content));
-const entities = names.map((name, i) => ({ name: `${input.prefix}-${name}`, entityType: "file", observations: [texts[i].trim()] }));
-const [, said] = await Promise.all([memory.create_entities({ entities }), everything.echo({ message: `${texts.length} files` })]);
+const parts = Array.from({ length: 10 }, (_, i) => ({ name: `${input.prefix}-${i}-${names[i % 2]}`, entityType: "file", observations: [texts[i % 2].trim()] }));
+const [said] = await Promise.all([
+  everything.echo({ message: `${texts.length} files` }), ...parts.map((entity) => memory.create_entities({ entities: [entity] })),
+]);
 const stored = await memory.search_nodes({ query: input.prefix });
 let issues = 0;
 for (let page = 1; page <= 3; page++) {
@@ -43,8 +45,8 @@ import asyncio
 names = ["alpha.txt", "beta.txt"]
 reads = await asyncio.gather(*[files.read_text_file(path=f"{input['folder']}/{n}") for n in names])
 texts = [r["content"].strip() for r in reads]
-entities = [{"name": f"{input['prefix']}-{n}", "entityType": "file", "observations": [t]} for n, t in zip(names, texts)]
-_, said = await asyncio.gather(memory.create_entities(entities=entities), everything.echo(message=f"{len(texts)} files"))
+entities = [{"name": f"{input['prefix']}-{i}-{names[i % 2]}", "entityType": "file", "observations": [texts[i % 2]]} for i in range(10)]
+said, *_ = await asyncio.gather(everything.echo(message=f"{len(texts)} files"), *[memory.create_entities(entities=[e]) for e in entities])
 stored = await memory.search_nodes(query=input["prefix"])
 issues = 0
 for page in range(1, 4):
@@ -96,5 +98,5 @@ async def test_one_program_over_four_real_systems_in_both_languages(tmp_path: Pa
                 result = await app.execute(source, principal="ada", language=language,
                                            input={"folder": str(folder), "prefix": language})
                 assert result.state == "completed", result.error
-                assert result.value == ["files: first, second", "entities: 2", "Echo: 2 files", "issues: 3", "pages: 3"]
-                assert result.calls == 8
+                assert result.value == ["files: first, second", "entities: 10", "Echo: 2 files", "issues: 3", "pages: 3"]
+                assert result.calls == 17

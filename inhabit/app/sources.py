@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from inhabit.config import Config, HttpSource, McpSource, OpenApiSource, PythonSource, SecretName, SqlSource
+from inhabit.config import (
+    Config,
+    HeaderSecret,
+    HttpSource,
+    McpSource,
+    OpenApiSource,
+    PythonSource,
+    SecretName,
+    SqlSource,
+)
 from inhabit.connectors.functions import Capability
 from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.connectors.mcp import EffectsReview, McpConnector
@@ -37,16 +46,19 @@ def openapi(source: str | Path, *, name: str | None = None, base_url: str | None
 
 
 def mcp(server: str | Sequence[str], *, name: str | None = None, env: Mapping[str, str] | None = None,
-        secret: str | None = None, trust_annotations: bool = False) -> Connector:
-    """An MCP server: its URL (`secret` names the operator's bearer token), or the command line that starts it."""
+        secret: str | None = None, concurrency: int | None = None, trust_annotations: bool = False) -> Connector:
+    """An MCP server: its URL (`secret` names the operator's bearer token), or the command line that starts it.
+    `concurrency`: how many calls that may write are sent to it at once; by default one to a server that is started here.
+    """
     if isinstance(server, str) and server.startswith(("http://", "https://")):
-        return McpConnector(name or _name_of(server), url=server, secret=secret, private_addresses=is_local(server),
+        return McpConnector(name or _name_of(server), url=server, secret=secret, private_addresses=is_local(server), concurrency=concurrency,
                             trust_annotations=trust_annotations)
     command = shlex.split(server) if isinstance(server, str) else list(server)
     if not command:
         raise ConfigError("an MCP server needs a command or a URL")
     words = [word for word in command if not word.startswith("-") and word not in {"npx", "uvx", "node", "python", "python3"}]
-    return McpConnector(name or _name_of((words or command)[0]), command=command, env=env or {}, trust_annotations=trust_annotations)
+    return McpConnector(name or _name_of((words or command)[0]), command=command, env=env or {}, concurrency=concurrency,
+                        trust_annotations=trust_annotations)
 
 
 def sql(path: str | Path, *, tables: Mapping[str, Sequence[str] | None], name: str | None = None, writable: bool = False,
@@ -74,12 +86,11 @@ def connectors_of(config: Config, review: EffectsReview) -> list[Source]:
 def _mcp_source(name: str, source: McpSource, config: Config, review: EffectsReview) -> Connector:
     if source.url is None:
         env = {key: FromHost(value.secret) if isinstance(value, SecretName) else value for key, value in source.env.items()}
-        return McpConnector(name, command=source.command, env=env, cwd=config.resolve(source.cwd) if source.cwd else None,
+        return McpConnector(name, command=source.command, env=env, cwd=config.resolve(source.cwd or Path()), concurrency=source.concurrency,
                             trust_annotations=source.trust_annotations, review=review)
-    header, secret = next(((key, value.secret) for key, value in source.headers.items()), ("Authorization", None))
-    if isinstance(source.auth, SecretName):
-        secret = source.auth.secret
-    return McpConnector(name, url=source.url, auth="connection" if source.auth == "oauth" else "auto", secret=secret, header=header,
+    headers = {key: FromHost(value.secret, value.prefix) if isinstance(value, HeaderSecret) else value for key, value in source.headers.items()}
+    return McpConnector(name, url=source.url, auth="connection" if source.auth == "oauth" else "auto", headers=headers,
+                        secret=source.auth.secret if isinstance(source.auth, SecretName) else None, concurrency=source.concurrency,
                         private_addresses=is_local(source.url), trust_annotations=source.trust_annotations, review=review)
 
 

@@ -1,7 +1,8 @@
-"""Write an inhabit.toml: an empty one with every table explained, or one from the servers of an .mcp.json.
+"""Write an inhabit.toml: an empty one with every table explained, or one from the servers that another client has.
 
-Values in an .mcp.json's `env` that look like credentials are not copied: they become names of secrets, and
-the command says which variables to set.
+--from takes .mcp.json (Claude Code), claude_desktop_config.json, .cursor/mcp.json, .vscode/mcp.json, .gemini/settings.json
+and .codex/config.toml. Values that look like credentials are not copied: they become names of secrets, and the
+command says which variables to set. A server that cannot be taken over is named, with the reason.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ port = 8642
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="source", type=Path, metavar=".mcp.json", help="take the servers of this file over")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take the servers of this .mcp.json or the like over")
     parser.add_argument("--output", type=Path, default=Path(CONFIG_NAME), metavar="FILE")
     parser.add_argument("--force", action="store_true", help="write over an existing file")
 
@@ -67,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
             complain(f"left out {name}: {why}")
         if imported.secrets:
             complain(f"set these variables before you start: {', '.join(imported.secrets)}")
+        for name, source in config.mcp.items():
+            if source.url is not None and source.auth is None:
+                complain(f"where {name} wants a sign-in: inhabit connect {name}")
         complain("commands are run as they were; only the variables named in the file reach them")
     complain("next: inhabit doctor, then inhabit serve")
     return 0

@@ -41,6 +41,30 @@ async def test_a_hanging_call_times_out_by_name_and_is_cancelled_upstream(host: 
     assert len(json.loads(await host.call(rogue, "cancellations"))) == 1
 
 
+async def test_calls_that_may_write_take_turns_and_one_that_hangs_holds_up_those_alone(host: Host, rogue: McpConnector) -> None:
+    hanging = asyncio.create_task(host.call(rogue, "hang", seconds=1.0))
+    await host.call(rogue, "echo")      # by now the other one has been sent
+    with pytest.raises(CallTimeout, match="busy with other calls that may write") as caught:
+        await host.call(rogue, "nothing", seconds=0.2)
+    assert caught.value.effect == "none"
+    after = asyncio.create_task(host.call(rogue, "nothing"))
+    assert await host.call(rogue, "echo", {"x": 1}) == '{"x": 1}' and not after.done()
+    with pytest.raises(CallTimeout, match="did not answer"):
+        await hanging
+    assert await after is None
+
+
+async def test_a_server_that_is_said_to_be_fit_for_it_gets_writes_at_once(host: Host) -> None:
+    connector = McpConnector("rogue", command=python_server("rogue"), concurrency=2)
+    await connector.open(host.context)
+    hanging = asyncio.create_task(host.call(connector, "hang"))
+    await host.call(connector, "echo")
+    assert await host.call(connector, "nothing", seconds=5) is None and not hanging.done()
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    await connector.close()
+
+
 async def test_a_call_that_its_run_abandons_is_cancelled_upstream(host: Host, rogue: McpConnector) -> None:
     hanging = asyncio.create_task(host.call(rogue, "hang"))
     await host.call(rogue, "echo")      # by now the other one has been sent
@@ -51,7 +75,7 @@ async def test_a_call_that_its_run_abandons_is_cancelled_upstream(host: Host, ro
 
 
 async def test_a_death_is_named_with_its_last_words_and_without_secrets(host: Host, rogue: McpConnector) -> None:
-    bystander = asyncio.create_task(host.call(rogue, "hang"))
+    bystander = asyncio.create_task(host.call(rogue, "linger"))
     await host.call(rogue, "echo")
     with pytest.raises(UpstreamError, match="ended while the call was under way") as caught:
         await host.call(rogue, "die")

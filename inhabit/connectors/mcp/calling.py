@@ -49,6 +49,7 @@ class Stage:
 
     may_write: bool
     sent: bool = False
+    waiting: bool = False
 
     @property
     def effect(self) -> Effect:

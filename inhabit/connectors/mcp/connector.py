@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from mcp.shared.exceptions import MCPError
@@ -36,6 +36,8 @@ from inhabit.connectors.mcp.credentials import (
     AuthMode,
     ConnectionValue,
     EnvironmentValue,
+    HeaderValue,
+    SecretName,
     environment,
 )
 from inhabit.connectors.mcp.effects import EffectsReview, Proposal, derive, pin
@@ -44,7 +46,7 @@ from inhabit.connectors.mcp.link import Link, LinkFailed
 from inhabit.connectors.mcp.links import Down, Links
 from inhabit.connectors.mcp.stdio import Command, Streams, Tail, serve_stdio
 from inhabit.connectors.mcp.text import one_line
-from inhabit.connectors.mcp.tools import RESOURCES, Listing, Tools, read_tools
+from inhabit.connectors.mcp.tools import RESOURCES, Listing, Tool, Tools, read_tools
 from inhabit.connectors.names import identifier
 from inhabit.connectors.oauth import OAuthTarget
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
@@ -68,6 +70,7 @@ DEFAULT_START_TIMEOUT_S = 60.0      # a first `npx` may have to install the serv
 DEFAULT_FIRST_LIST_S = 15.0         # how long `open` waits for a server that was never listed
 MAX_BACKGROUND_ATTEMPTS = 5
 MAX_LISTINGS = 64
+REMOTE_CONCURRENCY = 100            # a remote server is made for many clients at once
 _LISTER = Principal("listing", "inhabit")
 """For whom a server with personal credentials is listed at start: nobody, unless a shared secret answers for all."""
 
@@ -79,26 +82,31 @@ class McpConnector:
 
     `env` is all that a local server gets beyond PATH, HOME and the locale; a `SecretName` is looked up on the host, a
     `ConnectionValue` in the calling principal's connection (the server then runs once a principal). `secret` is
-    an operator's secret for a remote server, sent in `header`. `assume` are the effects of a tool about which
+    an operator's secret for a remote server, sent as a bearer token; `headers` are sent with every request to it.
+    `concurrency`: calls that may write are that many at once on one session, those that only read (by the server's word
+    or the operator's) are not counted; by default one for a local server, since many of them lose one of two writes that
+    come together, and `REMOTE_CONCURRENCY` for a remote one. `assume` are the effects of a tool about which
     nothing is known; annotations raise them, and lower them only with `trust_annotations` or a confirmation in
     `review`. `timeout_s` bounds one call, besides the call's own deadline. Raises `ConfigError`.
     """
 
     def __init__(self, name: str, *, command: Sequence[str] | None = None, url: str | None = None,
                  env: Mapping[str, EnvironmentValue] | None = None, cwd: str | Path | None = None,
-                 auth: AuthMode = "auto", secret: str | None = None, header: str = "Authorization",
-                 private_addresses: bool = False, trust_annotations: bool = False, assume: Effects = UNKNOWN_EFFECTS,
+                 auth: AuthMode = "auto", secret: str | None = None, headers: Mapping[str, HeaderValue] | None = None,
+                 concurrency: int | None = None, private_addresses: bool = False, trust_annotations: bool = False, assume: Effects = UNKNOWN_EFFECTS,
                  review: EffectsReview | None = None, timeout_s: float = DEFAULT_TIMEOUT_S,
                  start_timeout_s: float = DEFAULT_START_TIMEOUT_S, first_list_s: float = DEFAULT_FIRST_LIST_S) -> None:
-        _check(name, command, url, env, secret, auth)
+        _check(name, command, url, env, secret, auth, headers)
         self.name = name
         self._command = tuple(command) if command is not None else None
         self._url = httpx2.URL(url) if url is not None else None
         self._env = dict(env or {})
         self._cwd = Path(cwd) if cwd is not None else None
-        self._auth: AuthMode = "secret" if secret is not None else auth
+        self._headers = dict(headers or {})
+        shared = secret is not None or (auth == "auto" and any(isinstance(value, SecretName) for value in self._headers.values()))
+        self._auth: AuthMode = "secret" if shared else auth
         self._secret = secret
-        self._header = header
+        self._concurrency = concurrency or (1 if command is not None else REMOTE_CONCURRENCY)
         self._private_addresses = private_addresses
         self._trust_annotations = trust_annotations
         self._assume = assume
@@ -163,7 +171,8 @@ class McpConnector:
         except TimeoutError:
             if not scope.expired():
                 raise
-            doing = "did not answer" if stage.sent else "could not be started or reached"
+            doing = ("did not answer" if stage.sent else "was busy with other calls that may write" if stage.waiting
+                     else "could not be started or reached")
             raise CallTimeout(f"{call.operation.name}: the server {doing} within the call's time", effect=stage.effect,
                               details={"connector": self.name}) from None
         except SessionGone as gone:
@@ -246,7 +255,12 @@ class McpConnector:
         if tool.operation is not call.operation and tool.operation.schema_hash() != call.operation.schema_hash():
             raise UpstreamError(f"the server of {self.name} has changed {name} since this call was checked; nothing was sent",
                                 code="operation_changed", fix="search again: its parameters or effects are other ones now")
-        return await run_tool(link, tool, call, stage)
+        if _only_reads(tool):
+            return await run_tool(link, tool, call, stage)
+        stage.waiting = link.writes.locked()
+        async with link.writes:
+            stage.waiting = False
+            return await run_tool(link, tool, call, stage)
 
     async def _linked(self, key: str) -> Link:
         """A started session. Raises the `CallError` that says why there is none."""
@@ -278,11 +292,11 @@ class McpConnector:
         if self._command is not None:
             tail = Tail()
             return Link(lambda: self._spawned(key, tail), key=key, start_timeout_s=self._start_timeout_s,
-                        changed=self._relisted, tail=tail)
+                        changed=self._relisted, tail=tail, writes=self._concurrency)
         url, sender = self._url, self._sender(key)
         assert url is not None
         return Link(lambda: serve_http(str(url), sender), key=key, start_timeout_s=self._start_timeout_s,
-                    changed=self._relisted, sender=sender)
+                    changed=self._relisted, sender=sender, writes=self._concurrency)
 
     @asynccontextmanager
     async def _spawned(self, key: str, tail: Tail) -> AsyncGenerator[Streams]:
@@ -300,7 +314,7 @@ class McpConnector:
         return Sender(self._opened().outbound.client(reach), self._access().of(key))
 
     def _access(self) -> Access:
-        return Access(self.name, self._auth, self._opened(), self._secret, self._header)
+        return Access(self.name, self._auth, self._opened(), self._secret, self._headers)
 
     @property
     def _personal_command(self) -> bool:
@@ -400,7 +414,13 @@ class McpConnector:
     def _identity(self) -> dict[str, Any]:
         """What makes a kept listing another server's. Values of the environment may be secret: names only."""
         return {"command": self._command, "url": str(self._url), "env": sorted(self._env), "cwd": str(self._cwd),
-                "auth": self._auth, "secret": self._secret}
+                "auth": self._auth, "secret": self._secret, "headers": sorted(self._headers)}
+
+
+def _only_reads(tool: Tool) -> bool:
+    """For taking turns alone: a server that lies about this harms its own state, and lowers no effect."""
+    hints = tool.raw.get("annotations")
+    return not tool.operation.effects.may_write or (isinstance(hints, Mapping) and cast("Mapping[str, Any]", hints).get("readOnlyHint") is True)
 
 
 def _offers(listing: Listing | None, remote: str) -> bool:
@@ -428,7 +448,7 @@ def _origin(url: httpx2.URL) -> str:
 
 
 def _check(name: str, command: Sequence[str] | None, url: str | None, env: Mapping[str, EnvironmentValue] | None,
-           secret: str | None, auth: AuthMode) -> None:
+           secret: str | None, auth: AuthMode, headers: Mapping[str, HeaderValue] | None) -> None:
     if not all(part and identifier(part) == part for part in name.split(".")):
         fixed = ".".join(identifier(part) for part in name.split("."))
         raise ConfigError(f"connector name {name!r} cannot be written in a program", fix=f"for example {fixed!r}")
@@ -439,6 +459,8 @@ def _check(name: str, command: Sequence[str] | None, url: str | None, env: Mappi
             raise ConfigError(f"{name}: command must be a list of words, got {command!r}", fix='["npx", "-y", "some-server"]')
         if secret is not None:
             raise ConfigError(f"{name}: a local server gets its secrets through env", fix='env = {TOKEN = {secret = "NAME"}}')
+        if headers:
+            raise ConfigError(f"{name}: headers are for a remote server", fix="leave them out, or give a url")
     if url is not None:
         parsed = httpx2.URL(url)
         if parsed.scheme not in ("http", "https") or not parsed.host:

@@ -9,7 +9,7 @@ Sessions with personal credentials are never shared: the session's key is the pr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from inhabit.connectors.mcp.http import Headers
@@ -18,7 +18,7 @@ from inhabit.contracts.connector import ConnectorContext, Secret
 from inhabit.contracts.principal import Principal
 from inhabit.errors import InhabitError, MissingConnection
 
-__all__ = ["ANONYMOUS", "Access", "AuthMode", "ConnectionValue", "EnvironmentValue", "Renewing", "SecretName", "environment"]
+__all__ = ["ANONYMOUS", "Access", "AuthMode", "ConnectionValue", "EnvironmentValue", "HeaderValue", "Renewing", "SecretName", "environment"]
 
 AuthMode = Literal["auto", "none", "secret", "connection"]
 ANONYMOUS = ""
@@ -27,9 +27,10 @@ ANONYMOUS = ""
 
 @dataclass(frozen=True, slots=True)
 class SecretName:
-    """An operator's secret, by the name under which the host keeps it."""
+    """An operator's secret, by the name under which the host keeps it; `prefix` is put before its value."""
 
     name: str
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ConnectionValue:
 
 
 EnvironmentValue = str | SecretName | ConnectionValue
+HeaderValue = str | SecretName
 
 
 @runtime_checkable
@@ -54,13 +56,13 @@ class Renewing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How one connector's HTTP sessions are authenticated. `header`: where the credential goes."""
+    """How one connector's HTTP sessions are authenticated. `headers` are the operator's, and go with every request."""
 
     connector: str
     mode: AuthMode
     context: ConnectorContext
     secret: str | None = None
-    header: str = "Authorization"
+    fixed: Mapping[str, HeaderValue] = field(default_factory=dict[str, HeaderValue])
 
     async def key(self, principal: Principal) -> str:
         """The key of the session that serves this principal. Raises `MissingConnection` in `connection` mode."""
@@ -85,24 +87,29 @@ class _Credential:
 
     async def headers(self, *, again: bool) -> Headers | None:
         access = self._access
+        values = await self._values(again)
+        if values is None:
+            return None
+        fixed = {name: _header(value, access.context, access.connector) for name, value in access.fixed.items()}
+        return {**fixed, **_bearer(values)}
+
+    async def _values(self, again: bool) -> Mapping[str, Secret] | None:
+        access = self._access
         if self._principal is None:
             if again:
                 return None
-            return _headers({"token": operator_secret(access.context, access.connector, access.secret)}, access.header) if (
-                access.secret) else {}
+            return {"token": operator_secret(access.context, access.connector, access.secret)} if access.secret else {}
         connections = access.context.connections
         if not again:
-            return _headers(await connections.credential(access.connector, self._principal), access.header)
-        if not isinstance(connections, Renewing):
-            return None
-        renewed = await connections.renew(access.connector, self._principal)
-        return _headers(renewed, access.header) if renewed is not None else None
+            return await connections.credential(access.connector, self._principal)
+        return await connections.renew(access.connector, self._principal) if isinstance(connections, Renewing) else None
 
     def refused(self, challenge: str) -> InhabitError:
         name = self._access.connector
         if self._access.mode == "secret":
-            return MissingConnection(f"the server of {name} refused the secret {self._access.secret}",
-                                     fix=f"set {self._access.secret} to a credential that {name} accepts", details={"connector": name})
+            secrets = " and ".join(filter(None, [self._access.secret, *(v.name for v in self._access.fixed.values() if isinstance(v, SecretName))]))
+            return MissingConnection(f"the server of {name} refused the secret {secrets}",
+                                     fix=f"set {secrets} to a credential that {name} accepts", details={"connector": name})
         who = "the connection of this principal" if self._principal is not None else "a call without a credential"
         details = {"challenge": one_line(challenge, 300)} if challenge else {}
         return _missing(self._access.context, name, f"the server of {name} refused {who}", details)
@@ -130,8 +137,8 @@ async def environment(values: Mapping[str, EnvironmentValue], context: Connector
             secret = operator_secret(context, connector, value.name)
         else:
             secret = await _connected(value, context, connector, principal)
-        made[name] = secret.reveal()
-        hidden.append(made[name])
+        made[name] = (value.prefix if isinstance(value, SecretName) else "") + secret.reveal()
+        hidden.append(secret.reveal())
     return made, hidden
 
 
@@ -150,9 +157,10 @@ def _missing(context: ConnectorContext, connector: str, message: str, details: M
     return MissingConnection(message, fix=f"connect it: inhabit connect {connector}", details={"connector": connector, **(details or {})})
 
 
-def _headers(values: Mapping[str, Secret], header: str) -> Headers:
-    """`token` (or else `api_key`) goes into the header; in `Authorization` as a bearer token."""
+def _bearer(values: Mapping[str, Secret]) -> Headers:
     chosen = values.get("token") or values.get("api_key")
-    if chosen is None:
-        return {}
-    return {header: Secret(f"Bearer {chosen.reveal()}") if header.lower() == "authorization" else chosen}
+    return {"Authorization": Secret(f"Bearer {chosen.reveal()}")} if chosen is not None else {}
+
+
+def _header(value: HeaderValue, context: ConnectorContext, connector: str) -> Secret:
+    return Secret(value) if isinstance(value, str) else Secret(value.prefix + operator_secret(context, connector, value.name).reveal())

@@ -71,10 +71,12 @@ class Refusal:
 
 
 class Link:
-    """`changed` is awaited, in a task of its own, when the server says that its lists are other ones."""
+    """`changed` is awaited, in a task of its own, when the server says that its lists are other ones. `writes`: how many
+    calls that may write are under way at once; whoever sends one holds it.
+    """
 
     def __init__(self, dial: Dial, *, key: str, start_timeout_s: float, changed: Callable[[Link], Awaitable[None]],
-                 tail: Tail | None = None, sender: Sender | None = None) -> None:
+                 tail: Tail | None = None, sender: Sender | None = None, writes: int = 1) -> None:
         self.key = key
         self.tail = tail
         self.sender = sender
@@ -92,6 +94,7 @@ class Link:
         self.listing: Listing | None = None
         self.used_at = self.started_at = time.monotonic()
         self.in_flight = 0
+        self.writes = asyncio.Semaphore(writes)
         self._owner = asyncio.create_task(self._own(), name="mcp link")
 
     @property

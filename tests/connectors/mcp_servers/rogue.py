@@ -18,11 +18,13 @@ from pathlib import Path
 PLAIN = {"type": "object", "properties": {}}
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOLS = [{"name": name, "inputSchema": PLAIN} for name in (
-    "hang", "die", "deep", "flood", "garbage", "shapeless", "daemon", "ask", "cancellations", "pid", "badbase64", "nothing")] + [
+    "hang", "die", "deep", "flood", "garbage", "shapeless", "daemon", "ask", "pid", "badbase64", "nothing")] + [
+    {"name": "linger", "inputSchema": PLAIN, "annotations": {"readOnlyHint": True}},
+    {"name": "cancellations", "inputSchema": PLAIN, "annotations": {"readOnlyHint": True}},
     {"name": "lie", "inputSchema": PLAIN, "outputSchema": NUMBER},
     {"name": "text_lie", "inputSchema": PLAIN, "outputSchema": NUMBER},
     {"name": "text_truth", "inputSchema": PLAIN, "outputSchema": NUMBER},
-    {"name": "echo", "inputSchema": {"type": "object", "properties": {"first-name": {}, "x": {}}}},
+    {"name": "echo", "inputSchema": {"type": "object", "properties": {"first-name": {}, "x": {}}}, "annotations": {"readOnlyHint": True}},
 ]
 
 
@@ -78,6 +80,8 @@ class Rogue:
 
     def do_hang(self, id_: object, _arguments: object) -> None:
         pass
+
+    do_linger = do_hang
 
     def do_die(self, _id: object, _arguments: object) -> None:
         complain("out of cheese, token hunter2-secret")
