@@ -8,7 +8,7 @@ on undeclared parameters, one that is a near miss of a declared and missing one 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from inhabit.catalog.grams import distance
 from inhabit.catalog.nodes import is_list, is_object, list_of, object_of
@@ -19,6 +19,9 @@ __all__ = ["check_calls"]
 
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 30
+_MAX_STEPS = 20_000
+"""Schemas looked at for one call: `allOf` of references to `allOf` of references multiplies at each level. What is not
+looked at is not refused; the call itself is held against the schema by its validator."""
 _SHOWN_VALUES = 12
 _BUILT_IN = frozenset({"toString", "valueOf", "hasOwnProperty", "toJSON", "then", "__getattr__"})
 
@@ -67,7 +70,7 @@ def _arguments(call: CallSite, operation: Operation) -> list[Problem]:
     found = [*_misspelt(call, operation, shape), *_missing(call, operation, shape)]
     if found:
         return found
-    wrong = _refuted(shape, schema, operation.definitions, "", 0)
+    wrong = _refuted(shape, schema, _Rules(operation.definitions, [_MAX_STEPS]), "", 0)
     if wrong is None:
         return []
     pointer, expected = wrong
@@ -142,34 +145,42 @@ def _parameters(schema: Schema) -> str:
 # -- values against schemas ---------------------------------------------------------------------------------------
 
 
-def _refuted(shape: _Shape, schema: Any, definitions: Mapping[str, Schema], pointer: str, depth: int) -> tuple[str, str] | None:
+class _Rules(NamedTuple):
+    """The named types, and how many more schemas may be looked at."""
+
+    definitions: Mapping[str, Schema]
+    left: list[int]
+
+
+def _refuted(shape: _Shape, schema: Any, rules: _Rules, pointer: str, depth: int) -> tuple[str, str] | None:
     """`(pointer, expected)` when no value of this shape can fit the schema; None when some value might."""
     if schema is False:
         return pointer, "nothing is allowed here"
     kind = shape.get("kind")
-    if not is_object(schema) or kind in ("unknown", None) or depth > _MAX_DEPTH:
+    rules.left[0] -= 1
+    if not is_object(schema) or kind in ("unknown", None) or depth > _MAX_DEPTH or rules.left[0] < 0:
         return None
     if kind == "literal" and isinstance(shape.get("value"), dict | list | tuple):
         shape = _of_value(shape["value"])
     if shape.get("kind") == "literal" and shape.get("value") is None and schema.get("nullable") is True:
         return None
-    return (_refuted_by_type(shape, schema, pointer) or _refuted_by_parts(shape, schema, definitions, pointer, depth)
-            or _refuted_inside(shape, schema, definitions, pointer, depth))
+    return (_refuted_by_type(shape, schema, pointer) or _refuted_by_parts(shape, schema, rules, pointer, depth)
+            or _refuted_inside(shape, schema, rules, pointer, depth))
 
 
-def _refuted_by_parts(shape: _Shape, schema: Schema, definitions: Mapping[str, Schema], pointer: str, depth: int) -> tuple[str, str] | None:
+def _refuted_by_parts(shape: _Shape, schema: Schema, rules: _Rules, pointer: str, depth: int) -> tuple[str, str] | None:
     ref = schema.get("$ref")
-    if isinstance(ref, str) and ref.startswith("#/$defs/") and ref[8:] in definitions:
-        wrong = _refuted(shape, definitions[ref[8:]], definitions, pointer, depth + 1)
+    if isinstance(ref, str) and ref.startswith("#/$defs/") and ref[8:] in rules.definitions:
+        wrong = _refuted(shape, rules.definitions[ref[8:]], rules, pointer, depth + 1)
         if wrong:
             return wrong
     for part in list_of(schema.get("allOf")):
-        wrong = _refuted(shape, part, definitions, pointer, depth + 1)
+        wrong = _refuted(shape, part, rules, pointer, depth + 1)
         if wrong:
             return wrong
     for word in ("anyOf", "oneOf"):
         options = list_of(schema.get(word))
-        wrongs = [_refuted(shape, option, definitions, pointer, depth + 1) for option in options]
+        wrongs = [_refuted(shape, option, rules, pointer, depth + 1) for option in options]
         refused = [wrong for wrong in wrongs if wrong]
         if options and len(refused) == len(options):
             same = {place for place, _expected in refused}
@@ -198,9 +209,9 @@ def _refuted_by_type(shape: _Shape, schema: Schema, pointer: str) -> tuple[str, 
     return pointer, f"expected one of {shown}, got {_named(shape)}"
 
 
-def _refuted_inside(shape: _Shape, schema: Schema, definitions: Mapping[str, Schema], pointer: str, depth: int) -> tuple[str, str] | None:
+def _refuted_inside(shape: _Shape, schema: Schema, rules: _Rules, pointer: str, depth: int) -> tuple[str, str] | None:
     if shape["kind"] == "object":
-        return _refuted_object(shape, schema, definitions, pointer, depth)
+        return _refuted_object(shape, schema, rules, pointer, depth)
     if shape["kind"] != "array" or shape.get("open"):
         return None
     prefix = list_of(schema.get("prefixItems"))
@@ -208,13 +219,13 @@ def _refuted_inside(shape: _Shape, schema: Schema, definitions: Mapping[str, Sch
         rule = prefix[place] if place < len(prefix) else schema.get("items", True)
         if is_list(rule):
             return None
-        wrong = _refuted(item, rule, definitions, f"{pointer}/{place}", depth + 1)
+        wrong = _refuted(item, rule, rules, f"{pointer}/{place}", depth + 1)
         if wrong:
             return wrong
     return None
 
 
-def _refuted_object(shape: _Shape, schema: Schema, definitions: Mapping[str, Schema], pointer: str, depth: int) -> tuple[str, str] | None:
+def _refuted_object(shape: _Shape, schema: Schema, rules: _Rules, pointer: str, depth: int) -> tuple[str, str] | None:
     given: Mapping[str, Any] = shape.get("properties", {})
     if not shape.get("open", False):
         for name in list_of(schema.get("required")):
@@ -223,14 +234,14 @@ def _refuted_object(shape: _Shape, schema: Schema, definitions: Mapping[str, Sch
     properties = object_of(schema.get("properties"))
     for name, inner in given.items():
         if name in properties:
-            wrong = _refuted(inner, properties[name], definitions, f"{pointer}/{name}", depth + 1)
+            wrong = _refuted(inner, properties[name], rules, f"{pointer}/{name}", depth + 1)
         elif schema.get("patternProperties") or "additionalProperties" not in schema:
             wrong = None
         elif schema["additionalProperties"] is False:
             near = _near(name, list(properties))
             wrong = (pointer, f"has no property {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
         else:
-            wrong = _refuted(inner, schema["additionalProperties"], definitions, f"{pointer}/{name}", depth + 1)
+            wrong = _refuted(inner, schema["additionalProperties"], rules, f"{pointer}/{name}", depth + 1)
         if wrong:
             return wrong
     return None

@@ -204,3 +204,29 @@ def test_a_refusal_of_known_arguments_is_true() -> None:
             assert not _valid(schema, value), (schema, value)
             refused += 1
     assert refused > 100
+
+
+class _Counted(dict[str, Any]):
+    looked_at = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.looked_at += 1
+        assert self.looked_at <= 20_000, "the check walks the schema out"
+        return super().__getitem__(name)
+
+
+def test_a_schema_that_multiplies_at_each_level_does_not_hold_the_host() -> None:
+    levels, width = 12, 8                                       # 8 to the 12th: days, one by one
+    types = _Counted({f"T{n}": {"allOf": [{"$ref": f"#/$defs/T{n + 1}"}] * width} for n in range(levels)})
+    types[f"T{levels}"] = {"type": "object"}
+    operation = Operation("evil.go", {"type": "object", "properties": {"x": {"$ref": "#/$defs/T0"}}}, definitions=types)
+    argument = {"kind": "object", "open": False, "properties": {}}
+    assert check_calls([_call("evil.go", x=argument)], lambda _: operation, None, lambda _: ()) == ()
+    assert types.looked_at > 1_000
+
+
+def test_what_stands_behind_many_references_is_still_found() -> None:
+    types: dict[str, Any] = {f"T{n}": {"allOf": [{"$ref": f"#/$defs/T{n + 1}"}] * 3} for n in range(5)}
+    types["T5"] = {"type": "string"}
+    operation = Operation("deep.go", {"type": "object", "properties": {"x": {"$ref": "#/$defs/T0"}}}, definitions=types)
+    assert [found.code for found in check_calls([_call("deep.go", x=_is(1))], lambda _: operation, None, lambda _: ())] == ["wrong_type"]
