@@ -29,9 +29,11 @@ from inhabit.contracts.run import (
 )
 from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, WorkerLost
 from inhabit.limits import Limits
+from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.bridge import Admitted, Bridge, RunContext
 from inhabit.runtime.endings import ended
 from inhabit.runtime.recording import Diverged, Recording
+from inhabit.runtime.writes import Writes
 from inhabit.wire.values import encode_value
 
 __all__ = ["RunDriver"]
@@ -40,6 +42,8 @@ _REPLAY_BATCH = 256
 _LIVE_BATCH = 256
 _LOG_LINE_BYTES = 8
 """What a line costs beside its text: empty ones would be free, and fill the journal."""
+_TIMER_BYTES = 64
+"""What the record of a timer takes: a loop of them makes no calls, and would fill the journal unpaid."""
 _LEAVE_S = 5.0
 """How long a stopping server waits for calls in flight, so that fewer of them end in doubt."""
 
@@ -65,8 +69,10 @@ class RunDriver:
         self._failure: BaseException | None = None
         self._clock_ms = header.clock_ms
         self._log_bytes = 0
+        self._writes = Writes()
         self._turn = Turn()
         self._leaving = False
+        self.cancelled_by = "its owner"
         self.logs: list[LogLine] = []
         self.logs_truncated = False
         self.call_count = 0
@@ -85,7 +91,7 @@ class RunDriver:
             async with asyncio.timeout(self.limits.wall_ms / 1000):
                 finished = await self._turns()
                 await self._settle()
-            terminal = self._terminal(*ended(finished, self.limits))
+            terminal = self._terminal(*ended(finished, self.limits, self._writes))
         except TimeoutError:
             terminal = await self._stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
         except asyncio.CancelledError:
@@ -93,7 +99,7 @@ class RunDriver:
                 await self._calls_end(_LEAVE_S)
                 await self._abandon()
                 raise
-            terminal = await self._stopped(Cancelled("the run was cancelled"))
+            terminal = await self._stopped(Cancelled(f"the run was cancelled by {self.cancelled_by}"))
         except InhabitError as error:
             if error.code == "unavailable":
                 await self._abandon()
@@ -132,6 +138,7 @@ class RunDriver:
         self._turn = turn
         if len(turn.issued_before) != len(deliveries):
             raise ProtocolError("the worker answered for another number of deliveries than it was given")
+        self._context.count(_TIMER_BYTES * sum(d.kind == "timer" for d in deliveries))
         entries: list[Entry] = []
         if self._replayed:
             self._compare(turn.issued_before)
@@ -195,7 +202,9 @@ class RunDriver:
             return admitted
         if admitted.error is None:
             self._context.in_flight -= 1
-        self._bridge.learn_binaries(self._context, outcome.value)
+        self._context.binaries.update(outcome.binaries)
+        self._context.count(len(outcome.value))
+        self._writes.note(admitted.intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
             self._ready.append(outcome)
         return None
@@ -212,18 +221,22 @@ class RunDriver:
         task = asyncio.current_task()
         assert task is not None
         before = task.cancelling()
-        self._ready.append(await self._bridge.perform(self._context, admitted, recorded, self._progress))
+        self._over(admitted, await self._bridge.perform(self._context, admitted, recorded, self._progress))
         if task.cancelling() > before:   # the connector swallowed what was meant for the run
             raise asyncio.CancelledError
 
     async def _perform(self, admitted: Admitted, recorded: Ticket) -> None:
         try:
-            self._ready.append(await self._bridge.perform(self._context, admitted, recorded, self._progress))
+            self._over(admitted, await self._bridge.perform(self._context, admitted, recorded, self._progress))
             del self._calls[admitted.issued.sequence]
         except InhabitError as failure:
             self._failure = failure
         finally:
             self._wake()
+
+    def _over(self, admitted: Admitted, outcome: Outcome) -> None:
+        self._writes.note(admitted.intent, outcome)
+        self._ready.append(outcome)
 
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():
@@ -287,7 +300,7 @@ class RunDriver:
         """The run ends against its will; calls still in flight are cut off."""
         doubtful = self._doubtful()
         await self._abandon()
-        value = error.as_value()
+        value = self._writes.told(error.as_value())
         if doubtful:
             value["effect"] = "unknown"
             value["details"] = {**value.get("details", {}), "unknown_calls": [
@@ -312,9 +325,10 @@ class RunDriver:
 
     def _terminal(self, state: Any, value: bytes) -> Terminal:
         usage = self._turn.usage
+        held = binaries_in(value) & self._context.binaries if self._context.binaries else ()
         return Terminal(state, value, self._now_ms(), {
             "cpu_ms": round(usage.cpu_ms, 3), "memory_bytes": usage.memory_bytes, "calls": self.call_count,
-            "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes})
+            "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes}, tuple(sorted(held)))
 
 
 def _doubted(admitted: Admitted) -> bool:

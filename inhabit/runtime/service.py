@@ -46,17 +46,20 @@ from inhabit.runtime.bridge import Bridge, RunContext
 from inhabit.runtime.check import Checker, language_of
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
+from inhabit.runtime.endings import given_up
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
 from inhabit.runtime.tally import Counting, Tally
 from inhabit.runtime.visibility import RunPage, Sight, visible_page
-from inhabit.wire.values import decode_value, encode_value
+from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
 __all__ = ["Caller", "Parts", "Runtime"]
 
 _log = logging.getLogger(__name__)
 _REPLAYS = 2
-"""How often a run is taken up again when its worker died through another run's fault."""
+"""How often a run is taken up again when its worker died while it was this run's turn."""
+_MOVES = 20
+"""How often in all: a neighbour's fault is not counted against a run, but nothing goes on without a bound."""
 _COSTLY_BYTES = 128 * 1024
 _KEPT_RESULTS = 64
 """Cut results of ended runs that are costly to cut again, for clients that ask for one over and over."""
@@ -183,13 +186,14 @@ class Runtime:
 
         return await visible_page(older, self._sight(caller), before, limit)
 
-    async def cancel(self, run_id: str, caller: Caller) -> RunResult:
-        """Stop a run; calls in flight that may write make it `unknown`. Raises `NotFound`."""
+    async def cancel(self, run_id: str, caller: Caller, *, by: str = "its owner") -> RunResult:
+        """Stop a run, whose record says `by` whom; calls in flight that may write make it `unknown`. Raises `NotFound`."""
         live = self._live.get(run_id)
         if live is not None:
             self._see(live.header, caller)
             if not live.cancelled:   # a second one would interrupt the first one's clearing up, and no end be recorded
                 live.cancelled = True
+                live.driver.cancelled_by = by
                 live.task.cancel()
         return await self.wait(run_id, caller, wait_s=10.0)
 
@@ -272,21 +276,25 @@ class Runtime:
         return live
 
     async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal:
-        """Drive; when the worker dies through another run's fault, go on in a new one by replay."""
+        """Drive; when the worker dies and this run did not ask for it, go on in a new one by replay."""
         live = self._live[header.run_id]
+        losses: list[WorkerLost] = []
         try:
-            for _ in range(_REPLAYS):
+            while True:
                 try:
                     return await live.driver.drive()
                 except WorkerLost as lost:
-                    _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
+                    losses.append(lost)
                     await isolate.close()
-                    isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
                     record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
+                    if sum(not lost.neighbours for lost in losses) > _REPLAYS or len(losses) > _MOVES:
+                        return await self._close_record(header, *given_up(record, losses))
+                    _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
+                    isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
                     live.driver = again(isolate, Recording.of(record))
-            return await live.driver.drive()
-        except WorkerLost as lost:
-            return await self._close_record(header, "failed", lost.as_value())
+        except WorkerLost as lost:   # there is no other worker to go on in
+            record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
+            return await self._close_record(header, *given_up(record, [*losses, lost]))
         finally:
             self._live.pop(header.run_id, None)
             live.seat.leave()
@@ -354,7 +362,8 @@ def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
 def _ended(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int) -> RunResult:
     value = decode_value(terminal.value)
     shown_logs, cut = _bounded_logs(logs, tokens)
-    result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut, calls=calls, usage=terminal.usage)
+    result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut, calls=calls, usage=terminal.usage,
+                       binaries=terminal.binaries)
     shown, truncated = bounded(value, tokens)
     if terminal.state != "completed":
         error = shown if is_object(shown) else {"code": value.get("code", "failed"), "message": shown}
@@ -378,8 +387,10 @@ def _bounded_logs(logs: tuple[LogLine, ...], tokens: int) -> tuple[tuple[LogLine
 
 def _input_body(input: Any, bounds: Limits) -> bytes:
     try:
-        body = encode_value(input)
+        body = encode_value(input, max_items=bounds.value_items)
     except InhabitError as error:
+        if error.specific_code == TOO_MANY_ITEMS:
+            raise LimitExceeded.of("value_items", bounds.value_items, "items", what="the input") from None
         raise InvalidInput(f"input is not JSON data: {error.message}") from None
     if len(body) > bounds.input_bytes:
         raise LimitExceeded.of("input_bytes", bounds.input_bytes, "bytes", what="the input")

@@ -1,8 +1,9 @@
 """The outermost layer of the HTTP server: which requests are looked at at all, and what every answer carries.
 
 Checked before anything else, in this order: amount of headers (431), Host (421), Origin (403), size of the body
-(413, while it streams in, so that memory stays flat) and the time it takes (408). No CORS header is ever sent: a page of another origin
-cannot read an answer. A page that rebinds its name to this server fails at Host.
+(413, while it streams in, so that memory stays flat) and the time it takes (408). A body whose end is told in two ways
+is not read at all (400). No CORS header is ever sent: a page of another origin cannot read an answer. A page that
+rebinds its name to this server fails at Host.
 
 Invariant: nothing behind this layer sees a Host outside the allow-list; an empty list allows nothing.
 """
@@ -76,7 +77,11 @@ class Guard:
         origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
         if origin is not None and not self._allowed(_origin_host(origin)):
             return problem(403, "origin_not_allowed", "requests from pages of other origins are not answered")
-        declared = next((value for name, value in headers if name == b"content-length"), b"0")
+        lengths = [value for name, value in headers if name == b"content-length"]
+        if len(lengths) + sum(name == b"transfer-encoding" for name, _ in headers) > 1:
+            return problem(400, "ambiguous_body", "the end of the body is told in more than one way",
+                           headers={"connection": "close"})   # what follows may be somebody else's idea of a request
+        declared = lengths[0] if lengths else b"0"
         if not declared.isdigit() or int(declared[:20]) > self._options.max_body_bytes:
             return self._too_large()
         return None

@@ -1,6 +1,8 @@
 """Running the ASGI app on a socket of this machine: bind first, so that a taken port is known before anything starts.
 
 A connection has `_HEAD_S` seconds for a request's head, however it dribbles; bodies have a deadline in `guard`.
+What is not HTTP, and a connection too many, are answered here, in the one shape of errors. Whoever was answered before
+all of the request was read has `_LINGER_S` to stop sending; a connection that is cut at once loses its answer.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import asyncio
 import errno
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,10 +19,12 @@ from types import ModuleType
 
 import h11
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inhabit.errors import ConfigError, Unavailable
+from inhabit.server.problems import problem
 
 try:
     import resource as _resource
@@ -34,6 +39,7 @@ _MAX_HEAD_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 10_000
 _MAX_FILES = 65_536
 _HEAD_S = 10.0
+_LINGER_S = 2.0
 _IDLE_S = 15
 _STOP_S = 3
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -107,15 +113,23 @@ class _Announcing(uvicorn.Server):
 
 
 class _TimedHead(H11Protocol):
-    """Closes a connection that takes too long over a request's head."""
+    """Closes a connection that takes too long over a request's head, or goes on with a body that nobody reads."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
+    _over = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _MAX_CONNECTIONS:
+            self._end(problem(503, "too_many_connections", "the server has as many connections as it takes", retryable=True,
+                              headers={"retry-after": "1"}))
+            return
         self._head_timer = self.loop.call_later(_HEAD_S, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._cancel_timer()
@@ -124,7 +138,39 @@ class _TimedHead(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        unread = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()
+        if unread:
+            self._linger()
+
+    def send_400_response(self, msg: str) -> None:
+        """For bytes that are no request. (It is called while the parser's error is being handled.)"""
+        error = sys.exception()
+        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
+            self._end(problem(431, "headers_too_large", f"the head of the request is longer than {_MAX_HEAD_BYTES} bytes"))
+        else:
+            self._end(problem(400, "not_http", "these bytes are not an HTTP request"))
+
+    def _end(self, response: Response) -> None:
+        """Answer, where an answer can still begin, and close."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            headers = [*response.raw_headers, (b"connection", b"close"), (b"x-content-type-options", b"nosniff")]
+            for event in (h11.Response(status_code=response.status_code, headers=headers), h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self._linger()
+
+    def _linger(self) -> None:
+        """No more of this connection is read as HTTP; it is closed when the other side had time to read the answer."""
+        self._over = True
+        self._cancel_timer()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self._linger_timer = self.loop.call_later(_LINGER_S, self.transport.close)
 
     def _cancel_timer(self) -> None:
         if self._head_timer is not None:
@@ -150,5 +196,4 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on", ws="none",
         http=_TimedHead,
-        h11_max_incomplete_event_size=_MAX_HEAD_BYTES, limit_concurrency=_MAX_CONNECTIONS,
-        timeout_keep_alive=_IDLE_S, timeout_graceful_shutdown=_STOP_S)
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES, timeout_keep_alive=_IDLE_S, timeout_graceful_shutdown=_STOP_S)

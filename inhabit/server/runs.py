@@ -97,7 +97,7 @@ class RunRoutes:
             if waiting.done():
                 return waiting.result()
             if asked.on_disconnect == "cancel":
-                return await self._runtime.cancel(started.run_id, caller)
+                return await self._runtime.cancel(started.run_id, caller, by="its client going away")
             return started
         finally:
             for task in (waiting, gone):

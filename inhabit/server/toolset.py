@@ -60,6 +60,7 @@ class ToolAnswer:
     text: str
     value: dict[str, Any] | None = None
     is_error: bool = False
+    binaries: tuple[str, ...] = ()   # hashes of the values in it that may be opened for this caller
 
 
 _LANGUAGE = {"enum": ["typescript", "python"], "default": "typescript"}
@@ -186,12 +187,12 @@ class Toolset:
         """Cancel the run of a client that has gone, unless the options let it go on."""
         if self.options.cancel_with_client:
             with anyio.CancelScope(shield=True), contextlib.suppress(InhabitError):
-                await self._runtime.cancel(run_id, caller)
+                await self._runtime.cancel(run_id, caller, by="its client going away")
 
 
 def _answer(result: RunResult) -> ToolAnswer:
     value = result.as_value()
-    return ToolAnswer(orjson.dumps(value).decode(), value, is_error=result.state in BAD_STATES)
+    return ToolAnswer(orjson.dumps(value).decode(), value, is_error=result.state in BAD_STATES, binaries=result.binaries)
 
 
 def _language(given: str | None) -> str | None:

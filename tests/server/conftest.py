@@ -200,11 +200,11 @@ class ScriptedRuntime(Runtime):
         found = await self.journal.list(tenant=principal.tenant, user=principal.user, state=state, before=before, limit=limit)
         return RunPage(tuple(found), found[-1].run_id if len(found) == limit else None)
 
-    async def cancel(self, run_id: str, caller: Caller) -> RunResult:
+    async def cancel(self, run_id: str, caller: Caller, *, by: str = "its owner") -> RunResult:
         await self.wait(run_id, caller)
         if not self.gates[run_id].is_set():
             self.cancelled.append(run_id)
-            self.journal.append(run_id, Terminal("failed", b'{"code":"cancelled","message":"cancelled"}', 9))
+            self.journal.append(run_id, Terminal("failed", orjson.dumps({"code": "cancelled", "message": f"cancelled by {by}"}), 9))
             self.gates[run_id].set()
         return await self.wait(run_id, caller)
 
