@@ -24,6 +24,8 @@ _BACKTRACKS = 5_000
 """Steps back in one match of a `pattern` with look-around or back-references; past them it does not match. At the
 library's own million, one pattern over 100 KB of text held the event loop for two minutes."""
 _VISITS = 100_000
+_DEPTH = 200
+"""References that lead on to references; a chain of thousands is no schema that anybody wrote, and too deep to walk."""
 _IN_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
 _IN_PLACE = ("not", "if", "then", "else")
 _SHOWN_PROBLEMS = 5
@@ -78,13 +80,16 @@ class Validators:
 
 
 def _compile(operation: Operation, schema: Schema) -> Any:
-    """None when the source's own schema is not a valid one, or would be walked a million times for one value: then there
-    is nothing to hold a value against.
+    """None when the source's own schema is not a valid one: then there is nothing to hold a value against. Raises
+    `InvalidInput` for one that would be walked a million times for one value: unchecked is not an answer to that.
     """
     definitions = {**schema.get("$defs", {}), **operation.reachable()}
     known: dict[str, int] = {}
     if any(_visits(part, definitions, known) > _VISITS for part in (schema, *definitions.values())):
-        return None
+        raise InvalidInput(
+            f"{operation.name} cannot be called: its schema would be looked at in more than {_VISITS} places for one value",
+            fix="simplify the schema at its source (nested allOf, anyOf or oneOf multiply)", code="schema_too_large",
+            details={"limit": "schema_visits", "value": _VISITS, "unit": "places"})
     whole = {**schema, "$defs": definitions}
     try:
         return jsonschema_rs.Draft202012Validator(whole, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS))
@@ -92,21 +97,23 @@ def _compile(operation: Operation, schema: Schema) -> Any:
         return None
 
 
-def _visits(schema: Any, definitions: Mapping[str, Schema], known: dict[str, int]) -> int:
+def _visits(schema: Any, definitions: Mapping[str, Schema], known: dict[str, int], depth: int = 0) -> int:
     """How many schemas one value at this place is held against: `allOf` of two references to `allOf` of two … doubles
     at each step. A reference that comes back to itself counts once.
     """
     if not is_object(schema):
         return 1
+    if depth > _DEPTH:
+        return _VISITS + 1
     inner = [part for word in _IN_PLACE_LISTS for part in schema.get(word, ()) if is_array(schema.get(word))]
     inner += [schema[word] for word in _IN_PLACE if word in schema]
-    total = 1 + sum(_visits(part, definitions, known) for part in inner)
+    total = 1 + sum(_visits(part, definitions, known, depth + 1) for part in inner)
     ref = schema.get("$ref")
     name = ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
     if name in definitions:
         if name not in known:
             known[name] = 1
-            known[name] = _visits(definitions[name], definitions, known)
+            known[name] = _visits(definitions[name], definitions, known, depth + 1)
         total += known[name]
     return total
 
