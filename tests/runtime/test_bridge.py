@@ -225,10 +225,11 @@ def test_long_operation_name_is_cut_in_the_record(shop_world: Any) -> None:
     assert len(admitted.intent.operation) == 256
 
 
-def test_a_chain_of_thousands_of_references_does_not_stop_calls() -> None:
+def test_a_chain_of_thousands_of_references_is_refused_like_any_argument() -> None:
     types = {f"T{n}": {"$ref": f"#/$defs/T{n + 1}"} for n in range(3_000)} | {"T3000": {"type": "string"}}
     operation = Operation("evil.go", {"type": "object", "properties": {"x": {"$ref": "#/$defs/T0"}}}, definitions=types)
-    Validators().arguments(operation, {"x": "not looked at, and no RecursionError"})
+    with pytest.raises(InvalidInput, match="cannot be called"):   # a refusal that the program hears, not a RecursionError
+        Validators().arguments(operation, {"x": "a"})
 
 
 def test_broken_schema_of_a_source_does_not_stop_calls() -> None:
