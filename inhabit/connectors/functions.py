@@ -9,7 +9,7 @@
         since: only orders placed on or after this day
         '''
 
-A parameter annotated `Principal` is filled with the run's own principal and is not shown; one annotated `Call`
+A parameter annotated `Principal`, and nothing else, is filled with the run's own principal and is not shown; one annotated `Call`
 gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the annotated types (pydantic
 models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in a thread.
 """
@@ -191,6 +191,9 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
                 continue
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise ConfigError(f"{full_name}: parameter {parameter.name} must be a plain named one")
+            if _mentions_injected(hint):
+                raise ConfigError(f"{full_name}: parameter {parameter.name} would let a program say for whom it runs",
+                                  fix="annotate it with Principal (or Call) alone, without a default")
             parameters[parameter.name] = adapter = TypeAdapter(hint)
             schema = _schema(adapter, "validation", definitions)
             if parameter.name in docs:
@@ -211,6 +214,11 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
         output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
         timeout_ms=timeout_ms, revert=revert, preview=preview)
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
+
+
+def _mentions_injected(hint: Any) -> bool:
+    """`Principal | None`, `list[Principal]`, …: pydantic would read them from the program's own arguments."""
+    return hint in _INJECTED or any(_mentions_injected(part) for part in typing.get_args(hint))
 
 
 class _Untitled(GenerateJsonSchema):

@@ -160,3 +160,20 @@ def test_declarations_that_cannot_work_are_refused_when_made() -> None:
     with pytest.raises(ConfigError, match="declared twice"):
         @capability.operation(name="twice")
         async def second() -> None: ...
+
+
+def test_E03_no_parameter_lets_a_program_say_for_whom_it_runs() -> None:
+    capability = Capability("shop.me")
+
+    async def optional(customer: Principal | None = None) -> str:
+        return str(customer)
+
+    async def several(customers: list[Principal]) -> str:
+        return str(customers)
+
+    async def nested(call: dict[str, Call | None]) -> str:
+        return str(call)
+
+    for function in (optional, several, nested):
+        with pytest.raises(ConfigError, match="for whom it runs"):
+            capability.operation(function)
