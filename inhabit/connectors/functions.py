@@ -9,20 +9,24 @@
         since: only orders placed on or after this day
         '''
 
-A parameter annotated `Principal`, and nothing else, is filled with the run's own principal and is not shown; one annotated `Call`
-gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the annotated types (pydantic
-models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in a thread.
+A parameter annotated `Principal`, and nothing else, is filled with the run's own principal and is not shown; one
+annotated `Call` gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the annotated types (pydantic
+models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in threads of their capability, so that those
+that hang hold up nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -42,6 +46,8 @@ __all__ = ["Capability", "FunctionConnector"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*\Z")
 _PARAMETER_DOC = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?:\s+(.+)$")
 _INJECTED = (Principal, Call)
+_THREADS = 32
+"""Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ class FunctionConnector:
         self.name = name
         self._description = description
         self._functions = functions
+        self._threads: ThreadPoolExecutor | None = None
 
     async def open(self, context: ConnectorContext) -> None:
         del context
@@ -138,7 +145,7 @@ class FunctionConnector:
             if function.is_async:
                 value = await function.implementation(**arguments)
             else:
-                value = await asyncio.to_thread(function.implementation, **arguments)
+                value = await self._in_thread(partial(function.implementation, **arguments))
         except InhabitError:
             raise
         except (ValueError, LookupError, PermissionError) as error:
@@ -146,7 +153,16 @@ class FunctionConnector:
             raise CallError(str(error) or type(error).__name__, effect="none", code=_error_code(function, error)) from error
         return function.result.serializer.to_python(value, mode="json", warnings="none") if function.result is not None else value
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """What still runs in a thread is not waited for: it cannot be ended."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=self.name)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, work)
 
 
 def _bind(function: _Function, call: Call) -> dict[str, Any]:

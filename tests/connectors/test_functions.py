@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import threading
@@ -177,3 +178,21 @@ def test_E03_no_parameter_lets_a_program_say_for_whom_it_runs() -> None:
     for function in (optional, several, nested):
         with pytest.raises(ConfigError, match="for whom it runs"):
             capability.operation(function)
+
+
+async def test_synchronous_functions_that_hang_hold_up_nobody_else() -> None:
+    capability, go_on = Capability("shop.orders"), threading.Event()
+
+    @capability.operation
+    def hang() -> bool:
+        return go_on.wait(60)
+
+    connector = capability.connector()
+    hanging = [asyncio.create_task(call(connector, "hang")) for _ in range(80)]    # more than any pool of the loop has threads
+    try:
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 20) == "free"
+    finally:
+        go_on.set()
+    assert all(await asyncio.gather(*hanging))
+    await connector.close()
