@@ -1,8 +1,8 @@
 """Whose runs a caller may see: its own tenant's and user's, as far as its own authority reaches.
 
 A run's journal holds what its operations answered. So it is shown to a caller whose grant holds every layer that
-the run was started under, or else shows each operation that the run could call: a token that was handed a part
-reads no more of the past than it could ask for now. An agent sees the runs of that agent only.
+the run was started under, or else grants each operation that the run could call without a caveat: a token that was
+handed a part reads no more of the past than it could ask for now. An agent sees the runs of that agent only.
 
 Invariant: a list holds exactly what may be opened; the same `Sight` decides both.
 """
@@ -65,7 +65,14 @@ class Sight:
             return False
         if all(layer in then.layers for layer in self._bounds):
             return True
-        return all(self._grant.shows(name) for name in self._names() if then.shows(name))
+        return all(_whole(self._bounds, name) for name in self._names() if then.shows(name))
+
+
+def _whole(layers: Sequence[tuple[Clause, ...]], name: str) -> bool:
+    """Whether every layer grants all calls of the operation: a bound on its arguments, time or number is a bound on what
+    it answers, and a run of before did not keep to it.
+    """
+    return all(any(clause.matches(name) and not clause.caveats for clause in layer) for layer in layers)
 
 
 async def visible_page(older: Callable[[str | None, int], Awaitable[Sequence[RunSummary]]], sight: Sight,

@@ -51,3 +51,15 @@ async def test_E18_pages_hold_all_that_is_seen_once_and_name_nothing_else(seen: 
 def test_a_run_whose_grant_is_no_longer_read_is_seen_by_the_whole_authority_alone() -> None:
     run = RunSummary("r", ADA, "typescript", "h", "completed", 1, 1, 0, "http", {"layers": [[{"pattern": "???"}]]})
     assert Sight(ADA, Grant.of("**"), list).sees(run) and not Sight(ADA, NARROW, list).sees(run)
+
+
+@pytest.mark.parametrize("caveat", [
+    {"argument": "customer", "one_of": ["bob"]}, {"effects": {"reads": "public"}}, {"expires_ms": 1}, {"calls": 0}])
+def test_E18_a_part_of_an_operation_does_not_open_runs_over_the_whole_of_it(caveat: dict[str, object]) -> None:
+    run = RunSummary("r", ADA, "typescript", "h", "completed", 1, 1, 0, "http", NARROW.as_value())
+    part = Grant.of({"pattern": "shop.list", "caveats": [caveat]})
+    assert Sight(ADA, NARROW.narrowed("shop.**"), lambda: ["shop.list"]).sees(run)
+    assert not Sight(ADA, part, lambda: ["shop.list"]).sees(run)
+    assert not Sight(ADA, NARROW.within(part), lambda: ["shop.list"]).sees(run)
+    own = RunSummary("r", ADA, "typescript", "h", "completed", 1, 1, 0, "http", NARROW.within(part).as_value())
+    assert Sight(ADA, NARROW.within(part), lambda: ["shop.list"]).sees(own)
