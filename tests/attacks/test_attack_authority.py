@@ -167,7 +167,11 @@ def test_B14_a_schema_that_doubles_at_each_step_does_not_hold_the_host(word: str
     steps = {f"t{n}": {word: [{"$ref": f"#/$defs/t{n + 1}"}, {"$ref": f"#/$defs/t{n + 1}"}]} for n in range(40)}
     operation = Operation("kit.echo", {"type": "object", **place}, definitions={**steps, "t40": {"type": "integer"}})
     begun = time.perf_counter()
-    Validators().arguments(operation, {"a": 1})
+    with pytest.raises(InvalidInput, match=r"kit\.echo cannot be called.* 100000 places") as refused:
+        Validators().ready(operation)
+    assert refused.value.specific_code == "schema_too_large"
+    with pytest.raises(InvalidInput, match="cannot be called"):
+        Validators().ready(Operation("kit.echo", {"type": "object"}, output_schema=operation.input_schema, definitions=operation.definitions))
     assert time.perf_counter() - begun < 1
 
 
