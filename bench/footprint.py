@@ -2,8 +2,9 @@
 
 Mounted: Cloudflare (2024-08), GitHub, Kubernetes, the example shop and three real MCP servers. Naive is what a
 client would send without code mode: one tool an operation with name, description and input schema, references
-written out where they stand (a schema inside itself as `{}`). Ours is the whole definition of both tools, as
-`tools/list` gives them. Tokens are o200k, counted by `gpt-tokenizer`. Also how far the estimate that bounds
+written out where they stand (a schema inside itself as `{}`). Ours is all that a client puts into its model's
+context: the whole definition of both tools, as `tools/list` gives them, and the `instructions` of `initialize`, which name what is
+mounted; asked of the server itself over MCP. Tokens are o200k, counted by `gpt-tokenizer`. Also how far the estimate that bounds
 search results is from real counts, over results for a sample of operations.
 """
 
@@ -20,16 +21,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcp import Client
+
 from bench.report import ROOT, Report, bench_data, npm_peer, options
 from examples.shop.capabilities import shop
 from examples.shop.database import Database
+from inhabit import Inhabit
 from inhabit.catalog import Catalog
 from inhabit.catalog.tokens import estimate_tokens
 from inhabit.connectors.mcp import McpConnector
 from inhabit.connectors.openapi import OpenApiConnector
-from inhabit.contracts.connector import Connector, ConnectorContext
+from inhabit.contracts.connector import Connector
 from inhabit.contracts.operation import Operation
-from inhabit.server.toolset import EXECUTE, SEARCH
+from inhabit.server.mcp import create_mcp_server
+from inhabit.server.toolset import Toolset
 
 __all__ = ["main"]
 
@@ -64,26 +69,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _measure(report: Report, data: Path, modules: Path, scratch: Path, step: int) -> None:
     connectors = _connectors(data, modules, scratch)
-    context = ConnectorContext(outbound=None, connections=None, cache=scratch, changed=_nothing, secret=lambda _name: None)  # type: ignore[arg-type]
-    catalog = Catalog(scratch / "catalog")
-    naive = 0.0
-    for connector in connectors:
-        await connector.open(context)
-        operations = list(connector.operations())
-        taken = operations[::step] if len(operations) > 100 else operations
-        counted = sum(_counts(modules, (_naive(operation) for operation in taken))) * len(operations) / max(1, len(taken))
-        report.figure(f"footprint.naive.{connector.name}", counted, "tokens")
-        report.note(f"{connector.name}: {len(operations)} operations")
-        naive += counted
-        await catalog.add(connector)
-    ours = sum(_counts(modules, [json.dumps({"name": d.name, "description": d.description, "inputSchema": d.input_schema}, default=dict)
-                                 for d in (SEARCH, EXECUTE)]))
-    report.figure("footprint.operations", len(catalog.names()), "operations")
+    async with Inhabit(connectors, home=scratch / "home") as app:
+        naive = 0.0
+        for connector in connectors:
+            operations = list(connector.operations())
+            taken = operations[::step] if len(operations) > 100 else operations
+            counted = sum(_counts(modules, (_naive(operation) for operation in taken))) * len(operations) / max(1, len(taken))
+            report.figure(f"footprint.naive.{connector.name}", counted, "tokens")
+            report.note(f"{connector.name}: {len(operations)} operations")
+            naive += counted
+        _ours(report, _counts(modules, await _told(app)), naive)
+        catalog = app.runtime.parts.directory.catalog
+        report.figure("footprint.operations", len(catalog.names()), "operations")
+        _estimates(report, modules, catalog)
+
+
+async def _told(app: Inhabit) -> list[str]:
+    """What the server tells a client that asks for its tools, one text a tool, and last its instructions."""
+    caller = app.caller("bench", door="mcp")
+    async with Client(create_mcp_server(Toolset(app.runtime), app.runtime, caller=caller)) as client:
+        tools = (await client.list_tools()).tools
+        return [*(json.dumps(tool.model_dump(by_alias=True, exclude_none=True, mode="json")) for tool in tools), client.instructions or ""]
+
+
+def _ours(report: Report, counts: list[int], naive: float) -> None:
     report.figure("footprint.naive_tokens", naive, "tokens")
-    report.figure("footprint.tokens", ours, "tokens", peer="naive lists", peer_value=naive)
-    _estimates(report, modules, catalog)
-    for connector in connectors:
-        await connector.close()
+    report.figure("footprint.tokens", sum(counts), "tokens", peer="naive lists", peer_value=naive)
+    report.figure("footprint.tokens.definitions", sum(counts[:-1]), "tokens")
+    report.figure("footprint.tokens.instructions", counts[-1], "tokens")
 
 
 def _estimates(report: Report, modules: Path, catalog: Catalog) -> None:
@@ -112,9 +125,6 @@ def _connectors(data: Path, modules: Path, scratch: Path) -> list[Connector]:
         command = [node, str(modules / f"@modelcontextprotocol/server-{name}/dist/index.js")]
         found.append(McpConnector(name, command=[*command, str(scratch)] if name == "filesystem" else command))
     return found
-
-
-async def _nothing(_connector: Connector) -> None: ...
 
 
 def _naive(operation: Operation) -> str:

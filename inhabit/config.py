@@ -122,6 +122,8 @@ class McpSource(_Table):
     headers: dict[HeaderName, HeaderText | HeaderSecret] = Field(
         default_factory=dict[str, HeaderText | HeaderSecret], max_length=20, description="sent with every request")
     auth: Literal["oauth"] | Secret | None = None
+    client_id: str | None = Field(None, min_length=1, max_length=2_000, description="of an OAuth client that you registered by hand")
+    client_secret: Secret | None = Field(None, description="the name of that client's secret, where it has one")
     concurrency: int | None = Field(None, ge=1, le=1_000, description="calls that may write, at once")
     trust_annotations: bool = Field(False, description="believe the server when it says that a tool only reads")
 
@@ -133,6 +135,8 @@ class McpSource(_Table):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command is not None and (self.auth or self.headers):
             raise ValueError("auth and headers belong to a url; give a command its credentials in env")
+        if (self.client_id and self.auth not in (None, "oauth")) or (self.client_secret and not self.client_id) or (self.client_id and not self.url):
+            raise ValueError('client_id and client_secret belong to a url with auth = "oauth"')
         bare = next((key for key, value in self.headers.items() if isinstance(value, str) and _CREDENTIAL.search(key)), None)
         if bare is not None:
             raise ValueError(f'the header {bare} carries a credential: write {{secret = "NAME"}} and keep the value in the environment')

@@ -19,6 +19,9 @@ import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 
+from bench.conformance import SCENARIOS as SERVER_SCENARIOS
+from bench.conformance_client import SCENARIOS as CLIENT_SCENARIOS
+from bench.conformance_suite import SUITE
 from examples.shop.app import build
 from inhabit import Inhabit
 from inhabit import config as config_module
@@ -204,6 +207,15 @@ def test_every_default_limit_in_the_page_is_the_real_one():
     page = (ROOT / "docs/configuration.md").read_text()
     shown = {name: int(value.replace(",", "")) for name, value in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.MULTILINE)}
     assert {name: shown.get(name) for name in DEFAULT_LIMITS.as_value()} == DEFAULT_LIMITS.as_value()
+
+
+def test_every_conformance_scenario_that_is_run_is_in_the_mcp_page():
+    page = (ROOT / "docs/mcp.md").read_text()
+    sides = {"server": SERVER_SCENARIOS, "client": CLIENT_SCENARIOS}
+    for side, scenarios in sides.items():
+        table = page.partition(f"| {side} scenario |")[2].partition("\n\n")[0]
+        assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == list(scenarios)
+    assert SUITE.replace("@0", "` 0") in page
 
 
 def test_every_command_is_in_the_getting_started_page():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +27,14 @@ from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.connectors.mcp import EffectsReview, McpConnector
 from inhabit.connectors.mcp import SecretName as FromHost
 from inhabit.connectors.names import identifier
+from inhabit.connectors.oauth import OAuthTarget
 from inhabit.connectors.openapi import OpenApiConnector
 from inhabit.connectors.sql import SqlConnector
-from inhabit.contracts.connector import Connector
+from inhabit.contracts.connector import Connector, Secret
 from inhabit.contracts.json import is_array
 from inhabit.errors import ConfigError
 
-__all__ = ["Source", "connectors_of", "http", "is_local", "mcp", "openapi", "sql"]
+__all__ = ["Source", "connectors_of", "http", "is_local", "mcp", "oauth_target", "openapi", "operator_secret", "sql"]
 
 Source = Capability | Connector
 """What `Inhabit(capabilities=[...])` takes."""
@@ -91,6 +93,7 @@ def _mcp_source(name: str, source: McpSource, config: Config, review: EffectsRev
     headers = {key: FromHost(value.secret, value.prefix) if isinstance(value, HeaderSecret) else value for key, value in source.headers.items()}
     return McpConnector(name, url=source.url, auth="connection" if source.auth == "oauth" else "auto", headers=headers,
                         secret=source.auth.secret if isinstance(source.auth, SecretName) else None, concurrency=source.concurrency,
+                        client=(source.client_id, source.client_secret.secret if source.client_secret else None) if source.client_id else None,
                         private_addresses=is_local(source.url), trust_annotations=source.trust_annotations, review=review)
 
 
@@ -138,6 +141,24 @@ def _name_of(source: str) -> str:
         return identifier(last.partition(".")[0] if last.endswith((".json", ".yaml", ".yml")) else host)
     stem = source.replace("\\", "/").rpartition("/")[2].partition(".")[0].partition("@")[0]
     return identifier(stem.removeprefix("server-").removeprefix("mcp-server-").removesuffix("-mcp"))
+
+
+def operator_secret(name: str) -> Secret | None:
+    """A secret of the operator, from the environment of this process; None when it is not set."""
+    value = os.environ.get(f"INHABIT_SECRET_{name}") or os.environ.get(name)
+    return Secret(value) if value else None
+
+
+def oauth_target(name: str, source: McpSource) -> OAuthTarget | None:
+    """What one signs in at; None for a source that is called without, or with the operator's credential.
+    Raises `ConfigError` for a client secret that is not set."""
+    if source.url is None or source.auth not in (None, "oauth"):
+        return None
+    secret = operator_secret(source.client_secret.secret) if source.client_secret else None
+    if source.client_secret and secret is None:
+        raise ConfigError(f"[mcp.{name}] the secret {source.client_secret.secret} is not set",
+                          fix=f"set the environment variable {source.client_secret.secret}")
+    return OAuthTarget(name, source.url, is_local(source.url), client_id=source.client_id, client_secret=secret)
 
 
 def is_local(url: str) -> bool:

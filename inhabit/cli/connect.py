@@ -13,13 +13,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inhabit.app.sources import is_local
+from inhabit.app.sources import oauth_target
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
 from inhabit.cli.opening import add_app_options, add_principal_option, config_from, home_of, principal_from
 from inhabit.cli.terminal import complain, say, table
 from inhabit.connectors.oauth import OAuthFlows
-from inhabit.connectors.oauth_discovery import OAuthTarget
 from inhabit.connectors.oauth_loopback import sign_in
 from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.connector import Secret
@@ -73,9 +72,10 @@ def _known(args: argparse.Namespace) -> str:
 
 async def _connect(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
     source = config_from(args).mcp.get(name)
-    if source is not None and source.url is not None and source.auth in (None, "oauth") and not args.key:
+    target = oauth_target(name, source) if source is not None and not args.key else None
+    if target is not None:
         try:
-            await sign_in(flows, OAuthTarget(name, source.url, is_local(source.url)), principal, _open_this)
+            await sign_in(flows, target, principal, _open_this)
         except UpstreamError as error:
             raise UpstreamError(error.message, code=error.specific_code,
                                 fix=error.fix or f"where {name} takes a key instead: inhabit connect {name} --key") from None

@@ -40,7 +40,8 @@ class RemoteRuntime(Runtime):
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
         return _result(await self._api.get(f"/v1/runs/{run_id}", wait_s=wait_s))
 
-    async def cancel(self, run_id: str, caller: Caller) -> RunResult:
+    async def cancel(self, run_id: str, caller: Caller, *, by: str = "its owner") -> RunResult:
+        """The record says that the owner did, whatever `by` is: to the server, this process is its owner."""
         return _result(await self._api.post(f"/v1/runs/{run_id}/cancel"))
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:

@@ -191,7 +191,7 @@ class OAuthFlows:
     async def _register(self, server: AuthorizationServer, target: OAuthTarget, redirect_uri: str) -> Json:
         if server.register is None:
             raise UpstreamError(f"{target.connector}: its authorization server takes no new clients", code="oauth_registration",
-                                fix="register a client there by hand and give client_id")
+                                fix=f"register a client there by hand and put its client_id under [mcp.{target.connector}]")
         method = "none" if "none" in server.auth_methods else _method(server.auth_methods)
         asked = {"client_name": self._client_name, "redirect_uris": [redirect_uri], "response_types": ["code"],
                  "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": method}

@@ -217,3 +217,23 @@ async def test_what_comes_from_outside_is_text_on_the_page(served: Served) -> No
         assert "<script" not in page.text
         page = await browser.get("/connect/callback", params={"state": "x", "error": "<script>"})
         assert page.status_code == 403 and "<script" not in page.text
+
+
+async def test_a_client_that_was_registered_by_hand(site: Site, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For authorization servers that register nobody by themselves."""
+    site.broken, site.method = "registration", "client_secret_post"
+    (tmp_path / ".inhabit").mkdir()
+    (tmp_path / ".inhabit" / "cache").symlink_to(cache)
+    monkeypatch.setenv("NOTES_CLIENT_SECRET", "cs-by-hand")
+    text = f'[mcp.notes]\nurl = "{site.mcp}"\nauth = "oauth"\n'
+    by_hand = text + 'client_id = "by-hand"\nclient_secret = "NOTES_CLIENT_SECRET"\n'
+    async with Inhabit.from_config(parse_config(by_hand, tmp_path / "inhabit.toml")) as app, serving(app) as url:
+        served = Served(app, url, {"ada": (await app.create_token("ada"))[0]})
+        site.clients["by-hand"] = {"redirect_uris": [f"{url}/connect/callback"], "client_secret": "cs-by-hand"}
+        assert (await served.sign_in("ada")).status_code == 200
+        assert (await served.run("ada")).value == "ada"
+    async with Inhabit.from_config(parse_config(text, tmp_path / "inhabit.toml")) as app, serving(app) as url:
+        token, _ = await app.create_token("bob")
+        async with Served(app, url, {"bob": token}).api("bob") as api:
+            refused = (await api.get("/connect/notes")).json()
+            assert "takes no new clients" in refused["detail"] and "client_id under [mcp.notes]" in refused["fix"]

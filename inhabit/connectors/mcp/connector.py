@@ -39,6 +39,7 @@ from inhabit.connectors.mcp.credentials import (
     HeaderValue,
     SecretName,
     environment,
+    operator_secret,
 )
 from inhabit.connectors.mcp.effects import EffectsReview, Proposal, derive, pin
 from inhabit.connectors.mcp.http import SESSION_GONE, Sender, serve_http
@@ -83,7 +84,7 @@ class McpConnector:
     `env` is all that a local server gets beyond PATH, HOME and the locale; a `SecretName` is looked up on the host, a
     `ConnectionValue` in the calling principal's connection (the server then runs once a principal). `secret` is
     an operator's secret for a remote server, sent as a bearer token; `headers` are sent with every request to it.
-    `concurrency`: calls that may write are that many at once on one session, those that only read (by the server's word
+    `client`: id, and name of the secret, of an OAuth client that the operator registered by hand. `concurrency`: calls that may write are that many at once on one session, those that only read (by the server's word
     or the operator's) are not counted; by default one for a local server, since many of them lose one of two writes that
     come together, and `REMOTE_CONCURRENCY` for a remote one. `assume` are the effects of a tool about which
     nothing is known; annotations raise them, and lower them only with `trust_annotations` or a confirmation in
@@ -93,7 +94,7 @@ class McpConnector:
     def __init__(self, name: str, *, command: Sequence[str] | None = None, url: str | None = None,
                  env: Mapping[str, EnvironmentValue] | None = None, cwd: str | Path | None = None,
                  auth: AuthMode = "auto", secret: str | None = None, headers: Mapping[str, HeaderValue] | None = None,
-                 concurrency: int | None = None, private_addresses: bool = False, trust_annotations: bool = False, assume: Effects = UNKNOWN_EFFECTS,
+                 client: tuple[str, str | None] | None = None, concurrency: int | None = None, private_addresses: bool = False, trust_annotations: bool = False, assume: Effects = UNKNOWN_EFFECTS,
                  review: EffectsReview | None = None, timeout_s: float = DEFAULT_TIMEOUT_S,
                  start_timeout_s: float = DEFAULT_START_TIMEOUT_S, first_list_s: float = DEFAULT_FIRST_LIST_S) -> None:
         _check(name, command, url, env, secret, auth, headers)
@@ -106,6 +107,7 @@ class McpConnector:
         shared = secret is not None or (auth == "auto" and any(isinstance(value, SecretName) for value in self._headers.values()))
         self._auth: AuthMode = "secret" if shared else auth
         self._secret = secret
+        self._client = client
         self._concurrency = concurrency or (1 if command is not None else REMOTE_CONCURRENCY)
         self._private_addresses = private_addresses
         self._trust_annotations = trust_annotations
@@ -202,7 +204,9 @@ class McpConnector:
         or one that is called with the operator's secret."""
         if self._url is None or self._auth in ("none", "secret"):
             return None
-        return OAuthTarget(self.name, str(self._url), self._private_addresses, tuple(scopes))
+        client_id, secret = self._client or (None, None)
+        value = operator_secret(self._opened(), self.name, secret) if secret is not None else None
+        return OAuthTarget(self.name, str(self._url), self._private_addresses, tuple(scopes), client_id, value)
 
     def proposals(self) -> list[Proposal]:
         """What `inhabit effects review` shows: one line a tool."""
