@@ -13,19 +13,13 @@ from typing import Any
 import orjson
 
 from inhabit.contracts.json import is_array, is_object
+from inhabit.runtime.tokens import BYTES_AT_MOST, token_bound
 
-__all__ = ["bounded", "token_bound"]
+__all__ = ["bounded"]
 
-_BYTES_PER_TOKEN = 3
-"""JSON in o200k runs at 3 to 4 bytes a token in English and code; 3 keeps the promise for most data."""
-_STEPS = ((200, 4_000), (100, 2_000), (50, 1_000), (25, 500), (12, 250), (6, 120), (3, 60), (1, 30))
+_STEPS = ((200, 4_000), (100, 2_000), (50, 1_000), (25, 500), (12, 250), (6, 120), (3, 60), (1, 30), (1, 12))
 """(items of an array or object, characters of a string), tried from generous to strict."""
 _TOO_MUCH = object()
-
-
-def token_bound(body: bytes) -> int:
-    """An upper estimate of the tokens of a JSON text."""
-    return -(-len(body) // _BYTES_PER_TOKEN)
 
 
 def bounded(value: Any, max_tokens: int) -> tuple[Any, bool]:
@@ -33,14 +27,15 @@ def bounded(value: Any, max_tokens: int) -> tuple[Any, bool]:
     if _fits(value, max_tokens):
         return value, False
     for items, characters in _STEPS:
-        cut = _cut(value, items, characters, [max_tokens * _BYTES_PER_TOKEN])
+        cut = _cut(value, items, characters, [max_tokens * BYTES_AT_MOST])
         if cut is not _TOO_MUCH and _fits(cut, max_tokens):
             return cut, True
     return _outline(value), True
 
 
 def _fits(value: Any, max_tokens: int) -> bool:
-    return token_bound(orjson.dumps(value)) <= max_tokens
+    body = orjson.dumps(value)
+    return len(body) <= max_tokens * BYTES_AT_MOST and token_bound(body) <= max_tokens
 
 
 def _cut(value: Any, items: int, characters: int, room: list[int]) -> Any:

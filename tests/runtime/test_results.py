@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inhabit.runtime.results import bounded, token_bound
+from inhabit.runtime.results import bounded
+from inhabit.runtime.tokens import token_bound
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2**53, 2**53) | st.text(max_size=300),
