@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent, Outcome, Resumed, RunHeader, Terminal
 from inhabit.store.ids import new_run_id
@@ -134,7 +135,7 @@ async def _victim(path: Path) -> None:
 
 
 async def _one_run(store: Store, chance: random.Random) -> None:
-    run_id = new_run_id(time.time_ns() // 1_000_000)
+    run_id = new_run_id(now_ms())
     store.journal.begin(RunHeader(run_id, Principal("ada"), "javascript", "h", "return 1", "return 1", b"null", "e", 1, 1))
     number = 0
     for sequence in range(1, chance.randint(2, 8)):

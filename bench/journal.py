@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.report import Report, options, peers_folder, percentile
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent, Outcome, RunHeader
 from inhabit.store.ids import new_run_id
@@ -36,7 +37,7 @@ _DECISION = {"effect": "allow", "rule": "default", "clause": "shop.**", "reason"
 
 
 def header() -> RunHeader:
-    return RunHeader(new_run_id(time.time_ns() // 1_000_000), Principal("ada"), "javascript", "h", "return 1", "return 1",
+    return RunHeader(new_run_id(now_ms()), Principal("ada"), "javascript", "h", "return 1", "return 1",
                      b"null", "bench/1", 1, 1)
 
 

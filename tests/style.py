@@ -45,6 +45,17 @@ def local_imports(path: Path) -> list[str]:
     return found
 
 
+def third_party(path: Path) -> set[str]:
+    """Top-level names of the libraries that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"inhabit"}
+
+
 def imports() -> dict[str, set[str]]:
     """Module → modules of the package that it imports when it is loaded."""
     names = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in modules()}

@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -36,3 +38,19 @@ def test_nothing_unfinished_or_foreign_is_in_the_tree(pattern: str) -> None:
     found = subprocess.run(["git", "grep", "-nIE", pattern, "--", ".", ":!tests/test_tidy.py", ":!*package-lock.json", ":!*.lock"], cwd=style.ROOT,
                            capture_output=True, text=True, check=False)
     assert found.stdout == ""
+
+
+def test_every_library_that_is_imported_is_named_and_every_named_one_used() -> None:
+    """What comes along with another library may go with it; each line in pyproject.toml says what it is for."""
+    project = tomllib.loads((style.ROOT / "pyproject.toml").read_text())["project"]
+    named = {_distribution(line) for line in project["dependencies"]}
+    extra = {_distribution(line) for lines in project["optional-dependencies"].values() for line in lines}
+    providers = packages_distributions()
+    imported = {top: {_distribution(name) for name in providers.get(top, [top])} for path in style.modules() for top in style.third_party(path)}
+    assert {top: names for top, names in imported.items() if not names & (named | extra)} == {}
+    text = "".join(path.read_text() for path in style.modules())        # some are read as files: a WebAssembly module, a binary
+    assert {name for name in named - set().union(*imported.values()) if not re.search(name.replace("-", "[-_]"), text)} == set()
+
+
+def _distribution(line: str) -> str:
+    return re.split(r"[<>=!;\s\[]", line)[0].lower().replace("_", "-")

@@ -21,14 +21,15 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inhabit.app.connecting import AppConnections
-from inhabit.app.home import Home, now_ms
+from inhabit.app.home import Home
 from inhabit.app.reviewing import AppReview
-from inhabit.app.sources import Source, connectors_of
+from inhabit.app.sources import Source, connectors_of, operator_secret
 from inhabit.catalog import Catalog
 from inhabit.config import Config, ServerConfig
 from inhabit.connectors.functions import Capability
 from inhabit.connectors.mcp import EffectsReview
-from inhabit.contracts.connector import Connector, ConnectorContext, Secret
+from inhabit.contracts.clock import now_ms
+from inhabit.contracts.connector import Connector, ConnectorContext
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.egress import Broker
@@ -136,7 +137,7 @@ class Inhabit:
     async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
         context = ConnectorContext(
             outbound=Broker(), connections=self.home.connections, cache=self.home.cache,
-            changed=directory.catalog.changed, secret=_operator_secret)
+            changed=directory.catalog.changed, secret=operator_secret)
         try:
             await source.open(context)
             await directory.add(source)
@@ -227,8 +228,3 @@ def _grants(given: Mapping[str, Any] | None, *, several: bool) -> dict[str, Gran
     if given is None:
         return {} if several else {"default": Grant.of("**")}
     return {user: grant if isinstance(grant, Grant) else Grant.from_value(grant) for user, grant in given.items()}
-
-
-def _operator_secret(name: str) -> Secret | None:
-    value = os.environ.get(f"INHABIT_SECRET_{name}") or os.environ.get(name)
-    return Secret(value) if value else None

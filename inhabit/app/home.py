@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 from inhabit.connectors.connections import OAuthConnections
 from inhabit.connectors.oauth import OAuthFlows
+from inhabit.contracts.clock import now_ms
 from inhabit.egress import Broker
 from inhabit.errors import Unavailable
 from inhabit.store.blobs import SqliteBlobs
@@ -22,7 +22,7 @@ from inhabit.store.journal import SqliteJournal
 from inhabit.store.store import Store
 from inhabit.store.tokens import TokenStore
 
-__all__ = ["Home", "now_ms"]
+__all__ = ["Home"]
 
 _NO_WAY_BACK = "http://127.0.0.1/"
 
@@ -105,8 +105,3 @@ class Home:
 
     def _connect_url(self, connector: str) -> str | None:
         return f"{self.url.rstrip('/')}/connect/{connector}" if self.url else None
-
-
-def now_ms() -> int:
-    """Unix time in ms."""
-    return time.time_ns() // 1_000_000

@@ -10,7 +10,6 @@ import asyncio
 import importlib
 import shutil
 import socket
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from inhabit.app import Inhabit
 from inhabit.cli.hosting import host
 from inhabit.cli.loop import run_async
 from inhabit.cli.terminal import progress, safe, say, show_json
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.errors import Unavailable
@@ -76,10 +76,10 @@ async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
 
 async def _new_token(app: Inhabit) -> str:
     """This start's token; that of an earlier start is refused from now on."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     for record in await app.home.tokens.list(tenant=_CUSTOMER.tenant):
         if record.label == "demo" and record.revoked_ms is None:
-            await app.home.tokens.revoke(record.id, tenant=_CUSTOMER.tenant, now_ms=now_ms)
+            await app.home.tokens.revoke(record.id, tenant=_CUSTOMER.tenant, now_ms=now)
     token, _ = await app.create_token(_CUSTOMER, label="demo")
     return token
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hmac
 import secrets
 import socket
-import time
 from collections.abc import Callable
 
 from inhabit.app import Inhabit
 from inhabit.cli.client import write_note
 from inhabit.cli.terminal import complain
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.hosting import serve, url_of
@@ -32,9 +32,9 @@ async def host(app: Inhabit, opened: socket.socket, principal: Principal, announ
 
 async def first_token(app: Inhabit, principal: Principal) -> str | None:
     """A token for an agent, when this principal has none that is alive; else None: tokens are shown once."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     for record in await app.home.tokens.list(tenant=principal.tenant):
-        if record.principal == principal and record.revoked_ms is None and (record.expires_ms or now_ms + 1) > now_ms:
+        if record.principal == principal and record.revoked_ms is None and (record.expires_ms or now + 1) > now:
             return None
     token, _ = await app.create_token(principal, label="first start")
     return token

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from inhabit.cli.opening import add_app_options, home_of
 from inhabit.cli.terminal import complain, say
+from inhabit.contracts.clock import now_ms
 from inhabit.store.store import Store
 
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     home = home_of(args)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    restored = Store.restore(args.backup, home / "journal.db", now_ms=time.time_ns() // 1_000_000)
+    restored = Store.restore(args.backup, home / "journal.db", now_ms=now_ms())
     say(f"restored {args.backup}" + (f"; what was there is kept as {restored.kept}" if restored.kept else ""))
     if restored.closed:
         say(f"{len(restored.closed)} runs that were going on are closed as unknown: {', '.join(restored.closed[:10])}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
@@ -84,7 +84,7 @@ class Parts:
     blobs: Blobs
     new_run_id: Callable[[], str]
     limits: Limits = DEFAULT_LIMITS
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    now_ms: Callable[[], int] = now_ms
     random_seed: Callable[[], int] = lambda: secrets.randbits(53)
     live_runs: LiveRuns = LIVE_RUNS
 

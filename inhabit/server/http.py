@@ -6,7 +6,6 @@ state of runs: everything is asked of the runtime and the journal.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp
 
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.run import Blobs, Journal
 from inhabit.errors import Unavailable
 from inhabit.runtime.service import Runtime
@@ -108,7 +108,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     endpoints = (
         *RunRoutes(runtime, journal, metrics).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
-        *(TokenRoutes(tokens, _now_ms).endpoints() if tokens is not None else ()),
+        *(TokenRoutes(tokens, now_ms).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),
@@ -119,10 +119,6 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     )
     described = document(name, version("inhabit"), endpoints)
     return endpoints
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

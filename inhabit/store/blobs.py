@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from inhabit.contracts.clock import now_ms
 from inhabit.errors import InvalidInput, LimitExceeded, NotFound
 from inhabit.limits import CEILINGS
 from inhabit.store.commit import insert_blob
@@ -31,7 +31,7 @@ _MIME = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(; ?
 
 class SqliteBlobs:
     def __init__(self, database: Database, *, max_tenant_bytes: int = MAX_TENANT_BYTES,
-                 now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+                 now_ms: Callable[[], int] = now_ms) -> None:
         self._database = database
         self._max_tenant_bytes = max_tenant_bytes
         self._now_ms = now_ms
