@@ -142,6 +142,9 @@ class TooMany(InhabitError):
 
 
 class WorkerLost(InhabitError):
+    """`neighbours`: it died while it worked for another run of the tenant, so that this one has no part in it."""
+
+    neighbours = False
     code = "worker_lost"
     status = 503
     retryable = True

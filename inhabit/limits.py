@@ -53,6 +53,7 @@ class Limits:
     source_bytes: int = 256 * 1024
     input_bytes: int = 16 * 1024 * 1024
     value_bytes: int = 16 * 1024 * 1024     # one argument object or one result
+    value_items: int = 200_000              # members and elements of one of these: their number, not their bytes, holds the event loop
     log_bytes: int = 256 * 1024             # all console/print output of a run
     result_tokens: int = 6_000              # what returns to the model; the full value stays in the journal
     calls: int = 10_000
@@ -91,6 +92,6 @@ def _positive(name: str, value: Any) -> int:
 DEFAULT_LIMITS = Limits()
 CEILINGS = Limits(
     cpu_ms=600_000, wall_ms=86_400_000, memory_bytes=2 * 1024**3, source_bytes=4 * 1024**2,
-    input_bytes=32 * 1024**2, value_bytes=32 * 1024**2, log_bytes=10 * 1024**2, result_tokens=100_000,
+    input_bytes=32 * 1024**2, value_bytes=32 * 1024**2, value_items=1_000_000, log_bytes=10 * 1024**2, result_tokens=100_000,
     calls=1_000_000, calls_in_flight=10_000, call_ms=3_600_000, timers=100_000, journal_bytes=8 * 1024**3,
 )

@@ -16,7 +16,8 @@ __all__ = ["RunResult"]
 class RunResult:
     """A run as far as it is known now. `value` is plain data, bounded to `result_tokens`; `truncated` says that
     it was cut, the whole is `GET /runs/{id}/result` or `inhabit runs show`. `error` is an error's value.
-    `next` says what the caller can do now, when there is something to do.
+    `next` says what the caller can do now, when there is something to do. `binaries`: hashes of the values in it that
+    a door may open for this caller.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class RunResult:
     calls: int = 0
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
     next: str = ""
+    binaries: tuple[str, ...] = ()
 
     def as_value(self) -> dict[str, Any]:
         """The stable JSON shape of every door."""

@@ -63,7 +63,9 @@ class Intent(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False."""
+    """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False. `binaries`: hashes of the
+    bytes that the host kept for this call; a `$binary` that a value merely contains gives a run nothing.
+    """
 
     sequence: int
     ok: bool
@@ -71,6 +73,7 @@ class Outcome(NamedTuple):
     duration_ms: float
     at_ms: int
     labels: tuple[str, ...] = ()
+    binaries: tuple[str, ...] = ()
 
 
 class Delivered(NamedTuple):
@@ -98,12 +101,15 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The end. `value` is JSON: the full result, or the error's value. `usage`: limits used."""
+    """The end. `value` is JSON: the full result, or the error's value. `usage`: limits used. `binaries`: hashes in the
+    value which the run held: what a door may open for whoever asked.
+    """
 
     state: RunState
     value: bytes
     at_ms: int
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
+    binaries: tuple[str, ...] = ()
 
 
 Entry = Intent | Outcome | Delivered | Logged | Resumed | Terminal

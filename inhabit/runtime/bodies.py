@@ -5,14 +5,16 @@ Invariant: whatever a connector or a worker gave, what comes out is JSON, and an
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
-from inhabit.errors import InhabitError, ProtocolError, ResultInvalid
-from inhabit.wire.values import decode_value, encode_value
+from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, ResultInvalid
+from inhabit.limits import Limits
+from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
-__all__ = ["NAME_CHARS", "error_body", "readable", "references", "result_body"]
+__all__ = ["NAME_CHARS", "binaries_in", "error_body", "readable", "references", "result_body"]
 
 NAME_CHARS = 256
 _MESSAGE_CHARS = 16 * 1024
@@ -21,13 +23,25 @@ _ERROR_BYTES = 256 * 1024
 _UNREADABLE_BYTES = 1_000
 
 
-def result_body(operation: Operation, value: Any) -> bytes:
-    """Raises `ResultInvalid` for what is not JSON data."""
+def result_body(operation: Operation, value: Any, limits: Limits) -> bytes:
+    """Raises `ResultInvalid` for what is not JSON data, `LimitExceeded` for too much of it."""
     try:
-        return encode_value(value)
+        body = encode_value(value, max_items=limits.value_items)
     except InhabitError as error:
+        if error.specific_code == TOO_MANY_ITEMS:
+            raise _too_large(operation, "value_items", limits.value_items, "items") from None
         raise ResultInvalid(f"{operation.name} answered with something that is not JSON data: {error.message}",
                             effect="happened" if operation.effects.may_write else "none") from None
+    if len(body) > limits.value_bytes:
+        raise _too_large(operation, "value_bytes", limits.value_bytes, "bytes")
+    return body
+
+
+def _too_large(operation: Operation, limit: str, value: int, unit: str) -> LimitExceeded:
+    error = LimitExceeded.of(limit, value, unit, what=f"the result of {operation.name}",
+                             fix="ask for less: a filter, a page, fewer fields")
+    error.effect = "happened" if operation.effects.may_write else "none"
+    return error
 
 
 def error_body(error: InhabitError, operation: str) -> bytes:
@@ -59,17 +73,21 @@ def readable(body: bytes) -> bytes:
     return body
 
 
-def references(value: Any) -> set[str]:
-    """The `$binary` references anywhere in a value."""
-    found: set[str] = set()
+def references(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The `$binary` references anywhere in a value, in the order in which they stand."""
     stack: list[Any] = [value]
     while stack:
         node = stack.pop()
         if is_object(node):
-            reference = node.get("$binary")
-            if isinstance(reference, str):
-                found.add(reference)
-            stack.extend(node.values())
+            if isinstance(node.get("$binary"), str):
+                yield node
+            stack.extend(reversed(list(node.values())))
         elif is_array(node):
-            stack.extend(node)
-    return found
+            stack.extend(reversed(node))
+
+
+def binaries_in(body: bytes) -> set[str]:
+    """The hashes that a JSON text refers to. `\\u0024` is `$` too, so a text with escapes is read."""
+    if b"$binary" not in body and b"\\u" not in body:
+        return set()
+    return {reference["$binary"] for reference in references(decode_value(body))}

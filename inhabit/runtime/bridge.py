@@ -41,10 +41,11 @@ from inhabit.errors import (
 from inhabit.kernel.decide import Decision, Facts, decide, settled
 from inhabit.kernel.grants import Grant
 from inhabit.limits import MAX_JSON_DEPTH, Limits
-from inhabit.runtime.bodies import NAME_CHARS, error_body, readable, references, result_body
+from inhabit.runtime.binaries import CallBlobs
+from inhabit.runtime.bodies import NAME_CHARS, binaries_in, error_body, readable, result_body
 from inhabit.runtime.deadlines import Deadlines
 from inhabit.runtime.schemas import Validators
-from inhabit.wire.values import decode_value, encode_value
+from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
 __all__ = ["Admitted", "Bridge", "Directory", "RunContext"]
 
@@ -82,7 +83,7 @@ class RunContext:
     principal: Principal
     grant: Grant
     limits: Limits
-    granted_calls: dict[str, int] = field(default_factory=dict[str, int])
+    granted_calls: dict[str, float] = field(default_factory=dict[str, float])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     binaries: set[str] = field(default_factory=set[str])
     journaled_bytes: int = 0
@@ -151,12 +152,13 @@ class Bridge:
         """
         started = time.perf_counter()
         error = admitted.error
+        blobs = CallBlobs(self._blobs)
         body = b""
         if error is None:
             try:
                 if admitted.intent.may_write:
                     await recorded.durable()
-                body = await self._carry_out(context, admitted, progress)
+                body = await self._carry_out(context, admitted, blobs, progress)
             except InhabitError as failed:
                 if failed.code == "unavailable":
                     raise
@@ -166,16 +168,15 @@ class Bridge:
         if error is not None:
             body = error_body(error, admitted.issued.operation)
         outcome = Outcome(admitted.issued.sequence, error is None, body,
-                          round((time.perf_counter() - started) * 1000, 3), self._now_ms())
+                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), (), blobs.kept)
         context.count(len(body))
         self._journal.append(context.run_id, outcome)
-        self.learn_binaries(context, body)
+        context.binaries.update(blobs.kept)
         return outcome
 
-    def learn_binaries(self, context: RunContext, body: bytes) -> None:
-        """A run may use the binary references that it was given, and no others of its tenant."""
-        if b'"$binary"' in body:
-            context.binaries.update(references(decode_value(body)))
+    def learn_binaries(self, context: RunContext, given: bytes) -> None:
+        """A run may use the references in its input: they are the word of whoever starts it."""
+        context.binaries |= binaries_in(given)
 
     # -- admitting ----------------------------------------------------------------------------------------
 
@@ -190,6 +191,7 @@ class Bridge:
         if held is None or held.operation is not operation:
             if len(context.standings) >= _STANDINGS_KEPT:
                 context.standings.clear()
+            self._validators.ready(operation)
             most_ms = context.limits.call_ms
             held = context.standings[name] = Standing(
                 operation, self._schema_hash(operation), operation.effects.may_write, operation.effects.idempotent,
@@ -200,14 +202,16 @@ class Bridge:
         if len(body) > context.limits.value_bytes:
             raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the argument of {operation.name}")
         try:
-            value = decode_value(body, max_depth=MAX_JSON_DEPTH)
+            value = decode_value(body, max_depth=MAX_JSON_DEPTH, max_items=context.limits.value_items)
         except ProtocolError as error:
+            if error.specific_code == TOO_MANY_ITEMS:
+                raise LimitExceeded.of("value_items", context.limits.value_items, "items", what=f"the argument of {operation.name}") from None
             raise InvalidInput(f"{operation.name}: {error.message}", code="arguments_invalid") from None
         if not isinstance(value, dict):
             raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
         arguments = cast(dict[str, Any], value)
         self._validators.arguments(operation, arguments)
-        if (b"$binary" in body or b"\\u" in body) and not references(arguments) <= context.binaries:   # \u0024 is $ too
+        if not binaries_in(body) <= context.binaries:
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
         return arguments
 
@@ -222,20 +226,17 @@ class Bridge:
 
     # -- performing ---------------------------------------------------------------------------------------
 
-    async def _carry_out(self, context: RunContext, admitted: Admitted, progress: Callable[[str], None]) -> bytes:
+    async def _carry_out(self, context: RunContext, admitted: Admitted, blobs: CallBlobs, progress: Callable[[str], None]) -> bytes:
         standing = admitted.standing
         assert standing is not None, "an admitted call without error has an operation"
         operation = standing.operation
         loop = asyncio.get_running_loop()
         call = Call(
             operation, admitted.arguments, context.principal, context.run_id, admitted.issued.sequence,
-            admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, self._blobs, progress)
+            admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, blobs, progress)
         value = await self._ask(self._directory.connector_of(operation), call, loop, standing.limit_ms)
-        body = result_body(operation, value)
+        body = result_body(operation, value, context.limits)
         self._validators.result(operation, value, len(body))
-        if len(body) > context.limits.value_bytes:
-            raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the result of {operation.name}",
-                                   fix="ask for less: a filter, a page, fewer fields")
         if operation.output_schema is None:
             self._directory.observe(operation, context.principal, value)
         return body

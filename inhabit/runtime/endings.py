@@ -5,32 +5,57 @@ Invariant: the value of a terminal entry is JSON that can be read again, whateve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from inhabit.contracts.json import is_object
 from inhabit.contracts.program import Finished
-from inhabit.errors import ProtocolError
+from inhabit.contracts.run import RunRecord
+from inhabit.errors import ProtocolError, WorkerLost
 from inhabit.limits import Limits
+from inhabit.runtime.recording import doubtful
+from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["ended"]
+__all__ = ["ended", "given_up"]
 
 _CODE_CHARS = 100
 _WORDS_CHARS = 64 * 1024
 """Of an error's message or stack: what a program threw is kept whole up to here."""
 
 
-def ended(finished: Finished, limits: Limits) -> tuple[Literal["completed", "failed"], bytes]:
+def ended(finished: Finished, limits: Limits, writes: Writes) -> tuple[Literal["completed", "failed"], bytes]:
     """The run's state and the value to record."""
     if not finished.ok:
-        return "failed", encode_value(_thrown(finished.value))
+        return "failed", encode_value(writes.told(_thrown(finished.value)))
     try:
         decode_value(finished.value, max_bytes=limits.value_bytes)
     except ProtocolError as error:
-        return "failed", encode_value({
+        return "failed", encode_value(writes.told({
             "code": "result_not_json", "message": f"the program returned what cannot be recorded: {error.message}", "retryable": False,
-            "effect": "none", "fix": "return plain JSON data without half surrogate pairs, and less of it"})
+            "effect": "none", "fix": "return plain JSON data without half surrogate pairs, and less of it"}))
     return "completed", finished.value
+
+
+def given_up(record: RunRecord, losses: Sequence[WorkerLost]) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:
+    """The state and the error of a run whose workers died again and again: what happened, what was written, what to do."""
+    own = sum(not lost.neighbours for lost in losses)
+    others = len(losses) - own
+    message = f"the run was given up: {own} of its workers died while it was this run's turn"
+    if others:
+        message += f", {others} more while they worked for other runs"
+    doubts = doubtful(record.entries)
+    error = Writes.of(record.entries).told({
+        "code": WorkerLost.code, "message": f"{message}; the last time: {losses[-1].message}", "retryable": True, "effect": "none",
+        "fix": "run it again, in smaller steps if it dies again: a program that brings its engine down does so each time"})
+    if doubts:
+        error["effect"] = "unknown"
+        error["details"] = {**error.get("details", {}), "unknown_calls": [
+            {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}
+    if error["effect"] != "none":
+        error["retryable"] = False
+        error["fix"] = "some calls have written: see written_calls, unsure_calls and unknown_calls, and read before you run it again"
+    return "unknown" if doubts else "failed", error
 
 
 def _thrown(body: bytes) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _BACKTRACKS = 5_000
 """Steps back in one match of a `pattern` with look-around or back-references; past them it does not match. At the
 library's own million, one pattern over 100 KB of text held the event loop for two minutes."""
 _VISITS = 100_000
+_TOO_LARGE = object()
 _DEPTH = 200
 """References that lead on to references; a chain of thousands is no schema that anybody wrote, and too deep to walk."""
 _IN_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
@@ -39,6 +40,14 @@ class Validators:
 
     def __init__(self) -> None:
         self._compiled: OrderedDict[tuple[str, str], tuple[Any, Schema]] = OrderedDict()
+
+    def ready(self, operation: Operation) -> None:
+        """Raises `InvalidInput` for an operation whose schemas cannot be enforced: it is not called unchecked, and known
+        before the call, not after it.
+        """
+        self._validator(operation, "in", operation.input_schema)
+        if operation.output_schema is not None:
+            self._validator(operation, "out", operation.output_schema)
 
     def arguments(self, operation: Operation, value: Mapping[str, Any]) -> None:
         """Raises `InvalidInput` with the operation's valid parameters."""
@@ -71,25 +80,26 @@ class Validators:
         held = self._compiled.get(key)
         if held is not None and held[1] is schema:
             self._compiled.move_to_end(key)
-            return held[0]
-        compiled = _compile(operation, schema)
-        self._compiled[key] = (compiled, schema)
-        if len(self._compiled) > _KEPT:
-            self._compiled.popitem(last=False)
-        return compiled
+        else:
+            held = self._compiled[key] = (_compile(operation, schema), schema)
+            if len(self._compiled) > _KEPT:
+                self._compiled.popitem(last=False)
+        if held[0] is _TOO_LARGE:
+            raise InvalidInput(
+                f"{operation.name} cannot be called: its schema would be looked at in more than {_VISITS} places for one value",
+                fix="simplify the schema at its source (nested allOf, anyOf and oneOf multiply)", code="schema_too_large",
+                details={"limit": "schema_places", "value": _VISITS, "unit": "places"})
+        return held[0]
 
 
 def _compile(operation: Operation, schema: Schema) -> Any:
-    """None when the source's own schema is not a valid one: then there is nothing to hold a value against. Raises
-    `InvalidInput` for one that would be walked a million times for one value: unchecked is not an answer to that.
+    """None when the source's own schema is not a valid one: then there is nothing to hold a value against. `_TOO_LARGE`
+    for one that would be walked a million times for one value.
     """
     definitions = {**schema.get("$defs", {}), **operation.reachable()}
     known: dict[str, int] = {}
     if any(_visits(part, definitions, known) > _VISITS for part in (schema, *definitions.values())):
-        raise InvalidInput(
-            f"{operation.name} cannot be called: its schema would be looked at in more than {_VISITS} places for one value",
-            fix="simplify the schema at its source (nested allOf, anyOf or oneOf multiply)", code="schema_too_large",
-            details={"limit": "schema_visits", "value": _VISITS, "unit": "places"})
+        return _TOO_LARGE
     whole = {**schema, "$defs": definitions}
     try:
         return jsonschema_rs.Draft202012Validator(whole, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS))

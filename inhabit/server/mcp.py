@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -24,9 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from inhabit.contracts.run import Blobs
 from inhabit.errors import InhabitError, Unavailable
+from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import caller_of
-from inhabit.server.toolset import Toolset
+from inhabit.server.toolset import ToolAnswer, Toolset
 
 __all__ = ["McpEndpoint", "create_mcp_server", "serve_stdio"]
 
@@ -60,8 +60,8 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
         asker = who(ctx)
         answer = await toolset.call(params.name, params.arguments, asker, progress)
         content: list[types.ContentBlock] = [types.TextContent(text=answer.text)]
-        if answer.value is not None and blobs is not None:
-            content.extend(await _images(answer.value.get("result"), blobs, asker.principal.tenant))
+        if blobs is not None:
+            content.extend(await _images(answer, blobs, asker.principal.tenant))
         return types.CallToolResult(content=content, structured_content=answer.value, is_error=answer.is_error)
 
     async def set_level(_: _Context, __: types.SetLevelRequestParams) -> types.EmptyResult:
@@ -134,12 +134,16 @@ def _instructions(names: list[str] | tuple[str, ...]) -> str:
     return f"{start} Available: {', '.join(shown)}{more}."
 
 
-async def _images(result: Any, blobs: Blobs, tenant: str) -> list[types.ContentBlock]:
-    """The images that a result refers to, as content that a model can see."""
+async def _images(answer: ToolAnswer, blobs: Blobs, tenant: str) -> list[types.ContentBlock]:
+    """The images that a result refers to, as content that a model can see: those that its run was given, and no others
+    of its tenant that a program merely names.
+    """
     found: list[types.ContentBlock] = []
-    for reference in _references(result):
+    for reference in references((answer.value or {}).get("result")):
         if len(found) == MAX_IMAGES:
             break
+        if reference["$binary"] not in answer.binaries:
+            continue
         size, mime = reference.get("size"), str(reference.get("type"))
         if not mime.startswith("image/") or not isinstance(size, int) or size > MAX_IMAGE_BYTES:
             continue
@@ -149,16 +153,3 @@ async def _images(result: Any, blobs: Blobs, tenant: str) -> list[types.ContentB
                 continue
             found.append(types.ImageContent(data=base64.b64encode(data).decode(), mime_type=mime))
     return found
-
-
-def _references(value: Any) -> Iterator[dict[str, Any]]:
-    """Binary references in the order in which they stand. Depth is bounded already: the value came over the wire."""
-    if isinstance(value, dict):
-        node = cast(dict[str, Any], value)
-        if isinstance(node.get("$binary"), str):
-            yield node
-            return
-        value = list(node.values())
-    if isinstance(value, list):
-        for item in cast(list[Any], value):
-            yield from _references(item)

@@ -84,11 +84,11 @@ def _decode_intent(f: list[Any], parts: Sequence[bytes]) -> Intent:
 
 
 def _encode_outcome(e: Outcome) -> Draft:
-    return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels)), (e.value,))
+    return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels, *((e.binaries,) if e.binaries else ()))), (e.value,))
 
 
 def _decode_outcome(f: list[Any], parts: Sequence[bytes]) -> Outcome:
-    return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]))
+    return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]), tuple(f[5]) if len(f) > 5 else ())
 
 
 def _encode_delivered(e: Delivered) -> Draft:
@@ -116,11 +116,11 @@ def _decode_resumed(f: list[Any], parts: Sequence[bytes]) -> Resumed:
 
 
 def _encode_terminal(e: Terminal) -> Draft:
-    return Draft(TERMINAL, _json((e.state, e.at_ms, e.usage)), (e.value,))
+    return Draft(TERMINAL, _json((e.state, e.at_ms, e.usage, *((e.binaries,) if e.binaries else ()))), (e.value,))
 
 
 def _decode_terminal(f: list[Any], parts: Sequence[bytes]) -> Terminal:
-    return Terminal(f[0], parts[0], f[1], f[2])
+    return Terminal(f[0], parts[0], f[1], f[2], tuple(f[3]) if len(f) > 3 else ())
 
 
 _ENCODERS: Mapping[type, Callable[[Any], Draft]] = {

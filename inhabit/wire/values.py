@@ -22,10 +22,12 @@ import orjson
 from inhabit.errors import InvalidInput, ProtocolError
 from inhabit.limits import MAX_FRAME_BYTES, MAX_JSON_DEPTH
 
-__all__ = ["MAX_JSON_ITEMS", "decode_value", "encode_value"]
+__all__ = ["MAX_JSON_ITEMS", "TOO_MANY_ITEMS", "decode_value", "encode_value"]
 
 MAX_JSON_ITEMS = 1_000_000
 """Members and elements of one value: 16 MB of `{},{},…` would otherwise unfold to gigabytes."""
+TOO_MANY_ITEMS = "too_many_items"
+"""The code of the errors that say so, for who has a limit of its own to name."""
 
 _SAFE_INTEGER_DIGITS = 18
 _LONGEST_DOUBLE_AS_INTEGER = 22   # sign and 21 digits: doubles print with an exponent from 1e21 on
@@ -35,16 +37,18 @@ _STRUCTURE = b'[]{}",'
 _NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
 _BRACES_TO_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _QUOTED = re.compile(rb'"[^"]*"')
+_WITHIN = ("", None)
 _STEP = tuple({ord("["): 1, ord("]"): -1}.get(byte, 0) for byte in range(256))
 
 
-def decode_value(body: bytes, *, max_bytes: int = MAX_FRAME_BYTES, max_depth: int = MAX_JSON_DEPTH) -> Any:
+def decode_value(body: bytes, *, max_bytes: int = MAX_FRAME_BYTES, max_depth: int = MAX_JSON_DEPTH,
+                 max_items: int = MAX_JSON_ITEMS) -> Any:
     """The value of one JSON text. Raises `ProtocolError` for anything that is not one, or is over a bound."""
     if len(body) > max_bytes:
         raise ProtocolError(f"a JSON value of {len(body)} bytes; at most {max_bytes} are taken")
-    problem = _over_bounds(body, max_depth)
+    problem, code = _over_bounds(body, max_depth, max_items)
     if problem:
-        raise ProtocolError(problem)
+        raise ProtocolError(problem, code=code)
     try:
         value = orjson.loads(body)
     except ValueError as error:   # orjson.JSONDecodeError; its message carries no input text
@@ -54,7 +58,7 @@ def decode_value(body: bytes, *, max_bytes: int = MAX_FRAME_BYTES, max_depth: in
     return value
 
 
-def encode_value(value: Any, *, canonical: bool = False) -> bytes:
+def encode_value(value: Any, *, canonical: bool = False, max_items: int = MAX_JSON_ITEMS) -> bytes:
     """JSON text of plain data; `canonical` sorts the keys. Raises `InvalidInput` for what JSON cannot carry:
     other types, NaN and Infinity, integers beyond 64 bits, lone surrogates, cycles, too deep data.
     """
@@ -62,27 +66,27 @@ def encode_value(value: Any, *, canonical: bool = False) -> bytes:
         body = orjson.dumps(value, option=orjson.OPT_SORT_KEYS if canonical else None)
     except TypeError as error:    # orjson.JSONEncodeError
         raise InvalidInput(f"not JSON data: {error}", fix="give plain dict, list, str, int, float, bool or None") from None
-    problem = _over_bounds(body, MAX_JSON_DEPTH)
+    problem, code = _over_bounds(body, MAX_JSON_DEPTH, max_items)
     if problem:
-        raise InvalidInput(problem)
+        raise InvalidInput(problem, code=code)
     if b"null" in body and _holds_non_finite(value):   # orjson writes NaN as null
         raise InvalidInput("not JSON data: NaN or Infinity", fix="give a finite number or null")
     return body
 
 
-def _over_bounds(body: bytes, max_depth: int) -> str | None:
-    """Why the text is too deep or has too many items. For text that is not JSON the answer is arbitrary."""
-    if len(body) <= max_depth:   # each level takes a byte
-        return None
+def _over_bounds(body: bytes, max_depth: int, max_items: int) -> tuple[str, str | None]:
+    """Why the text is too deep or has too many items, or "". For text that is not JSON the answer is arbitrary."""
+    if len(body) <= max_depth and len(body) <= max_items:   # each level and each item takes a byte
+        return _WITHIN
     openers = body.count(b"[") + body.count(b"{")
-    if openers <= max_depth and openers + body.count(b",") <= MAX_JSON_ITEMS:
-        return None
+    if openers <= max_depth and openers + body.count(b",") <= max_items:
+        return _WITHIN
     structure = _structure(body)
-    if structure.count(b"[") + structure.count(b",") > MAX_JSON_ITEMS:
-        return f"a JSON value with more than {MAX_JSON_ITEMS} items"
+    if structure.count(b"[") + structure.count(b",") > max_items:
+        return f"a JSON value with more than {max_items} items", TOO_MANY_ITEMS
     if max(accumulate(map(_STEP.__getitem__, structure.replace(b",", b""))), default=0) > max_depth:
-        return f"a JSON value nested deeper than {max_depth} levels"
-    return None
+        return f"a JSON value nested deeper than {max_depth} levels", None
+    return _WITHIN
 
 
 def _structure(body: bytes) -> bytes:

@@ -161,8 +161,9 @@ async def test_neighbours_of_a_killed_guest_hear_worker_lost(ground: Ground) -> 
     await neighbour.start(Boot("def start():\n    return Turn((IssuedCall(1, 'a.b', b'{}'),))", ()))
     with pytest.raises(LimitExceeded):
         await guilty.start(Boot(SPIN, (), limits=Limits(cpu_ms=50)))
-    with pytest.raises(WorkerLost, match="another guest"):
+    with pytest.raises(WorkerLost, match="another guest") as lost:
         await neighbour.deliver([Delivery("result", 1, b"1", 0)])
+    assert lost.value.neighbours
     await guilty.close()
     await neighbour.close()
 

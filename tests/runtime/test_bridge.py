@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.program import IssuedCall
 from inhabit.contracts.run import Intent, Outcome
 from inhabit.errors import InvalidInput, LimitExceeded, Unavailable
+from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.schemas import Validators
 
 
@@ -189,8 +191,80 @@ async def test_binary_reference_must_have_been_given(shop_world: Any) -> None:
     context = shop_world.context()
     forged = orjson.loads((await call(shop_world, context, "shop.use", {"file": {"$binary": "abc"}})).value)
     assert forged["code"] == "arguments_invalid" and "was not given" in forged["message"]
-    await call(shop_world, context, "shop.raw", {"kind": "reference"}, 2)
-    assert (await call(shop_world, context, "shop.use", {"file": [{"$binary": "abc"}]}, 3)).value == b'"run:3"'
+    await call(shop_world, context, "shop.raw", {"kind": "reference"}, 2)   # an upstream that repeats a hash gives nothing
+    repeated = await call(shop_world, context, "shop.use", {"file": [{"$binary": "abc"}]}, 3)
+    assert not repeated.ok and orjson.loads(repeated.value)["code"] == "arguments_invalid"
+
+
+class KeptBlobs:
+    async def put(self, data: bytes, *, tenant: str, mime: str) -> dict[str, Any]:
+        return {"$binary": data.hex(), "type": mime, "size": len(data)}
+
+    async def get(self, reference: Any, *, tenant: str) -> bytes:
+        return bytes.fromhex(reference["$binary"])
+
+
+async def test_binary_value_that_the_host_kept_for_a_run_may_be_used_in_it_and_its_outcome_says_so(world: Any) -> None:
+    files = Capability("files")
+
+    @files.operation
+    async def make(call: Call) -> Any:
+        return {"file": await call.blobs.put(b"ab", tenant=call.principal.tenant, mime="text/plain")}
+
+    @files.operation
+    async def read(file: Any, call: Call) -> str:
+        return (await call.blobs.get(file, tenant=call.principal.tenant)).decode()
+
+    here = world(files)
+    here.bridge = Bridge(here.directory, here.journal, KeptBlobs(), lambda: here.now)
+    context = here.context()
+    made = await call(here, context, "files.make", {})
+    assert made.binaries == ("6162",) and context.binaries == {"6162"}
+    assert (await call(here, context, "files.read", {"file": {"$binary": "6162"}}, 2)).value == b'"ab"'
+    elsewhere = await call(here, here.context(), "files.read", {"file": {"$binary": "6162"}}, 1)
+    assert orjson.loads(elsewhere.value)["code"] == "arguments_invalid"
+
+
+async def test_B30_the_number_of_values_is_bounded_by_name(world: Any) -> None:
+    many = Capability("many")
+    made: list[int] = []
+
+    @many.operation(writes="internal")
+    async def make(count: int) -> Any:
+        made.append(count)
+        return [0] * count
+
+    @many.operation
+    async def take(items: Any) -> int:
+        return len(items)
+
+    here = world(many)
+    context = here.context(value_items=100)
+    assert (await call(here, context, "many.make", {"count": 99})).ok
+    assert (await call(here, context, "many.take", {"items": [0] * 90}, 2)).ok
+    for sequence, operation, arguments in ((3, "many.make", {"count": 200}), (4, "many.take", {"items": [0] * 200})):
+        error = orjson.loads((await call(here, context, operation, arguments, sequence)).value)
+        assert error["code"] == "limit_exceeded" and error["details"] == {"limit": "value_items", "value": 100, "unit": "items"}
+        assert error["effect"] == ("happened" if operation == "many.make" else "none")
+    assert made == [99, 200]
+
+
+async def test_B14_an_operation_whose_schema_cannot_be_enforced_is_not_called(world: Any) -> None:
+    wide = Capability("wide")
+    called: list[int] = []
+
+    @wide.operation
+    async def write(a: int) -> int:
+        called.append(a)
+        return a
+
+    here = world(wide)
+    steps = {f"t{n}": {"allOf": [{"$ref": f"#/$defs/t{n + 1}"}] * 2} for n in range(30)}
+    real = here.directory.operation("wide.write")
+    here.directory.operation = lambda name: replaced  # type: ignore[method-assign]
+    replaced = replace(real, output_schema={"$ref": "#/$defs/t0"}, definitions={**steps, "t30": {"type": "integer"}})
+    error = orjson.loads((await call(here, here.context(), "wide.write", {"a": 1})).value)
+    assert error["code"] == "schema_too_large" and "wide.write" in error["message"] and called == []
 
 
 async def test_undeclared_output_is_observed_and_declared_is_not(world: Any) -> None:

@@ -138,6 +138,55 @@ async def test_guest_clock_never_goes_back(world: Any) -> None:
     assert clocks == [1_000_000, 1_000_000]
 
 
+async def test_B25_a_loop_of_timers_pays_for_its_record(world: Any) -> None:
+    here = world()
+
+    def step(number: int, deliveries: Sequence[Delivery]) -> Turn:
+        return Turn((), tuple(0 for _ in deliveries), timer=Timer(number, 0), finished=DONE if number > 200 else None)
+
+    terminal = await here.driver(ScriptedIsolate(step), here.context(journal_bytes=6_400)).drive()
+    assert orjson.loads(terminal.value)["details"]["limit"] == "journal_bytes" and len(here.deliveries()) == 100
+
+
+WROTE = {"written_calls": [{"sequence": 1, "operation": "gate.write"}], "written": 1}
+
+
+async def test_program_that_throws_after_it_wrote_says_what_was_written(world: Any) -> None:
+    gates = Gates()
+    gates.open("a")
+    thrown = Finished(False, b'{"name":"Error","message":"x"}')
+    turns = script(Turn((issued(1, "gate.write", name="a"),)), Turn((issued(2, "gate.read", name="a"),)), Turn(finished=thrown))
+    error = orjson.loads((await world(gates.capability).driver(turns).drive()).value)
+    assert error["effect"] == "happened" and error["details"] == {"name": "Error", **WROTE}
+
+
+async def test_run_stopped_by_a_limit_after_it_wrote_says_what_was_written(world: Any) -> None:
+    gates = Gates()
+    gates.open("a")
+    here = world(gates.capability)
+    turns = script(Turn((issued(1, "gate.write", name="a"),)), Turn((issued(2, "gate.read", name="never"),)))
+    error = orjson.loads((await here.driver(turns, here.context(wall_ms=100)).drive()).value)
+    assert error["effect"] == "happened" and error["details"]["limit"] == "wall_ms" and error["details"]["written"] == 1
+
+
+async def test_write_that_may_have_happened_leaves_the_end_unsure(world: Any) -> None:
+    slow = Capability("slow")
+
+    @slow.operation(writes="internal", timeout_s=0.01)
+    async def write() -> None:
+        await asyncio.Event().wait()
+
+    @slow.operation(writes="internal")
+    async def refused() -> None:
+        raise ValueError("no")
+
+    thrown = Finished(False, b'{"message":"x"}')
+    error = orjson.loads((await world(slow).driver(script(Turn((issued(1, "slow.refused"),)), Turn(finished=thrown))).drive()).value)
+    assert error["effect"] == "none" and error["details"] == {}
+    error = orjson.loads((await world(slow).driver(script(Turn((issued(1, "slow.write"),)), Turn(finished=thrown))).drive()).value)
+    assert error["effect"] == "unknown" and error["details"]["unsure_calls"] == [{"sequence": 1, "operation": "slow.write"}]
+
+
 async def test_B22_waiting_for_nothing_is_named(world: Any) -> None:
     terminal = await world().driver(script(Turn())).drive()
     assert terminal.state == "failed" and orjson.loads(terminal.value)["code"] == "deadlock"

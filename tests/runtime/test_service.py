@@ -293,6 +293,32 @@ async def test_run_goes_on_in_a_new_worker_when_its_own_dies(opened: Open) -> No
         assert result.calls == 3 and [line.text for line in result.logs] == ["hi"]
 
 
+@pytest.mark.parametrize(("neighbours", "losses", "state"), [(True, 6, "completed"), (False, 2, "completed"), (False, 3, "failed")])
+async def test_workers_that_die_of_other_runs_are_not_counted_against_a_run(
+        opened: Open, neighbours: bool, losses: int, state: str) -> None:
+    shop = Shop()
+    async with opened(shop) as runtime:
+        left = [losses]
+        real = InProcessIsolate.deliver
+
+        async def deliver(self: InProcessIsolate, deliveries: Any) -> Any:
+            if left[0] and shop.cancelled:
+                left[0] -= 1
+                lost = WorkerLost("the worker ended")
+                lost.neighbours = neighbours
+                raise lost
+            return await real(self, deliveries)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(InProcessIsolate, "deliver", deliver)
+            result = await runtime.execute("await shop.orders.cancel({order_id: 'a'}); return 1", ADA)
+        assert result.state == state and shop.cancelled == ["a"] and left == [0]
+        if state == "failed":
+            assert result.error is not None and result.error["code"] == "worker_lost" and not result.error["retryable"]
+            assert result.error["message"].startswith("the run was given up: 3 of its workers died while it was this run's turn")
+            assert result.error["effect"] == "happened" and result.error["details"]["written"] == 1
+
+
 WAITING = "return await shop.orders.wait({name: 'x'})"
 
 

@@ -171,7 +171,8 @@ class ScriptedRuntime(Runtime):
             self.journal.append(run_id, Terminal("failed", b'{"code":"program_error","message":"boom"}', 9))
         elif source == "image":
             reference = {"$binary": hashlib.sha256(PICTURE).hexdigest(), "type": "image/png", "size": len(PICTURE)}
-            self.journal.append(run_id, Terminal("completed", orjson.dumps({"picture": reference}), 9))
+            self.journal.append(run_id, Terminal("completed", orjson.dumps({"picture": reference}), 9,
+                                                 binaries=(reference["$binary"],)))
         else:
             self.journal.append(run_id, Terminal("completed", orjson.dumps({"given": value}), 9))
         self.gates[run_id].set()
@@ -186,7 +187,7 @@ class ScriptedRuntime(Runtime):
             return RunResult(run_id, "running", calls=1, logs=logs, next="still running")
         value = orjson.loads(last.value)
         if last.state == "completed":
-            return RunResult(run_id, "completed", value, logs=logs, calls=1)
+            return RunResult(run_id, "completed", value, logs=logs, calls=1, binaries=last.binaries)
         return RunResult(run_id, last.state, error=value, logs=logs, calls=1)
 
     async def visible(self, run_id: str, caller: Caller) -> RunSummary:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import mcp_types as types
+import orjson
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
@@ -197,6 +198,15 @@ async def test_over_mcp_a_long_run_is_gone_on_with_and_a_picture_is_seen(world: 
         last = await client.call_tool("execute", {"run": first.structured_content["run"], "wait_s": 30})
         assert last.structured_content["state"] == "completed", last.structured_content
         assert isinstance(last.content[1], types.ImageContent) and last.content[1].mime_type == "image/png"
+
+
+async def test_E01_over_mcp_a_picture_that_a_program_merely_names_is_not_shown(world: World):
+    async with Client(world.mcp("acme/ada")) as client:
+        mine = await client.call_tool("execute", {"program": "return await lab.picture()"})
+        assert len(mine.content) == 2
+        reference = mine.structured_content["result"]
+        named = await client.call_tool("execute", {"program": f"return {orjson.dumps(reference).decode()}"})
+        assert named.structured_content["result"] == reference and len(named.content) == 1
 
 
 async def test_mounted_in_fastapi_it_serves_under_its_prefix(world: World):

@@ -94,7 +94,7 @@ class Channel:
     def request(self, request: Request, kind: Kind, body: bytes) -> asyncio.Future[Any]:
         """Send, and give the future of the answer. The caller holds at most one request an isolate."""
         if self.broken is not None:
-            raise WorkerLost(self.broken.message, fix=self.broken.fix)
+            raise _innocent(self.broken)
         piece = frame(kind, request.isolate, body)
         if not self._requests:
             self._begin(request)
@@ -118,10 +118,11 @@ class Channel:
         if self._unsent:
             self._loop.remove_writer(self._descriptor)
         self._connection.close()
+        first: InhabitError | None = blamed or WorkerLost(error.message, fix=error.fix)
         for request in self._requests:
             if not request.answer.done():
-                request.answer.set_exception(blamed or WorkerLost(error.message, fix=error.fix))
-            blamed = None
+                request.answer.set_exception(first or _innocent(error))
+            first = None
         self._requests.clear()
         self._lost(self)
 
@@ -211,3 +212,10 @@ class Channel:
         del self._unsent[:sent]
         if not self._unsent:
             self._loop.remove_writer(self._descriptor)
+
+
+def _innocent(error: InhabitError) -> WorkerLost:
+    """For a run that was not the worker's head: it died of another one."""
+    lost = WorkerLost(error.message, fix=error.fix)
+    lost.neighbours = True
+    return lost
