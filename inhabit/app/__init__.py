@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ from inhabit.contracts.connector import Connector, ConnectorContext
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.egress import Broker
-from inhabit.errors import InhabitError, Unavailable
+from inhabit.errors import ConfigError, InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
@@ -70,6 +71,10 @@ class Inhabit:
         self._limits = limits if isinstance(limits, Limits) else Limits.of(limits)
         self._grants = _grants(grants, several=self.server.tenants == "several")
         self._sources: list[Connector] = [c.connector() if isinstance(c, Capability) else c for c in capabilities]
+        named = Counter(source.name for source in self._sources)
+        if named and max(named.values()) > 1:
+            raise ConfigError(f"{max(named, key=lambda name: named[name])!r} is the name of more than one source",
+                              fix="give each its own; one capability can hold several functions")
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
         self._starting = asyncio.Lock()
@@ -99,9 +104,10 @@ class Inhabit:
         async with self._starting:
             runtime, self._runtime = self._runtime, None
             if runtime is not None:
-                await runtime.stop()
-                await asyncio.gather(*(source.close() for source in self._sources), return_exceptions=True)
-                await self.home.close()
+                try:
+                    await runtime.stop()
+                finally:
+                    await self._close()
 
     async def __aenter__(self) -> Inhabit:
         await self.start()
@@ -109,6 +115,10 @@ class Inhabit:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
+
+    @property
+    def started(self) -> bool:
+        return self._runtime is not None
 
     @property
     def runtime(self) -> Runtime:
@@ -119,20 +129,26 @@ class Inhabit:
 
     async def _started(self) -> Runtime:
         self.home.open()
+        self.problems.clear()
+        directory = ConnectedCatalog(Catalog(self.home.cache))
+        pool = WorkerPool(self.home.cache, jail=JailPolicy(
+            require="all" if self.server.tenants == "several" else "warn",
+            accept_missing=frozenset(self.server.accept_missing_layers)))
+        runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
+                                live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT))
         try:
-            directory = ConnectedCatalog(Catalog(self.home.cache))
-            pool = WorkerPool(self.home.cache, jail=JailPolicy(
-                require="all" if self.server.tenants == "several" else "warn",
-                accept_missing=frozenset(self.server.accept_missing_layers)))
-            runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
-                                    live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT))
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await self._connecting.list_unlisted()
             await runtime.start()
         except BaseException:
-            await self.home.close()
+            await runtime.stop()
+            await self._close()
             raise
         return runtime
+
+    async def _close(self) -> None:
+        await asyncio.gather(*(source.close() for source in self._sources), return_exceptions=True)
+        await self.home.close()
 
     async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
         context = ConnectorContext(
@@ -211,17 +227,23 @@ class Inhabit:
 
 
 class _Mounted:
-    """The server's app behind a start that happens once, by lifespan or by the first request."""
+    """The server's app behind a start that happens once, by lifespan or by the first request; the end of the lifespan
+    that started it stops it. A host that mounts it passes no lifespan on: it stops the app in its own.
+    """
 
     def __init__(self, app: Inhabit) -> None:
         self._app = app
+        self._runtime: Runtime | None = None
         self._server: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app.start()
-        if self._server is None:
-            self._server = self._app.http_app(self._app.check_token)
+        was_started = self._app.started
+        runtime = await self._app.start()
+        if self._server is None or runtime is not self._runtime:    # the app may have been stopped and started since
+            self._runtime, self._server = runtime, self._app.http_app(self._app.check_token)
         await self._server(scope, receive, send)
+        if scope["type"] == "lifespan" and not was_started:
+            await self._app.stop()
 
 
 def _grants(given: Mapping[str, Any] | None, *, several: bool) -> dict[str, Grant]:

@@ -88,8 +88,12 @@ class Home:
         except OSError as error:
             raise Unavailable(f"{self.path} cannot be written: {error.strerror}",
                               fix="make it writable for this user, or name another home") from error
-        self._store = Store.open(self.path / "journal.db")
         self._vault = ConnectionStore(self.path / "connections.db", self.path / "connections.key")
+        try:
+            self._store = Store.open(self.path / "journal.db")
+        except BaseException:
+            self._vault.close()
+            raise
         self._flows = OAuthFlows(Broker(), self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
         self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
         self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")

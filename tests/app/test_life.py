@@ -1,0 +1,126 @@
+"""The app's life: what a failed start leaves behind, and an ASGI app that outlives a stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from inhabit import Capability, Inhabit
+from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
+from inhabit.contracts.operation import Operation
+from inhabit.errors import ConfigError, Unavailable
+
+
+class Source:
+    """A source that counts; `fault` is raised when it is opened."""
+
+    def __init__(self, name: str, fault: Exception | None = None) -> None:
+        self.name = name
+        self.fault = fault
+        self.open_now = 0
+
+    async def open(self, context: ConnectorContext) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.open_now += 1
+
+    def fingerprint(self) -> str:
+        return self.name
+
+    def operations(self) -> Iterable[Operation]:
+        return ()
+
+    def operation(self, name: str) -> Operation | None:
+        return None
+
+    def problems(self) -> tuple[ConnectorProblem, ...]:
+        return ()
+
+    async def call(self, call: Call) -> Any:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        self.open_now = 0
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path) -> Path:
+    """Of its own but for the compiled images."""
+    (tmp_path / "cache").symlink_to(cache)
+    return tmp_path
+
+
+async def test_a_start_that_fails_closes_what_it_opened(home: Path) -> None:
+    good, bad = Source("good"), Source("bad", RuntimeError("a fault nobody expected"))
+    app = Inhabit([good, bad], home=home)
+    with pytest.raises(RuntimeError):
+        await app.start()
+    assert good.open_now == 0 and not app.started
+    bad.fault = None
+    async with app:
+        assert good.open_now == bad.open_now == 1
+    assert good.open_now == bad.open_now == 0
+
+
+async def test_a_home_that_was_mended_can_be_opened(home: Path) -> None:
+    async with Inhabit(home=home):
+        pass
+    app = Inhabit(home=home)
+    (home / "connections.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="open to others"):
+        await app.start()
+    (home / "connections.key").chmod(0o600)
+    async with app:
+        assert app.home.journal.failure is None
+
+
+async def test_a_problem_is_forgotten_with_its_cause(home: Path) -> None:
+    source = Source("shop", Unavailable("not there yet"))
+    app = Inhabit([source], home=home)
+    async with app:
+        assert list(app.problems) == ["shop"]
+    source.fault = None
+    async with app:
+        assert not app.problems
+
+
+def test_two_sources_of_one_name_are_refused(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'shop\.orders' is the name of more than one source"):
+        Inhabit([Capability("shop.orders"), Capability("shop.cart"), Capability("shop.orders")], home=home)
+
+
+async def test_the_asgi_app_serves_again_after_a_stop(home: Path) -> None:
+    app = Inhabit(home=home)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app.asgi()), base_url="http://localhost") as client:
+        for _ in range(2):
+            assert (await client.get("/v1/health")).status_code == 200
+            await app.stop()
+
+
+@pytest.mark.parametrize("started_before", [False, True])
+async def test_the_end_of_the_lifespan_stops_what_it_started(home: Path, started_before: bool) -> None:
+    app, said = Inhabit(home=home), asyncio.Queue[str]()
+    if started_before:
+        await app.start()
+    told = asyncio.Queue[dict[str, str]]()
+
+    async def send(message: Any) -> None:
+        await said.put(message["type"])
+
+    serving = asyncio.ensure_future(app.asgi()({"type": "lifespan", "asgi": {"version": "3.0"}}, told.get, send))
+    await told.put({"type": "lifespan.startup"})
+    assert await said.get() == "lifespan.startup.complete" and app.started
+    await told.put({"type": "lifespan.shutdown"})
+    await serving
+    assert app.started is started_before
+    await app.stop()
