@@ -15,14 +15,12 @@ import jsonschema_rs
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.errors import InvalidInput, ResultInvalid
+from inhabit.runtime.patterns import compiled
 
 __all__ = ["Validators"]
 
 _KEPT = 2_000
 """Compiled validators held at once: some tens of KB each for a large API."""
-_BACKTRACKS = 5_000
-"""Steps back in one match of a `pattern` with look-around or back-references; past them it does not match. At the
-library's own million, one pattern over 100 KB of text held the event loop for two minutes."""
 _VISITS = 100_000
 _TOO_LARGE = object()
 _DEPTH = 200
@@ -102,7 +100,7 @@ def _compile(operation: Operation, schema: Schema) -> Any:
         return _TOO_LARGE
     whole = {**schema, "$defs": definitions}
     try:
-        return jsonschema_rs.Draft202012Validator(whole, pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS))
+        return compiled(whole)
     except (jsonschema_rs.ValidationError, ValueError):
         return None
 
