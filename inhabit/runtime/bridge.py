@@ -83,7 +83,7 @@ class RunContext:
     principal: Principal
     grant: Grant
     limits: Limits
-    granted_calls: dict[str, float] = field(default_factory=dict[str, float])
+    granted_calls: dict[str, int] = field(default_factory=dict[str, int])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     binaries: set[str] = field(default_factory=set[str])
     journaled_bytes: int = 0
@@ -137,7 +137,7 @@ class Bridge:
                 raise LimitExceeded.of("calls_in_flight", context.limits.calls_in_flight, "calls", what=operation.name,
                                        fix="await some of the calls before making more")
             for charge in decision.charges:
-                context.granted_calls[charge.key] = context.granted_calls.get(charge.key, 0) + charge.amount
+                context.granted_calls[charge.key] = context.granted_calls.get(charge.key, 0) + int(charge.amount)
             context.in_flight += 1
         except InhabitError as refused:
             error = refused
