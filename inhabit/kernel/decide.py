@@ -7,7 +7,6 @@ cannot understand, it denies. The strictest word of all parts holds: `deny > hol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,9 +15,20 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.kernel.flow import CLEAN, Labels, guard
 from inhabit.kernel.grants import Grant, Refusal
-from inhabit.kernel.policy import NO_POLICY, Policy, Reason, Usage, Verdict, charged, judged, strictest
+from inhabit.kernel.policy import (
+    NO_POLICY,
+    Applicable,
+    Policy,
+    Reason,
+    Unjudgeable,
+    Usage,
+    Verdict,
+    charged,
+    judged,
+    strictest,
+)
 
-__all__ = ["Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "settled"]
+__all__ = ["Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled"]
 
 _NOTHING_USED: Mapping[str, int] = MappingProxyType({})
 
@@ -38,14 +48,15 @@ class RunFacts(NamedTuple):
     calls: Sequence[Mapping[str, Any]] = ()
 
 
-class _Unused:
+class _NoLedger:
+    """Where nothing keeps count, no limit can be held, and what it bounds is denied."""
+
     def used(self, key: str, window_ms: int, now_ms: int, /) -> float:
-        del key, window_ms, now_ms
-        return 0.0
+        raise Unjudgeable("nothing keeps usage here")
 
 
 _NOBODY = RunFacts("", Principal("nobody"))
-_UNUSED: Usage = _Unused()
+_NO_LEDGER: Usage = _NoLedger()
 
 
 class Facts(NamedTuple):
@@ -60,7 +71,7 @@ class Facts(NamedTuple):
     granted_calls: Mapping[str, int] = _NOTHING_USED
     run: RunFacts = _NOBODY
     labels: Labels = CLEAN
-    usage: Usage = _UNUSED
+    usage: Usage = _NO_LEDGER
     approved: bool = False
 
     @property
@@ -92,23 +103,32 @@ def decide(facts: Facts, grant: Grant, policy: Policy = NO_POLICY) -> Decision:
     """Authority comes from the grant alone: every layer of it must have a clause that permits the call. The policy,
     the information flow and the run's mode can only be stricter.
     """
+    words, charges = reasons(facts, grant, policy)
+    word = words[0] if len(words) == 1 else strictest(words)
+    if word.verdict == "ask" and facts.approved:
+        word = Reason("allow", word.rule, f"approved: {word.text}")
+    if facts.run.planning and facts.effects.may_write:
+        if word.verdict == "allow":
+            word = Reason("hold", "plan", "held for review")
+        elif word.verdict == "ask":
+            word = Reason("hold", word.rule, f"held for review; live it is asked: {word.text}")
+    return Decision(word.verdict, word.rule, word.text, charges)
+
+
+def reasons(facts: Facts, grant: Grant, policy: Policy) -> tuple[list[Reason], tuple[Charge, ...]]:
+    """The word of every part that has one, the grant's first, and what the call would be charged."""
     permitted = grant.permits(facts.operation, facts.arguments, facts.now_ms, facts.granted_calls)
     if isinstance(permitted, Refusal):
-        return Decision("deny", permitted.clause, permitted.reason)
-    word = Reason("allow", permitted.clause, "granted")
+        return [Reason("deny", permitted.clause, permitted.reason)], ()
+    words = [Reason("allow", permitted.clause, "granted")]
     charges = [Charge(key) for key in permitted.counted]
     here = policy.applicable(facts.operation)
     if here.rules or here.limits:
-        word = _by_policy(facts, policy, word, charges)
+        _by_policy(facts, here, words, charges)
     flow = guard(facts.effects, facts.labels, attended=facts.run.attended)
     if flow is not None:
-        word = strictest(word, Reason(flow[0], "information flow", flow[1]))
-    if word.verdict == "ask" and facts.approved:
-        word = Reason("allow", word.rule, f"approved: {word.text}")
-    if facts.run.planning and facts.effects.may_write and word.verdict in ("allow", "ask"):
-        word = Reason("hold", "plan" if word.verdict == "allow" else word.rule,
-                      "held for review" if word.verdict == "allow" else f"held for review; live it is asked: {word.text}")
-    return Decision(word.verdict, word.rule, word.text, tuple(charges))
+        words.append(Reason(flow[0], "information flow", flow[1]))
+    return words, tuple(charges)
 
 
 def settled(operation: Operation, grant: Grant, policy: Policy = NO_POLICY, *, planning: bool = False) -> Decision | None:
@@ -122,26 +142,24 @@ def settled(operation: Operation, grant: Grant, policy: Policy = NO_POLICY, *, p
     return decide(Facts(operation, {}, 0), grant)
 
 
-def _by_policy(facts: Facts, policy: Policy, word: Reason, charges: list[Charge]) -> Reason:
-    """The strictest word of the rules and limits that apply; adds what the call would be charged."""
-    here = policy.applicable(facts.operation)
+def _by_policy(facts: Facts, here: Applicable, words: list[Reason], charges: list[Charge]) -> None:
+    """Adds the words of the rules and limits that apply, and what the call would be charged."""
     run, who = facts.run, facts.run.principal
     usage: dict[str, float] = {}
     seen = _seen(facts, usage)
     for limit in here.limits:
         if limit.scope.covers(who.tenant, who.user, run.program):
-            said, key, amount = charged(limit, seen, facts.usage, facts.now_ms, run.run_id)
-            if key:
-                charges.append(Charge(key, amount, limit.window_ms))
-                usage[limit.name] = facts.usage.used(key, limit.window_ms, facts.now_ms)
-            if said is not None:
-                word = strictest(word, said)
+            counted = charged(limit, seen, facts.usage, facts.now_ms, run.run_id)
+            usage[limit.name] = counted.used
+            if counted.key:
+                charges.append(Charge(counted.key, counted.amount, limit.window_ms))
+            if counted.word is not None:
+                words.append(counted.word)
     for rule in here.rules:
         if rule.scope.covers(who.tenant, who.user, run.program):
             said = judged(rule, seen)
             if said is not None:
-                word = strictest(word, said)
-    return word
+                words.append(said)
 
 
 def _seen(facts: Facts, usage: Mapping[str, float]) -> Mapping[str, Any]:
@@ -156,5 +174,5 @@ def _seen(facts: Facts, usage: Mapping[str, float]) -> Mapping[str, Any]:
         "effects": {"reads": effects.reads, "trust": effects.trust, "writes": effects.writes,
                     "irreversible": effects.irreversible, "idempotent": effects.idempotent},
         "labels": {"private": facts.labels.private is not None, "untrusted": facts.labels.untrusted is not None},
-        "now": datetime.fromtimestamp(facts.now_ms / 1000, UTC),
+        "now": facts.now_ms,
     }

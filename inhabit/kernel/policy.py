@@ -19,7 +19,10 @@ from inhabit.contracts.operation import Operation
 from inhabit.kernel.grants import matches
 
 __all__ = [
+    "MAX_KEY_CHARS",
     "NO_POLICY",
+    "Applicable",
+    "Charged",
     "Condition",
     "Limit",
     "Policy",
@@ -30,11 +33,17 @@ __all__ = [
     "Unjudgeable",
     "Usage",
     "Verdict",
+    "charged",
+    "judged",
     "strictest",
 ]
 
 Verdict = Literal["allow", "ask", "hold", "deny"]
+MAX_KEY_CHARS = 512
+"""A count's name is kept for as long as its window: a program must not choose how long it is."""
 _STRICTNESS: Mapping[Verdict, int] = {"allow": 0, "ask": 1, "hold": 2, "deny": 3}
+_DIGITS = 9
+"""Sums of amounts such as 0.1 are compared to this many decimals: ten of them are 1."""
 
 
 class Unjudgeable(Exception):
@@ -55,7 +64,9 @@ class Condition(Protocol):
 class Usage(Protocol):
     """What has been charged so far: a value, as far as the kernel is concerned."""
 
-    def used(self, key: str, window_ms: int, now_ms: int, /) -> float: ...
+    def used(self, key: str, window_ms: int, now_ms: int, /) -> float:
+        """Raises `Unjudgeable` where no count can be kept."""
+        ...
 
 
 class Scope(NamedTuple):
@@ -122,7 +133,9 @@ class Reason(NamedTuple):
     text: str
 
 
-class _Applicable(NamedTuple):
+class Applicable(NamedTuple):
+    """What concerns one operation."""
+
     operation: Operation
     rules: tuple[Rule, ...]
     limits: tuple[Limit, ...]
@@ -138,13 +151,13 @@ class Policy:
         self.limits = tuple(limits)
         self.results = tuple(results)
         self.version = version
-        self._found: dict[str, _Applicable] = {}
+        self._found: dict[str, Applicable] = {}
 
-    def applicable(self, operation: Operation) -> _Applicable:
+    def applicable(self, operation: Operation) -> Applicable:
         """What names this operation, found once for as long as it is the same object."""
         found = self._found.get(operation.name)
         if found is None or found.operation is not operation:
-            found = self._found[operation.name] = _Applicable(
+            found = self._found[operation.name] = Applicable(
                 operation, tuple(r for r in self.rules if _concerns(r.patterns, r.effects, operation)),
                 tuple(x for x in self.limits if _concerns(x.patterns, x.effects, operation)),
                 tuple(x for x in self.results if _concerns(x.patterns, {}, operation)))
@@ -154,40 +167,66 @@ class Policy:
 NO_POLICY = Policy()
 
 
-def strictest(one: Reason, other: Reason) -> Reason:
-    """The stricter of two; the first where they are alike."""
-    return other if _STRICTNESS[other.verdict] > _STRICTNESS[one.verdict] else one
+def strictest(words: Sequence[Reason]) -> Reason:
+    """The strictest of several words. What is as strict adds its rule and text, so that whoever approves reads all."""
+    most = max(_STRICTNESS[word.verdict] for word in words)
+    kept = [word for word in words if _STRICTNESS[word.verdict] == most]
+    if len(kept) == 1 or most == 0:
+        return kept[0]
+    return Reason(kept[0].verdict, " & ".join(word.rule for word in kept), "; ".join(word.text for word in kept))
 
 
 def judged(rule: Rule, facts: Mapping[str, Any]) -> Reason | None:
     """A rule's word on a call that it concerns; None where its condition does not hold."""
-    if rule.condition is not None:
-        try:
-            holds = rule.condition(facts)
-        except Unjudgeable as error:
-            return Reason("deny", rule.name, f"rule {rule.name!r} cannot be judged: {error}")
-        if holds is not True:
-            return None if holds is False else Reason("deny", rule.name, f"rule {rule.name!r} is neither true nor false")
+    try:
+        if not _holds(rule.condition, facts):
+            return None
+    except Unjudgeable as error:
+        return Reason("deny", rule.name, f"rule {rule.name!r} cannot be judged: {error}")
     return Reason(rule.verdict, rule.name, rule.reason or f"rule {rule.name!r}")
 
 
-def charged(limit: Limit, facts: Mapping[str, Any], usage: Usage, now_ms: int, run_key: str) -> tuple[Reason | None, str, float]:
-    """A limit's word on a call, with the key and the amount that the call would be charged."""
+class Charged(NamedTuple):
+    """What a call would use up of a limit (an empty key: nothing) and the limit's word on it, if it goes too far."""
+
+    key: str = ""
+    amount: float = 0.0
+    used: float = 0.0
+    word: Reason | None = None
+
+
+def charged(limit: Limit, facts: Mapping[str, Any], usage: Usage, now_ms: int, run_id: str) -> Charged:
     try:
-        if limit.condition is not None and limit.condition(facts) is not True:
-            return None, "", 0.0
-        amount = 1.0 if limit.amount is None else limit.amount(facts)
-        parts = [str(per(facts)) for per in limit.per]
+        if not _holds(limit.condition, facts):
+            return Charged()
+        amount = 1 if limit.amount is None else limit.amount(facts)
+        key = _key([limit.name, *([run_id] if limit.window_ms == 0 else ()), *(per(facts) for per in limit.per)])
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
+            raise Unjudgeable("the amount must be a number of at least 0")
+        used = usage.used(key, limit.window_ms, now_ms)
     except Unjudgeable as error:
-        return Reason("deny", limit.name, f"limit {limit.name!r} cannot be judged: {error}"), "", 0.0
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
-        return Reason("deny", limit.name, f"limit {limit.name!r}: the amount must be a number of at least 0"), "", 0.0
-    key = "\x1f".join([limit.name, *([run_key] if limit.window_ms == 0 else ()), *parts])
-    used = usage.used(key, limit.window_ms, now_ms)
-    if used + amount > limit.maximum:
-        text = limit.reason or f"limit {limit.name!r}"
-        return Reason(limit.verdict, limit.name, f"{text}: {used:g} used, {amount:g} more is over {limit.maximum:g}"), key, float(amount)
-    return None, key, float(amount)
+        return Charged(word=Reason("deny", limit.name, f"limit {limit.name!r} cannot be judged: {error}"))
+    word = None
+    if round(used + amount, _DIGITS) > limit.maximum:
+        text = f"{limit.reason or f'limit {limit.name!r}'}: {used:g} used, {amount:g} more is over {limit.maximum:g}"
+        word = Reason(limit.verdict, limit.name, text)
+    return Charged(key, float(amount), used, word)
+
+
+def _holds(condition: Condition | None, facts: Mapping[str, Any]) -> bool:
+    """Raises `Unjudgeable` for an answer that is neither yes nor no: it must not pass for a no."""
+    holds = True if condition is None else condition(facts)
+    if holds is not True and holds is not False:
+        raise Unjudgeable("its condition is neither true nor false")
+    return holds
+
+
+def _key(parts: Sequence[Any]) -> str:
+    """One name for these values. Each part carries its length, so that no value can pose as two others."""
+    words = [str(int(part)) if isinstance(part, float) and part.is_integer() else str(part) for part in parts]
+    if any(not isinstance(part, str | int | float) for part in parts) or sum(map(len, words)) > MAX_KEY_CHARS:
+        raise Unjudgeable(f"`per` must give short text or numbers, at most {MAX_KEY_CHARS} characters together")
+    return "".join(f"{len(word)}:{word}" for word in words)
 
 
 def _concerns(patterns: tuple[str, ...], effects: Mapping[str, tuple[Any, ...]], operation: Operation) -> bool:

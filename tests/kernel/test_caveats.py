@@ -15,3 +15,10 @@ def test_E03_a_prefix_is_not_left_by_encoding(value: str) -> None:
 
 def test_a_plain_path_is_within_its_prefix() -> None:
     assert broken([{"argument": "path", "prefix": "docs/"}], "0.0", None, {"path": "docs/a b.txt"}, 0, {}) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("value", "same"), [
+    ({"a": [1, "x"]}, True), ({"a": [1, "y"]}, False), ({"a": [True, "x"]}, False), ({"a": [1]}, False), ({"b": [1, "x"]}, False), ([1, "x"], False)])
+def test_one_of_compares_whole_values_with_their_types(value: object, same: bool) -> None:
+    caveat = {"argument": "status", "one_of": [{"a": [1, "x"]}]}
+    assert (broken([caveat], "0.0", None, {"status": value}, 0, {}) is None) is same  # type: ignore[arg-type]
