@@ -84,7 +84,7 @@ class Inhabit:
         """The app that an `inhabit.toml` describes."""
         place = Home(Path(home or config.base / ".inhabit"))
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
-                   grants=config.grants, server=config.server)
+                   grants=config.grants if "grants" in config.model_fields_set else None, server=config.server)
 
     # -- life ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from inhabit import Capability, Inhabit
+from inhabit import Capability, Inhabit, Principal
+from inhabit.config import parse_config
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.operation import Operation
 from inhabit.errors import ConfigError, Unavailable
@@ -124,3 +125,10 @@ async def test_the_end_of_the_lifespan_stops_what_it_started(home: Path, started
     await serving
     assert app.started is started_before
     await app.stop()
+
+
+@pytest.mark.parametrize(("text", "may"), [
+    ("", True), ('[server]\ntenants = "several"', False), ('[server]\ntenants = "several"\n[grants]\ndefault = ["shop.**"]', True)])
+def test_E18_a_file_without_grants_gives_nothing_where_there_are_several_tenants(home: Path, text: str, may: bool) -> None:
+    app = Inhabit.from_config(parse_config(text, home / "inhabit.toml"), home=home)
+    assert app.grant_of(Principal("mallory", "elsewhere")).shows("shop.orders.list") is may
