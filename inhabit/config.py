@@ -16,10 +16,10 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 CONFIG_NAME = "inhabit.toml"
+_T = TypeVar("_T")
 MAX_CONFIG_BYTES = 1024 * 1024
 _CREDENTIAL = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)
 _OURS = frozenset({"host", "content-length", "content-type", "accept", "connection", "transfer-encoding", "last-event-id"})
@@ -121,7 +122,7 @@ class McpSource(_Table):
     url: HttpUrl | None = None
     headers: dict[HeaderName, HeaderText | HeaderSecret] = Field(
         default_factory=dict[str, HeaderText | HeaderSecret], max_length=20, description="sent with every request")
-    auth: Literal["oauth"] | Secret | None = None
+    auth: Literal["oauth"] | SecretName | None = None
     client_id: str | None = Field(None, min_length=1, max_length=2_000, description="of an OAuth client that you registered by hand")
     client_secret: Secret | None = Field(None, description="the name of that client's secret, where it has one")
     concurrency: int | None = Field(None, ge=1, le=1_000, description="calls that may write, at once")
@@ -178,7 +179,13 @@ class HttpSource(_Table):
 class PythonSource(_Table):
     """`module:attribute`, a list of capabilities or a function that returns one."""
 
-    module: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)
+    module: str = Field(max_length=300)
+
+    @model_validator(mode="after")
+    def _is_a_reference(self) -> PythonSource:
+        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.module):
+            raise ValueError(f"module = {self.module!r} is not of the form module:attribute")
+        return self
 
 
 class Config(_Table):
@@ -247,25 +254,42 @@ def parse_config(text: str, path: Path) -> Config:
         values = {**data, **_read_limits(data), **_read_grants(data)}
         return Config.model_validate({**values, "base": path.resolve().parent})
     except ValidationError as error:
-        raise _explained(error, text, path) from None
-    except InhabitError as error:
-        raise ConfigError(f"{path}: {error.message}", fix=error.fix) from None
+        raise _explained(error, data, text, path) from None
+    except _Misplaced as error:
+        raise ConfigError(f"{path}{_where(text, error.place)}: {error.message}", fix=error.fix) from None
+
+
+class _Misplaced(ConfigError):
+    """An error of what stands at `place`."""
+
+    def __init__(self, place: list[str], message: str, *, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.place = place
 
 
 def _read_limits(data: Mapping[str, Any]) -> dict[str, Any]:
     if "base" in data:
-        raise ConfigError("unknown key base", fix="paths are relative to the file")
+        raise _Misplaced(["base"], "unknown key base", fix="paths are relative to the file")
     given = data.get("limits")
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise ConfigError("[limits] must be a table")
+        raise _Misplaced(["limits"], "[limits] must be a table")
     limits = cast(dict[str, Any], given)
     known = [field.name for field in fields(Limits)]
     for name in limits:
         if name not in known:
-            raise ConfigError(f"unknown key limits.{name}", fix=_nearest(name, known))
+            raise _Misplaced(["limits", name], f"unknown key limits.{name}", fix=_nearest(name, known))
+    for name, value in limits.items():
+        _read_one(["limits", name], lambda name=name, value=value: Limits.of({name: value}))
     return {"limits": Limits.of(limits)}
+
+
+def _read_one(place: list[str], read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except InhabitError as error:
+        raise _Misplaced(place, f"{'.'.join(place)}: {error.message}", fix=error.fix) from None
 
 
 def _read_grants(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,30 +297,51 @@ def _read_grants(data: Mapping[str, Any]) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise ConfigError("[grants] must be a table of lists of patterns")
+        raise _Misplaced(["grants"], "[grants] must be a table of lists of patterns")
     by_user = cast(dict[str, Any], given)
-    return {"grants": {user: Grant.from_value(clauses) for user, clauses in by_user.items()}}
+    return {"grants": {user: _read_one(["grants", user], lambda clauses=clauses: Grant.from_value(clauses)) for user, clauses in by_user.items()}}
 
 
-def _explained(error: ValidationError, text: str, path: Path) -> ConfigError:
-    """The first problem in the words of the file."""
+def _explained(error: ValidationError, data: Mapping[str, Any], text: str, path: Path) -> ConfigError:
+    """The first problem in the words of the file. A misspelt key explains a missing one, and a deeper one a shallower."""
     found = error.errors(include_url=False, include_input=False)
-    first = min(found, key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains a missing one
-    place = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal[", "tuple["))]
+    first = min(found, key=lambda item: (item["type"] != "extra_forbidden", -len(_written(data, item["loc"]))))
+    place = _written(data, first["loc"])
+    where = f"{path}{_where(text, place)}"
     if first["type"] == "extra_forbidden":
-        where = _where(text, place)
-        return ConfigError(f"{path}{where}: unknown key {'.'.join(place)}", fix=_nearest(place[-1], _known(place[:-1])))
+        return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=_nearest(place[-1], _known(first["loc"])))
+    if first["type"] == "missing":
+        return ConfigError(f"{where}: {'.'.join(place)} needs {first['loc'][-1]}")
     message = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{path}{_where(text, place)}: {'.'.join(place) or 'the file'}: {message}")
+    for theirs, ours in (("valid tuple", "list"), ("valid dictionary", "table"), ("valid string", "text"), ("Input should", "it should")):
+        message = message.replace(theirs, ours)
+    return ConfigError(f"{where}: {'.'.join(place) or 'the file'}: {message}")
 
 
-def _known(place: list[str]) -> list[str]:
-    """The keys that may stand in the table at `place`."""
+def _written(data: Mapping[str, Any], location: tuple[int | str, ...]) -> list[str]:
+    """The part of a location that stands in the file; between are names of models and validators."""
+    place: list[str] = []
+    node: Any = data
+    for part in location:
+        if isinstance(node, dict) and part in node:
+            node = cast(dict[Any, Any], node)[part]
+        elif isinstance(node, list) and isinstance(part, int):
+            node = cast(list[Any], node)[part]
+        else:
+            continue
+        place.append(str(part))
+    return place
+
+
+def _known(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand in the table of the last key."""
     sources: dict[str, type[BaseModel]] = {
-        "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource}
+        "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig}
     model: type[BaseModel] = Config
-    if place:
-        model = ServerConfig if place[0] == "server" else Allow if "allow" in place else sources.get(place[0], Config)
+    inner = {"allow": Allow, "SecretName": SecretName, "HeaderSecret": HeaderSecret, "dict[str,SecretName]": SecretName,
+             "client_secret": SecretName}
+    if len(location) > 1:
+        model = next((inner[str(part)] for part in reversed(location[:-1]) if str(part) in inner), sources.get(str(location[0]), Config))
     return [name for name in model.model_fields if name != "base"]
 
 

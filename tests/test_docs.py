@@ -196,11 +196,32 @@ def test_every_route_is_in_the_http_page_and_no_other():
 
 def test_every_setting_is_in_the_configuration_page():
     page = (ROOT / "docs/configuration.md").read_text()
-    models = [value for value in vars(config_module).values() if isinstance(value, type) and issubclass(value, BaseModel)
-              and value.__module__ == "inhabit.config" and not value.__name__.startswith("_")]
+    models = list(settings().values())
     names = {name for model in models for name in model.model_fields} - {"base"} | {field.name for field in fields(Limits)}
     missing = {name for name in names if f"`{name}`" not in page and f"[{name}" not in page and f"\n{name} = " not in page}
     assert len(models) > 6 and not missing
+
+
+def test_every_setting_is_set_in_an_example_of_the_page_that_is_read():
+    seen: dict[str, set[str]] = {}
+
+    def walk(value: Any) -> None:
+        if isinstance(value, BaseModel):
+            seen.setdefault(type(value).__name__, set()).update(value.model_fields_set)
+            walk([getattr(value, name) for name in type(value).model_fields])
+        elif isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                walk(item)
+
+    for block in blocks("docs/configuration.md"):
+        if block.language == "toml":
+            walk(parse_config(block.text, Path("inhabit.toml")))
+    assert {name: set(model.model_fields) - seen.get(name, set()) for name, model in settings().items()} == {name: set() for name in settings()}
+
+
+def settings() -> dict[str, type[BaseModel]]:
+    return {name: value for name, value in vars(config_module).items() if isinstance(value, type) and issubclass(value, BaseModel)
+            and value.__module__ == "inhabit.config" and not name.startswith("_")}
 
 
 def test_every_default_limit_in_the_page_is_the_real_one():

@@ -135,7 +135,7 @@ class ConnectionStore:
                 with self._connection:
                     return work(self._connection)
             except sqlite3.Error as error:
-                raise Unavailable(f"{self._path} cannot be used: {error}", fix="check the disk and the file's owner") from error
+                raise Unavailable(f"{self._path} cannot be used: {error}", fix=_full(error) or "check the disk and the file's owner") from error
 
     def _close(self, body: Mapping[str, Any], bound: bytes) -> bytes:
         plain = orjson.dumps(body)
@@ -161,7 +161,8 @@ class ConnectionStore:
 
 
 def _insert(c: sqlite3.Connection, info: ConnectionInfo, sealed: bytes, now_ms: int) -> None:
-    (held,) = c.execute("SELECT count(*) FROM connections WHERE tenant = ?", (info.principal.tenant,)).fetchone()
+    (held,) = c.execute("SELECT count(*) FROM connections WHERE tenant = ?1 AND NOT (user = ?2 AND agent = ?3 AND connector = ?4)",
+                        (*_who(info.principal), info.connector)).fetchone()     # one that is there may always be renewed
     if held >= MAX_CONNECTIONS_PER_TENANT:
         raise LimitExceeded.of("connections", MAX_CONNECTIONS_PER_TENANT, "connections", what=f"the tenant {info.principal.tenant}")
     c.execute(
@@ -206,8 +207,14 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.executescript(_SCHEMA)
     except sqlite3.Error as error:
         connection.close()
+        if full := _full(error):
+            raise Unavailable(f"{path} cannot be written: {error}", fix=full) from error
         raise Unavailable(f"{path} is not a database of connections: {error}", fix="restore it, or remove it and connect again") from error
     return connection
+
+
+def _full(error: sqlite3.Error) -> str | None:
+    return "make room on the disk" if error.sqlite_errorcode == sqlite3.SQLITE_FULL else None
 
 
 def _load_key(path: Path) -> bytes:

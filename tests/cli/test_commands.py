@@ -186,6 +186,36 @@ def test_an_unwritable_home_is_one_line_with_the_fix(capsys: pytest.CaptureFixtu
     assert code == 5 and len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("options", "command", "says"), [
+    ("size=8k", "dd if=/dev/zero of=disk/fill bs=4k count=1 2>/dev/null; {inhabit} serve --port 0 --home disk/home", "make room"),
+    ("size=8k", "dd if=/dev/zero of=disk/fill bs=4k count=2 2>/dev/null; {inhabit} init --output disk/inhabit.toml", "make room"),
+    ("size=300k", "{inhabit} run p.ts --home disk/home", "No space left"),
+    ("ro", "{inhabit} serve --port 0 --home disk/home", "cannot be written: Read-only file system"),
+    ("ro", "{inhabit} connect shop --home disk/home", "Read-only file system"),
+    ("ro", "{inhabit} init --output disk/inhabit.toml", "Read-only file system"),
+])
+def test_a_full_or_unwritable_disk_is_one_line_with_the_fix(tmp_path: Path, options: str, command: str, says: str):
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no disk of its own can be made here: user namespaces are denied")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "inhabit.toml").write_text("")
+    (tmp_path / "p.ts").write_text("return 1")
+    script = f"mount -t tmpfs -o {options} none disk && {command.format(inhabit=f'{sys.executable} -m inhabit')}"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    lines = [line for line in done.stderr.splitlines() if line != "starting ..."]
+    assert done.returncode == 5 and len(lines) == 1 and says in lines[0] and lines[0].endswith(")"), done.stderr
+
+
+def test_a_taken_port_of_the_configuration_is_one_line_too(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        (tmp_path / "inhabit.toml").write_text(f"[server]\nport = {taken.getsockname()[1]}\n")
+        code, _, err = inhabit(capsys, "serve", "--config", str(tmp_path / "inhabit.toml"))
+    assert code == 5 and len(err.strip().splitlines()) == 1 and "in use" in err and "--port" in err
+
+
 def test_a_missing_configuration_says_how_to_make_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     for command in (["serve"], ["runs", "list"], ["search", "x"], ["mcp"], ["token", "list"]):
