@@ -11,7 +11,7 @@ import pytest
 from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
-from inhabit.errors import ConfigError, InvalidInput, Unavailable
+from inhabit.errors import ConfigError, InvalidInput, LimitExceeded, Unavailable
 from inhabit.store.connections import ConnectionStore
 
 ADA = Principal("ada", "acme")
@@ -132,3 +132,13 @@ async def test_values_are_bounded(store: ConnectionStore) -> None:
         await store.put(of(ADA, token="x" * 100_000))
     await store.put(replace(of(ADA), values={}))
     assert (await store.get("github", ADA)).values == {}
+
+
+async def test_a_full_tenant_can_still_renew_what_it_has(store: ConnectionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh token that was rotated and could not be kept would end the connection."""
+    monkeypatch.setattr("inhabit.store.connections.MAX_CONNECTIONS_PER_TENANT", 1)
+    await store.put(of(ADA))
+    await store.put(of(ADA, token="rotated"))
+    assert (await store.get("github", ADA)).values["token"].reveal() == "rotated"
+    with pytest.raises(LimitExceeded, match="connections"):
+        await store.put(of(BOB))
