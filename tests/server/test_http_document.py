@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import jsonschema_rs
+import orjson
 import pytest
 from starlette.routing import Route
 
@@ -29,6 +30,24 @@ async def test_every_route_is_documented_and_nothing_else(nobody: httpx2.AsyncCl
     assert described == served and len(served) == 17
     ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
     assert len(set(ids)) == len(ids)
+
+
+async def test_the_document_says_which_refusals_there_are(nobody: httpx2.AsyncClient):
+    document = (await nobody.get("/openapi.json")).json()
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            statuses = set(operation["responses"])
+            assert {"403", "421", "431", "500"} <= statuses
+            assert ("401" in statuses) == (operation.get("security") != [])
+            assert {"408", "413", "415", "422"} <= statuses or "requestBody" not in operation
+            names = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+            assert names == set(re.findall(r"\{(\w+)\}", path)), (method, path)
+    assert "429" in document["paths"]["/v1/runs"]["post"]["responses"]
+    text = orjson.dumps(document).decode()
+    for ref in set(re.findall(r'"\$ref":"([^"]+)"', text)):
+        node: Any = document
+        for part in ref.removeprefix("#/").split("/"):
+            node = node[part]
 
 
 async def test_every_schema_in_the_document_is_a_valid_schema(nobody: httpx2.AsyncClient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ async def test_metrics_have_what_an_operator_alerts_on(world: World):
     assert grown["inhabit_call_failures_total"] == 1 and grown["inhabit_call_seconds_count"] == 2
     assert grown['inhabit_http_request_seconds_count{route="/v1/runs"}'] == 2 and grown["inhabit_journal_commits"] >= 2
     assert {"inhabit_live_runs", "inhabit_live_runs_limit", "inhabit_journal_pending_bytes", "inhabit_journal_failed"} <= set(after)
+    page = (Path(__file__).parents[2] / "docs/http-api.md").read_text()
+    names = {re.sub(r"_(bucket|sum|count)$", "", name.partition("{")[0]) for name in after}
+    assert not [name for name in names if f"`{name}" not in page]
 
 
 def figures(text: str) -> dict[str, float]:
