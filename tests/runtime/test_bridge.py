@@ -319,3 +319,20 @@ async def test_pins_kept_are_bounded(shop_world: Any, monkeypatch: pytest.Monkey
     names = ("shop.echo", "shop.raw", "shop.echo")
     pins = [shop_world.bridge.admit(context, IssuedCall(n, name, b'{"text": "a"}')).intent.schema_hash for n, name in enumerate(names, 1)]
     assert pins[0] == pins[2] != pins[1] and all(pins)
+
+
+async def test_what_is_kept_of_an_operation_is_bounded_and_gone_when_the_operation_changes(
+        shop_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inhabit.runtime.bridge._STANDINGS_KEPT", 2)
+    context = shop_world.context()
+    for sequence, operation in enumerate(("shop.refuse", "shop.lie", "shop.echo"), 1):
+        await call(shop_world, context, operation, {"text": "a"} if operation == "shop.echo" else {}, sequence)
+    assert list(context.standings) == ["shop.echo"]
+    real = shop_world.directory.operation("shop.echo")
+    changed = replace(real, effects=replace(real.effects, writes="internal"))
+    shop_world.directory.operation = lambda name: changed
+    await call(shop_world, context, "shop.echo", {"text": "a"}, 4)
+    assert [intent.may_write for intent in shop_world.journal.of(Intent)] == [False, False, False, True]
+    shop_world.directory.operation = lambda name: None
+    gone = await call(shop_world, context, "shop.echo", {"text": "a"}, 5)
+    assert orjson.loads(gone.value)["code"] == "unknown_operation"
