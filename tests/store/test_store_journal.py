@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -289,3 +290,12 @@ def test_run_ids_sort_by_time_and_carry_80_random_bits() -> None:
             run_created_ms(wrong)
     with pytest.raises(InvalidInput, match="time 281474976710656"):
         new_run_id(1 << 48)
+
+
+@pytest.mark.parametrize("entry", [
+    Outcome(1, True, b"1", 0.5, 7, (), ("ab" * 32,)), Outcome(1, True, b"1", 0.5, 7),
+    Terminal("completed", b"1", 7, {"cpu_ms": 1.5}, ("ab" * 32,)), Terminal("completed", b"1", 7)])
+def test_the_binaries_of_an_entry_are_kept_and_entries_without_lie_as_before(entry: Outcome | Terminal) -> None:
+    draft = encode_entry(entry)
+    assert decode_entry(draft.kind, draft.meta, draft.parts) == entry
+    assert len(orjson.loads(draft.meta)) == (5 if isinstance(entry, Outcome) else 3) + bool(entry.binaries)
