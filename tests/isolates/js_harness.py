@@ -104,4 +104,6 @@ class Host:
 
 def loaded(config: pytest.Config) -> Host:
     """A host around the engine; images are kept in pytest's own cache, so that only the first run builds them."""
-    return Host(JavaScriptEngine.load(config.cache.mkdir("inhabit-images")))
+    engine = JavaScriptEngine.load(config.cache.mkdir("inhabit-images"))
+    engine.keep_time()
+    return Host(engine)

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import wasmtime
+from js_harness import loaded
 
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript import JavaScriptEngine
 from inhabit.isolates.javascript.abi import engine_of
+from inhabit.isolates.javascript.blocks import with_own_blocks
 from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.javascript.image import boot_script, quickjs_binary
 from inhabit.isolates.javascript.shims import Cells, stubs
@@ -170,3 +172,30 @@ def test_the_build_hook_takes_only_the_reviewed_file(hook_module: ModuleType, tm
 
 def test_the_installed_artefact_is_the_reviewed_one(hook_module: ModuleType) -> None:
     assert hashlib.sha256(quickjs_binary()).hexdigest() == hook_module.ARTIFACTS["quickjs.wasm"][1]
+
+
+def _moves() -> list[str]:
+    sizes = (0, 1, 7, 8, 9, 63, 64, 65, 71, 127, 128, 129, 200)
+    return [f"[{to},{start},{size}]" for size in sizes for to, start in ((300, 0), (0, 300), (5, 5), (6, 5), (5, 6), (69, 5), (5, 69), (12, 4), (3, 130))]
+
+
+def test_own_block_copies_and_fills_are_those_of_the_language(request: pytest.FixtureRequest) -> None:
+    source = """const fresh = () => Uint8Array.from({ length: 600 }, (_, i) => (i * 7 + 3) & 255);
+    return input.filter(([to, start, size]) => {
+      const copied = fresh().copyWithin(to, start, start + size), filled = fresh().fill(to + 200, start, start + size);
+      const old = fresh(), byHand = fresh(), filledByHand = fresh();
+      for (let i = 0; i < size; i++) { byHand[to + i] = old[start + i]; filledByHand[start + i] = to + 200 }
+      return String(copied) !== String(byHand) || String(filled) !== String(filledByHand);
+    })"""
+    assert loaded(request.config).value(source, input=[json.loads(move) for move in _moves()]) == []
+
+
+def test_every_block_instruction_is_replaced_and_a_strange_instruction_is_refused() -> None:
+    own = with_own_blocks(quickjs_binary())
+    wasmtime.Module.validate(engine_of(), own)
+    assert b"\xfc\x0a\x00\x00" in quickjs_binary()
+    assert b"\xfc\x0a\x00\x00" not in Surgery(own).section(10)
+    body = b"\x03\x00\xff\x0b"   # a function of one instruction, which does not exist
+    strange = b"\0asm\x01\0\0\0" + b"\x01\x04\x01\x60\0\0" + b"\x03\x02\x01\0" + b"\x0a" + unsigned(len(body) + 1) + b"\x01" + body
+    with pytest.raises(ValueError, match="unknown instruction 0xff"):
+        with_own_blocks(strange)

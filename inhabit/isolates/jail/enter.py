@@ -4,7 +4,7 @@
                      A ends, the zygote adopts B (and learns its pid from A)
     B: dies with the zygote · empty read-only root · resource limits · no capabilities · no new privileges
        · not dumpable · [an engine's child is spawned here, under a first filter and a first Landlock]
-       · Landlock with nothing allowed · the serving filter
+       · Landlock with nothing allowed · [an engine's thread is started here] · the serving filter
 
 Invariants: nothing a guest wrote is read before the last step; no step is undone; a step that fails is reported
 as a missing layer, and the steps after it are still taken. Whether that is good enough is the host's to judge.
@@ -171,8 +171,10 @@ class Jail:
             return
         entrance.done.update(_NAMESPACES.keys() - self.policy.off)
 
-    def confine(self, entrance: Entrance, spawn: Callable[[], None] | None = None) -> tuple[Layer, ...]:
-        """The rest of the way, in the worker itself. `spawn` brings up an engine's child on the way."""
+    def confine(self, entrance: Entrance, spawn: Callable[[], None] | None = None,
+                settle: Callable[[], None] | None = None) -> tuple[Layer, ...]:
+        """The rest of the way, in the worker itself. `spawn` brings up an engine's child on the way; `settle` may start
+        threads, at the only point where they inherit every bound and the filter still allows it."""
         with entrance.layer("dies_with_parent") as wanted:
             if wanted:
                 die_with_parent()
@@ -181,9 +183,8 @@ class Jail:
         with entrance.layer("empty_root") as wanted:
             if wanted:
                 enter_empty_root(self.executables if spawn else (), has_mounts="mount_namespace" in entrance.done)
-        with entrance.layer("resource_limits") as wanted:
-            if wanted:
-                _limit_resources(self.policy, spawning=spawn is not None)
+        if spawn:
+            self._limit(entrance, spawning=True)
         with entrance.layer("no_capabilities") as wanted:
             if wanted:
                 _drop_capabilities()
@@ -198,10 +199,19 @@ class Jail:
         with entrance.layer("landlock") as wanted:
             if wanted:
                 restrict_files()
+        if settle:
+            settle()
+        if not spawn:   # the bound on processes counts threads
+            self._limit(entrance, spawning=False)
         with entrance.layer("seccomp") as wanted:
             if wanted:
                 install(SPAWNED if spawn else SERVING)
         return entrance.layers()
+
+    def _limit(self, entrance: Entrance, *, spawning: bool) -> None:
+        with entrance.layer("resource_limits") as wanted:
+            if wanted:
+                _limit_resources(self.policy, spawning=spawning)
 
     def _spawn(self, entrance: Entrance, spawn: Callable[[], None]) -> None:
         """The child gets Landlock and a filter that leave it its own executable files and nothing else."""

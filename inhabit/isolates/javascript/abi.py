@@ -4,7 +4,8 @@ Why not wasmtime-py's own `Func`: it looks up and converts types at every call (
 guest here is one unchecked call of about a microsecond. `Machine` is the choke point: every pointer and size
 that comes out of a guest's memory is checked in `read` before the host touches it.
 
-Invariants: a machine that trapped is never called again; memory never moves (the reservation is 4 GiB).
+Invariants: a machine that trapped is never called again, and one that lost its memory to `Stopper` is never read
+again; memory never moves (the reservation is 4 GiB).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import wasmtime
 from wasmtime import _ffi as ffi  # pyright: ignore[reportPrivateUsage]
 
+from inhabit.isolates.javascript.stop import Stopper
+
 __all__ = ["Machine", "Native", "Trapped", "Why", "engine_of", "pointer_of"]
 
 _STACK_BYTES = 2 * 1024 * 1024  # native stack of compiled code, the most wasmtime allows; QuickJS meets its own limit first
@@ -24,8 +27,8 @@ _STACK_BYTES = 2 * 1024 * 1024  # native stack of compiled code, the most wasmti
 
 class Why(Enum):
     STACK = 0
-    FUEL = 11
     OTHER = -1
+    TIME = -2     # stopped by us: no code of wasmtime's
 
 
 class Trapped(Exception):
@@ -39,7 +42,6 @@ class Trapped(Exception):
 def engine_of() -> wasmtime.Engine:
     """An engine with the one configuration that images are made for. Starts no threads once a module is loaded."""
     config = wasmtime.Config()
-    config.consume_fuel = True
     config.cranelift_opt_level = "speed"
     config.memory_init_cow = True
     config.memory_may_move = False
@@ -63,7 +65,7 @@ class Native:
 
     def __init__(self) -> None:
         library = ctypes.CDLL(ffi.dll._name)  # pyright: ignore[reportUnknownMemberType, reportPrivateUsage, reportUnknownArgumentType, reportAttributeAccessIssue]
-        pointer, size, i64, u64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_uint64
+        pointer, size, i64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64
 
         def declare(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
             function = getattr(library, name)
@@ -75,8 +77,6 @@ class Native:
         self.store_delete = declare("wasmtime_store_delete", None, pointer)
         self.store_context = declare("wasmtime_store_context", pointer, pointer)
         self.store_limiter = declare("wasmtime_store_limiter", None, pointer, i64, i64, i64, i64, i64)
-        self.set_fuel = declare("wasmtime_context_set_fuel", pointer, pointer, u64)
-        self.get_fuel = declare("wasmtime_context_get_fuel", pointer, pointer, pointer)
         self.instance_new = declare("wasmtime_instance_new", pointer, pointer, pointer, pointer, size, pointer, pointer)
         self.export_get = declare("wasmtime_instance_export_get", ctypes.c_bool, pointer, pointer, ctypes.c_char_p, size, pointer)
         self.call = declare("wasmtime_func_call_unchecked", pointer, pointer, pointer, pointer, size, pointer)
@@ -93,9 +93,11 @@ class Native:
 class Machine:
     """One instance of a module without imports, in its own store."""
 
-    def __init__(self, native: Native, engine: int, module: int, *, memory_bytes: int, fuel: int) -> None:
+    def __init__(self, native: Native, engine: int, module: int, stopper: Stopper, *, memory_bytes: int) -> None:
         """Raises `Trapped` when the instance cannot be made (the module needs more than `memory_bytes`)."""
+        self.taken = 0
         self._native = native
+        self._stopper = stopper
         self._store: int | None = native.store_new(engine, None, None)
         native.store_limiter(self._store, memory_bytes, -1, 1, 1, 1)
         self._context: int = native.store_context(self._store)
@@ -103,10 +105,8 @@ class Machine:
         self._values_at = ctypes.addressof(self._values)
         self._trap = ctypes.c_void_p()
         self._trap_at = ctypes.addressof(self._trap)
-        self._fuel = ctypes.c_uint64()
-        self._fuel_at = ctypes.addressof(self._fuel)
+        self._bytes = memoryview(b"")
         self._externs: list[Any] = []
-        native.set_fuel(self._context, fuel)
         self._instance = ffi.wasmtime_instance_t()
         try:
             self._check(native.instance_new(self._context, module, None, 0, ctypes.addressof(self._instance), self._trap_at))
@@ -114,8 +114,10 @@ class Machine:
             self.close()
             raise
         self._memory = self._export(b"memory")
-        self._base: int = native.memory_data(self._context, self._memory)
+        self.base: int = native.memory_data(self._context, self._memory)
         self._size: int = native.memory_size(self._context, self._memory)
+        # Over all that it may ever grow to: `read` and `write` look at how far it has.
+        self._bytes = memoryview((ctypes.c_char * memory_bytes).from_address(self.base)).cast("B")
 
     def _export(self, name: bytes) -> int:
         """Address of the exported function or memory."""
@@ -125,21 +127,20 @@ class Machine:
         self._externs.append(extern)
         return ctypes.addressof(extern.of)
 
-    def function(self, name: str, parameters: int, *, wide: bool = False) -> Callable[..., int]:
-        """The exported function taking `parameters` i32 (`wide`: i64) values and giving an i32 (or nothing)."""
+    def function(self, name: str, parameters: int) -> Callable[..., int]:
+        """The exported function taking `parameters` i32 values and giving an i32 (or nothing)."""
         where = self._export(name.encode())
-        native, values, values_at = self._native, self._values, self._values_at
+        native_call, values, values_at, stopper = self._native.call, self._values, self._values_at, self._stopper
         trap, trap_at, context, slots = self._trap, self._trap_at, self._context, max(parameters, 1)
         cells = [values[i] for i in range(parameters)]
 
         def call(*arguments: int) -> int:
             for cell, argument in zip(cells, arguments, strict=True):
-                if wide:
-                    cell.i64 = argument
-                else:
-                    cell.i32 = argument
-            error = native.call(context, where, values_at, slots, trap_at)
-            if error or trap.value:
+                cell.i32 = argument
+            stopper.enter(self)
+            error = native_call(context, where, values_at, slots, trap_at)
+            stopper.leave()
+            if error or trap.value or self.taken:
                 self._check(error)
             return values[0].i32
 
@@ -147,6 +148,8 @@ class Machine:
 
     def _check(self, error: int | None) -> None:
         native, trap = self._native, self._trap
+        if self.taken:   # and whatever else it says, it is over
+            raise Trapped(Why.TIME, "out of time")
         if error:
             text = self._text(native.error_message, error)
             native.error_delete(error)
@@ -176,28 +179,19 @@ class Machine:
         self._size = self._native.memory_size(self._context, self._memory)
         return self._size
 
-    @property
-    def fuel(self) -> int:
-        """Fuel left."""
-        self._native.get_fuel(self._context, self._fuel_at)
-        return self._fuel.value
-
-    def refuel(self, fuel: int) -> None:
-        """Set what may be burnt from here on."""
-        self._native.set_fuel(self._context, fuel)
-
     def read(self, at: int, size: int) -> bytes:
         """Copy out; `at` and `size` come from the guest's memory and are believed only inside it."""
         if at < 0 or size < 0 or (at + size > self._size and at + size > self.memory_bytes):
             raise Trapped(Why.OTHER, f"guest pointed outside its memory: {at}+{size}")
-        return ctypes.string_at(self._base + at, size)
+        return bytes(self._bytes[at:at + size])
 
     def write(self, at: int, data: bytes) -> None:
         if at <= 0 or (at + len(data) > self._size and at + len(data) > self.memory_bytes):
             raise Trapped(Why.OTHER, f"guest pointed outside its memory: {at}+{len(data)}")
-        ctypes.memmove(self._base + at, data, len(data))
+        self._bytes[at:at + len(data)] = data
 
     def close(self) -> None:
         store, self._store = self._store, None
+        self._bytes = memoryview(b"")
         if store is not None:
             self._native.store_delete(store)

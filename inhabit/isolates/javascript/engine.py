@@ -11,6 +11,7 @@ from inhabit.isolates.javascript.abi import Trapped, Why
 from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.javascript.guest import JavaScriptGuest, compile_answer
 from inhabit.isolates.javascript.image import Image, load_or_build
+from inhabit.isolates.javascript.stop import Stopper
 from inhabit.isolates.javascript.typescript.oxc import Oxc
 from inhabit.isolates.javascript.typescript.prepare import Preparer
 from inhabit.isolates.javascript.typescript.tree import SourceParser
@@ -18,12 +19,12 @@ from inhabit.isolates.javascript.typescript.tree import SourceParser
 __all__ = ["JavaScriptEngine"]
 
 _COMPILE_MEMORY = 256 * 1024 * 1024
-_COMPILE_FUEL = 30_000_000_000  # some two seconds: a program within the size limit needs a hundredth
+_COMPILE_CPU_MS = 2_000  # a program within the size limit needs a hundredth
 _WARM_UP = "interface A { b: number }\nenum C { D }\nconst e: A = { b: C.D };\nreturn e.b;"
 
 
 class JavaScriptEngine:
-    """Implements `inhabit.contracts.program.Engine`. After `load` it reads no file and starts no thread."""
+    """Implements `inhabit.contracts.program.Engine`. After `load` it reads no file, and starts no thread but in `keep_time`."""
 
     language: Language = "typescript"
 
@@ -45,11 +46,16 @@ class JavaScriptEngine:
         files are out of reach.
         """
         images = ImageCache(cache)
-        engine = cls(load_or_build(images), Oxc.load(images))
+        stopper = Stopper()
+        engine = cls(load_or_build(images, stopper), Oxc.load(images, stopper))
         warm = engine.create(Boot(code=engine.prepare(_WARM_UP, ()).code, names=()))
         warm.start()
         warm.close()
         return engine
+
+    def keep_time(self) -> None:
+        """From here on the calling thread's guests are stopped at their limits. Before a fork there may be no thread."""
+        self._image.stopper.start()
 
     def prepare(self, source: str, names: tuple[str, ...]) -> Prepared:
         """Strip types, find call sites, shape the program into a function. Problems are values."""
@@ -64,11 +70,12 @@ class JavaScriptEngine:
         return JavaScriptGuest(self._image, boot)
 
     def _compiles(self, code: bytes) -> Problem | None:
-        machine = self._image.machine(memory_bytes=_COMPILE_MEMORY, fuel=_COMPILE_FUEL)
+        machine = self._image.machine(memory_bytes=_COMPILE_MEMORY)
+        self._image.stopper.allow(_COMPILE_CPU_MS)
         try:
             failure = compile_answer(machine, self._image.layout, code)
         except Trapped as trapped:
-            why = "takes too long to compile" if trapped.why is Why.FUEL else "is too large or too deeply nested to compile"
+            why = "takes too long to compile" if trapped.why is Why.TIME else "is too large or too deeply nested to compile"
             return Problem(f"the program {why}", 1, 1, "size")
         finally:
             machine.close()

@@ -1,8 +1,7 @@
 """One running program: deliveries in, answers out, limits kept.
 
-CPU is budgeted by fuel, so waiting costs nothing. Each turn gets the fuel of the time that is left by the thread's
-own CPU clock, with headroom, since some instructions burn more fuel than time; the exact end within a turn is the
-parent's kill timer.
+CPU is budgeted on the thread's own clock, so waiting costs nothing. Each turn gets the time that is left as its
+deadline, which `Stopper` keeps; behind it is the parent's kill timer.
 
 When memory runs out, allocation fails inside the guest as an `InternalError: out of memory`, which a program may
 catch; uncaught, it ends the run as `LimitExceeded` of `memory_bytes`, as does running out inside the glue.
@@ -50,11 +49,12 @@ class JavaScriptGuest:
         self._cpu_ns = 0
         self._clock_ms = 0
         try:
-            machine = image.machine(memory_bytes=limits.memory_bytes, fuel=limits.cpu_ms * image.fuel_per_ms)
+            machine = image.machine(memory_bytes=limits.memory_bytes)
         except Trapped as trapped:
             raise self._memory_limit() from trapped
         self._machine = machine
-        self._fuel_per_ms = image.fuel_per_ms
+        self._stopper = image.stopper
+        self._budget_ns = limits.cpu_ms * 1_000_000
         self._room = machine.function("malloc", 1)
         self._start = machine.function("inhabit_start", 4)
         self._turn = machine.function("inhabit_turn", 2)
@@ -70,7 +70,7 @@ class JavaScriptGuest:
         })
         given = head[:-1] + b',"input":' + (boot.input or b"null") + b"}"
         self._set_clock(boot.clock_ms)
-        began = time.thread_time_ns()
+        began = self._begin()
         try:
             at = self._place(given)
             code_at = self._allocate(code)
@@ -82,9 +82,8 @@ class JavaScriptGuest:
     def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
         if self._dead:
             raise WorkerLost("this guest is dead")
-        began = time.thread_time_ns()
+        began = self._begin()
         answers: list[bytes] = []
-        self._machine.refuel((self._limits.cpu_ms - self._cpu_ns // 1_000_000) * self._fuel_per_ms)
         try:
             for clock_ms, group in groupby(deliveries, key=_clock_of):
                 self._set_clock(clock_ms)
@@ -97,6 +96,12 @@ class JavaScriptGuest:
     def close(self) -> None:
         self._dead = True
         self._machine.close()
+
+    def _begin(self) -> int:
+        """The time, from which this turn has what is left of the budget."""
+        began = time.thread_time_ns()
+        self._stopper.deadline_ns = began + self._budget_ns - self._cpu_ns
+        return began
 
     # ---- memory and clock -----------------------------------------------------------------------------------
 
@@ -140,7 +145,7 @@ class JavaScriptGuest:
                                 fix="compute less, or ask for a higher cpu_ms")
 
     def _stopped(self, trapped: Trapped) -> LimitExceeded | WorkerLost:
-        if trapped.why is Why.FUEL:
+        if trapped.why is Why.TIME:
             return self._stop(self._cpu_limit())
         if trapped.why is Why.STACK:
             return self._stop(LimitExceeded.of("stack_bytes", 2 * 1024 * 1024, "bytes", what="the program", fix="recurse less deeply"))
@@ -168,7 +173,7 @@ class JavaScriptGuest:
                 finished = Finished(fields[0] == b"1", fields[1])
                 timer = None
         self._cpu_ns += time.thread_time_ns() - began
-        if self._cpu_ns > self._limits.cpu_ms * 1_000_000:
+        if self._cpu_ns > self._budget_ns:
             raise self._stop(self._cpu_limit())
         memory = self._machine.memory_bytes
         if finished is not None and not finished.ok and self._ran_out(finished.value, memory):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import platform
 import struct
-import time
 from dataclasses import asdict, dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -23,24 +22,22 @@ import wasmtime
 
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript.abi import Machine, Native, engine_of, pointer_of
+from inhabit.isolates.javascript.blocks import with_own_blocks
 from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.javascript.shims import CELL_BYTES, Cells, Hooks, added, stubs
+from inhabit.isolates.javascript.stop import Stopper
 from inhabit.isolates.javascript.wasm import Surgery, bake
 
 __all__ = ["INPUT_BYTES", "Image", "Layout", "boot_script", "build", "load_or_build", "quickjs_binary"]
 
-_FORMAT = 1
+_FORMAT = 2
 INPUT_BYTES = 64 * 1024
 """The fixed input buffer; larger deliveries get a buffer of their own for one turn."""
 _STACK_BYTES = 448 * 1024  # of the 1 MiB the binary was linked with; half is left to native frames
 _FIRST_GC_BYTES = 4 * 1024 * 1024  # of heap; a collection writes to every page, and most runs never need one
 _BUILD_MEMORY = 256 * 1024 * 1024
-_BUILD_FUEL = 1 << 40
-_FUEL_HEADROOM = 2.5
-"""Fuel a millisecond, over what a plain loop burns: regular expressions burn twice as much in the same time and
-block copies seven times, and no honest program is to be stopped early. The kill timer outside is the exact one."""
-_CALIBRATION = b"for (let i = 0, o = { n: 0 }; i < 1500000; i++) o.n = o.n + i"
 _KEEP = frozenset({"malloc"})
+_MAKERS = ("abi.py", "blocks.py", "shims.py", "wasm.py")   # what an image depends on, beside the binary
 _FILE_NAME = b"program.ts\0"
 _FIX = "install inhabit from a wheel, or run `pip install -e .` in the repository, which fetches it"
 
@@ -80,17 +77,16 @@ class Image:
     layout: Layout
     quickjs: str
     hash: str
-    fuel_per_ms: int
+    stopper: Stopper
 
-    def machine(self, *, memory_bytes: int, fuel: int) -> Machine:
-        return Machine(self.native, pointer_of(self.engine), pointer_of(self.module), memory_bytes=memory_bytes, fuel=fuel)
+    def machine(self, *, memory_bytes: int) -> Machine:
+        return Machine(self.native, pointer_of(self.engine), pointer_of(self.module), self.stopper, memory_bytes=memory_bytes)
 
 
 def _key(binary: bytes, boot: bytes) -> str:
     digest = hashlib.sha256()
     for part in (str(_FORMAT).encode(), binary, boot, metadata.version("wasmtime").encode(), platform.machine().encode(),
-                 platform.system().encode(), Path(__file__).with_name("shims.py").read_bytes(),
-                 Path(__file__).with_name("abi.py").read_bytes()):
+                 platform.system().encode(), *(Path(__file__).with_name(name).read_bytes() for name in _MAKERS)):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:24]
 
@@ -100,7 +96,7 @@ class _Stage:
 
     def __init__(self, native: Native, engine: wasmtime.Engine, module: Surgery) -> None:
         self.module = wasmtime.Module(engine, module.sealed(stubs(Cells()), {}, None))
-        self.machine = Machine(native, pointer_of(engine), pointer_of(self.module), memory_bytes=_BUILD_MEMORY, fuel=_BUILD_FUEL)
+        self.machine = Machine(native, pointer_of(engine), pointer_of(self.module), Stopper(), memory_bytes=_BUILD_MEMORY)
         self.call("_initialize")
         if self.call("qjs_init") != 0:
             raise Unavailable("the JavaScript interpreter does not initialise", fix=_FIX)
@@ -134,7 +130,7 @@ class _Stage:
 
 def build(binary: bytes, boot: bytes) -> tuple[dict[str, object], bytes]:
     """Head and compiled module. Takes about a second of one core."""
-    native, engine, module = Native(), engine_of(), Surgery(binary)
+    native, engine, module = Native(), engine_of(), Surgery(with_own_blocks(binary))
     stage = _Stage(native, engine, module)
     stage.evaluate(boot, b"inhabit:boot")
     cells = Cells(base=stage.block(bytes(CELL_BYTES)), input=stage.block(bytes(INPUT_BYTES)), file_name=stage.block(_FILE_NAME))
@@ -148,21 +144,12 @@ def build(binary: bytes, boot: bytes) -> tuple[dict[str, object], bytes]:
     version = stage.version()
     final = bake(module.sealed(stubs(cells), added(module, cells, hooks), _KEEP), memory)
     layout = Layout(input=cells.input, clock=cells.clock_ns, answer=cells.answer)
-    burnt = _calibrate(stage)
     stage.machine.close()
-    head: dict[str, object] = {"quickjs": version, "layout": asdict(layout), "wasm": hashlib.sha256(final).hexdigest(),
-                               "fuel_per_ms": round(burnt * _FUEL_HEADROOM)}
+    head: dict[str, object] = {"quickjs": version, "layout": asdict(layout), "wasm": hashlib.sha256(final).hexdigest()}
     return head, bytes(wasmtime.Module(engine, final).serialize())
 
 
-def _calibrate(stage: _Stage) -> float:
-    """Fuel that a plain loop burns in a millisecond of this machine's time."""
-    fuel, began = stage.machine.fuel, time.thread_time()
-    stage.evaluate(_CALIBRATION, b"inhabit:calibration")
-    return (fuel - stage.machine.fuel) / ((time.thread_time() - began) * 1000)
-
-
-def load_or_build(images: ImageCache) -> Image:
+def load_or_build(images: ImageCache, stopper: Stopper) -> Image:
     """The image from the cache, built and kept there first if need be. Raises `Unavailable`."""
     binary, boot = quickjs_binary(), boot_script()
 
@@ -170,13 +157,13 @@ def load_or_build(images: ImageCache) -> Image:
         head, compiled = build(binary, boot)
         return orjson.dumps(head) + b"\n" + compiled
 
-    return _open(images.get(f"javascript-{_key(binary, boot)}", make))
+    return _open(images.get(f"javascript-{_key(binary, boot)}", make), stopper)
 
 
-def _open(data: bytes) -> Image:
+def _open(data: bytes, stopper: Stopper) -> Image:
     cut = data.index(b"\n")
     head = orjson.loads(data[:cut])
     engine = engine_of()
     module = wasmtime.Module.deserialize(engine, data[cut + 1:])
     return Image(native=Native(), engine=engine, module=module, layout=Layout(**head["layout"]),
-                 quickjs=head["quickjs"], hash=head["wasm"][:16], fuel_per_ms=head["fuel_per_ms"])
+                 quickjs=head["quickjs"], hash=head["wasm"][:16], stopper=stopper)

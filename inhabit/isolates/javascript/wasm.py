@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Function", "Surgery", "bake", "signed", "unsigned"]
+__all__ = ["I32", "I64", "Function", "Surgery", "bake", "read_unsigned", "signed", "unsigned"]
 
 _PAGE = 65536
 _GRAIN = 4096  # zero runs of this size are left out of the baked image
@@ -43,7 +43,8 @@ def signed(value: int) -> bytes:
             return bytes(out)
 
 
-def _read(data: bytes, at: int) -> tuple[int, int]:
+def read_unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """The LEB128 number at `at`, and where it ends."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -55,7 +56,7 @@ def _read(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _name(data: bytes, at: int) -> tuple[str, int]:
-    size, at = _read(data, at)
+    size, at = read_unsigned(data, at)
     return data[at:at + size].decode(), at + size
 
 
@@ -100,7 +101,7 @@ class Surgery:
         at = 8
         while at < len(self.wasm):
             kind = self.wasm[at]
-            size, at = _read(self.wasm, at + 1)
+            size, at = read_unsigned(self.wasm, at + 1)
             self.sections.append((kind, self.wasm[at:at + size]))
             at += size
         self._read_imports()
@@ -113,25 +114,25 @@ class Surgery:
 
     def _read_imports(self) -> None:
         body = self.section(2)
-        count, at = _read(body, 0)
+        count, at = read_unsigned(body, 0)
         for _ in range(count):
             _module, at = _name(body, at)
             name, at = _name(body, at)
             if body[at] != _FUNCTION:
                 raise ValueError(f"import {name} is not a function")
-            kind, at = _read(body, at + 1)
+            kind, at = read_unsigned(body, at + 1)
             self.imports.append(name)
             self.import_types.append(kind)
 
     def _exports(self) -> list[tuple[str, int, int, bytes]]:
         body = self.section(7)
-        count, at = _read(body, 0)
+        count, at = read_unsigned(body, 0)
         found: list[tuple[str, int, int, bytes]] = []
         for _ in range(count):
             start = at
             name, at = _name(body, at)
             kind = body[at]
-            index, at = _read(body, at + 1)
+            index, at = read_unsigned(body, at + 1)
             found.append((name, kind, index, body[start:at]))
         return found
 
@@ -140,11 +141,11 @@ class Surgery:
         missing = [name for name in self.imports if name not in stubs]
         if missing:
             raise ValueError(f"imports without a stub: {', '.join(missing)}")
-        types, at = _read(self.section(1), 0)
+        types, at = read_unsigned(self.section(1), 0)
         old_types = self.section(1)[at:]
-        indices, at = _read(self.section(3), 0)
+        indices, at = read_unsigned(self.section(3), 0)
         old_indices = self.section(3)[at:]
-        bodies, at = _read(self.section(10), 0)
+        bodies, at = read_unsigned(self.section(10), 0)
         old_bodies = self.section(10)[at:]
         first_added = len(self.imports) + indices
         new = list(added.values())
@@ -158,9 +159,13 @@ class Surgery:
             10: unsigned(len(self.imports) + bodies + len(new)) + b"".join(stubs[n].body for n in self.imports)
                 + old_bodies + b"".join(f.body for f in new),
         }
+        return self.rewritten(replaced, without=frozenset({2}))
+
+    def rewritten(self, replaced: Mapping[int, bytes], without: frozenset[int] = frozenset()) -> bytes:
+        """The module with other bodies for some sections. Custom sections say nothing at run time and are left out."""
         out = bytearray(self.wasm[:8])
         for kind, body in self.sections:
-            if kind in (0, 2):  # custom sections say nothing at run time; imports are gone
+            if kind == 0 or kind in without:
                 continue
             body = replaced.get(kind, body)
             out += bytes([kind]) + unsigned(len(body)) + body
@@ -168,7 +173,7 @@ class Surgery:
 
     def added_index(self, name: str, added: Sequence[str]) -> int:
         """The index an added function will have, so that added functions can call one another."""
-        count, _ = _read(self.section(3), 0)
+        count, _ = read_unsigned(self.section(3), 0)
         return len(self.imports) + count + list(added).index(name)
 
 
@@ -186,7 +191,7 @@ def bake(wasm: bytes, memory: bytes) -> bytes:
             continue
         if kind == 5:
             flags = body[1]
-            _old, at = _read(body, 2)
+            _old, at = read_unsigned(body, 2)
             body = bytes([1, flags]) + unsigned(len(memory) // _PAGE) + body[at:]
         elif kind == 12:
             body = unsigned(len(runs))

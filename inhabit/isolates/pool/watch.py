@@ -1,8 +1,9 @@
 """The kill timer and the fair share: one clock tick for all workers that were asked something.
 
 A request's budget is CPU time. While a worker computes alone, wall time is CPU time; so it is first looked at
-when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent, or that
-it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
+when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent and a little
+more, in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to
+compute. One that is kept from the CPU by others is given the time, up to a hard bound.
 
 Workers run where nobody else wants to (SCHED_IDLE), which on idle cores also keeps a host call on one core,
 where a wake-up is cheap. One that gets less than its share among our own workers competes with others than us: it is lifted
@@ -29,6 +30,7 @@ __all__ = ["Watch"]
 
 _TICK_S = 0.01
 _LATE_MS = KILL_GRACE_MS - 50       # leaves a tick, a kill and its report within the grace
+_OWN_STOP_MS = 25                   # of CPU time beyond the budget: an engine that stops its guest does so earlier
 _HARD_FACTOR, _HARD_MS = 10, 5_000  # of the wall, however starved
 _SHORT_TURN_MS = 20
 _STILL_LOOKS = 5
@@ -106,7 +108,7 @@ class Watch:
             channel.failed = channel.process.prefer(idle=True) or channel.failed   # for good: no new guest for it
 
     def _end(self, channel: Channel, request: Request, wall_ms: float, spent_ms: float) -> None:
-        if spent_ms >= request.budget_ms or sys.platform != "linux":   # elsewhere only the wall clock is there to judge by
+        if spent_ms >= request.budget_ms + _OWN_STOP_MS or sys.platform != "linux":   # elsewhere only the wall clock is there to judge by
             channel.kill(WorkerLost("the worker was ended: another guest in it used up its CPU time"), blamed=request.too_long())
         elif wall_ms > request.budget_ms * _HARD_FACTOR + _HARD_MS or self._idles(channel, request, spent_ms):
             channel.kill(WorkerLost("the worker was ended: it did not answer and did not compute"))

@@ -7,6 +7,7 @@ It ends when the host's end of the socket closes, and is killed when the host di
 
 An engine whose interpreter is a child of its own has two more methods than `Engine`: `executables()`, the files
 that the child needs, asked here; and `attach()`, called in the worker once it is confined but for the last step.
+One that needs a thread has `keep_time()`, called there as well.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Spawning(Protocol):
     def executables(self) -> Sequence[str]: ...
 
     def attach(self) -> None: ...
+
+
+@runtime_checkable
+class Timekeeping(Protocol):
+    def keep_time(self) -> None: ...
 
 
 class Zygote:
@@ -98,7 +104,8 @@ class Zygote:
         connection = socket.socket(fileno=descriptor)
         engine: Engine = self._engines[language]
         try:
-            layers = self._jail.confine(entrance, engine.attach if isinstance(engine, Spawning) else None)
+            layers = self._jail.confine(entrance, engine.attach if isinstance(engine, Spawning) else None,
+                                        engine.keep_time if isinstance(engine, Timekeeping) else None)
         except Exception as error:   # noqa: BLE001 - the host must hear why this worker never got ready
             connection.sendall(frame(Kind.FAILED, 0, encode_failed(error)))
             return

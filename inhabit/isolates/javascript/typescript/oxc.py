@@ -1,7 +1,7 @@
 """The TypeScript compiler of the OXC project, for what erasing cannot do: enums and namespaces.
 
 It comes as a WebAssembly module in `quickjs-rs`; only that file is used. It runs as a guest does: without imports,
-under fuel and a memory limit, in an instance of its own that is dropped when it traps. Its input is hostile.
+under a deadline and a memory limit, in an instance of its own that is dropped when it traps. Its input is hostile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import wasmtime
 
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript.abi import Machine, Native, Trapped, engine_of, pointer_of
+from inhabit.isolates.javascript.blocks import with_own_blocks
 from inhabit.isolates.javascript.cache import ImageCache
+from inhabit.isolates.javascript.stop import Stopper
 from inhabit.isolates.javascript.wasm import Function, Surgery, signed
 
 __all__ = ["Oxc", "OxcError"]
@@ -23,7 +25,7 @@ __all__ = ["Oxc", "OxcError"]
 _SOURCE_TS, _STRIP = 1 << 0, 1 << 8
 _OK, _UNCHANGED = 0, 1
 _MEMORY_BYTES = 256 * 1024 * 1024
-_FUEL = 40_000_000_000  # some seconds: the deadline of a compilation
+_CPU_MS = 2_000  # a program within the size limit needs a hundredth
 _NAME = b"program.ts"
 
 
@@ -47,30 +49,34 @@ class Oxc:
     native: Native
     engine: wasmtime.Engine
     module: wasmtime.Module
+    stopper: Stopper
 
     @classmethod
-    def load(cls, images: ImageCache) -> Oxc:
+    def load(cls, images: ImageCache, stopper: Stopper) -> Oxc:
         """From the image cache, compiled first if need be. Raises `Unavailable`."""
         try:
             binary = (resources.files("quickjs_rs") / "_transform.wasm").read_bytes()
         except OSError as error:
             raise Unavailable("the TypeScript compiler is missing from quickjs-rs", fix="reinstall inhabit's dependencies") from error
-        digest = hashlib.sha256(binary + metadata.version("wasmtime").encode() + Path(__file__).read_bytes()).hexdigest()[:24]
+        makers = [Path(__file__), *(Path(__file__).parent.parent / name for name in ("abi.py", "blocks.py", "wasm.py"))]
+        parts = (binary, metadata.version("wasmtime").encode(), *(maker.read_bytes() for maker in makers))
+        digest = hashlib.sha256(b"".join(parts)).hexdigest()[:24]
 
         def make() -> bytes:
-            sealed = Surgery(binary).sealed(_stubs(), {}, frozenset(_EXPORTS))
+            sealed = Surgery(with_own_blocks(binary)).sealed(_stubs(), {}, frozenset(_EXPORTS))
             return bytes(wasmtime.Module(engine_of(), sealed).serialize())
 
         data = images.get(f"typescript-{digest}", make)
         engine = engine_of()
-        return cls(Native(), engine, wasmtime.Module.deserialize(engine, data))
+        return cls(Native(), engine, wasmtime.Module.deserialize(engine, data), stopper)
 
     def transform(self, source: bytes) -> bytes:
         """JavaScript for `source`. Raises `OxcError`."""
         try:
-            machine = Machine(self.native, pointer_of(self.engine), pointer_of(self.module), memory_bytes=_MEMORY_BYTES, fuel=_FUEL)
+            machine = Machine(self.native, pointer_of(self.engine), pointer_of(self.module), self.stopper, memory_bytes=_MEMORY_BYTES)
         except Trapped as trapped:
             raise OxcError(str(trapped)) from trapped
+        self.stopper.allow(_CPU_MS)
         try:
             return _transformed(machine, source)
         except Trapped as trapped:

@@ -1,6 +1,6 @@
 """The way of a source: fence off, parse, strip, shape into a function, compile once to be sure.
 
-Nothing here runs the program. Every step is bounded: the source's size, the tree's, and the compilers by fuel.
+Nothing here runs the program. Every step is bounded: the source's size, the tree's, and the compilers by a deadline.
 """
 
 from __future__ import annotations
