@@ -14,7 +14,8 @@ __all__ = ["RemoteRuntime"]
 
 
 class RemoteRuntime(Runtime):
-    """The caller is the token that `api` sends, whatever is passed here."""
+    """The caller is the token that `api` sends, whatever is passed here. What systems upstream say of a call's progress
+    stays in the server."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

@@ -113,6 +113,16 @@ class _Execute(StrictBody):
     wait_s: float | None = Field(None, ge=0, le=MAX_WAIT_S, allow_inf_nan=False)
 
 
+class _Heard:
+    """What a system upstream said last about a call of the run."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def note(self, words: str) -> None:
+        self.last = words
+
+
 class Toolset:
     """`call` carries out one tool call for a caller."""
 
@@ -150,15 +160,16 @@ class Toolset:
         wait_s = self.options.wait_s if asked.wait_s is None else asked.wait_s
         if asked.program is None:
             return await self._wait(asked.run or "", caller, wait_s, progress, cancel=False)
-        started = await self._start(asked.program, asked, caller)
+        heard = _Heard()
+        started = await self._start(asked.program, asked, caller, heard)
         if started.state in TERMINAL_STATES or wait_s == 0:
             return started
-        return await self._wait(started.run_id, caller, wait_s, progress, cancel=self.options.cancel_with_client)
+        return await self._wait(started.run_id, caller, wait_s, progress, cancel=self.options.cancel_with_client, heard=heard)
 
-    async def _start(self, program: str, asked: _Execute, caller: Caller) -> RunResult:
+    async def _start(self, program: str, asked: _Execute, caller: Caller, heard: _Heard) -> RunResult:
         """Shielded: once a run exists its id must be known here, or it could not be cancelled."""
         starting = asyncio.ensure_future(self._runtime.execute(
-            program, caller, language=_language(asked.language), input=asked.input, wait_s=0))
+            program, caller, language=_language(asked.language), input=asked.input, wait_s=0, progress=heard.note))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -167,7 +178,7 @@ class Toolset:
             raise
 
     async def _wait(self, run_id: str, caller: Caller, wait_s: float, progress: Progress | None, *,
-                    cancel: bool) -> RunResult:
+                    cancel: bool, heard: _Heard | None = None) -> RunResult:
         begun = time.monotonic()
         try:
             while True:
@@ -177,7 +188,8 @@ class Toolset:
                 if result.state not in ("queued", "running") or waited >= wait_s:
                     return result
                 if progress is not None:
-                    await progress(waited, f"run {run_id} is {result.state}, {result.calls} calls so far")
+                    upstream = f"; {heard.last}" if heard is not None and heard.last else ""
+                    await progress(waited, f"run {run_id} is {result.state}, {result.calls} calls so far{upstream}")
         except asyncio.CancelledError:
             if cancel:
                 await self._abandon(run_id, caller)
