@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from inhabit.contracts.principal import Principal
-from inhabit.errors import Denied, NotFound
+from inhabit.errors import Denied, LimitExceeded, NotFound, TooMany
 from inhabit.kernel.grants import Grant
 from inhabit.server.auth import Identity, identity_of
 from inhabit.server.endpoints import Endpoint, json_response
@@ -24,6 +25,10 @@ from inhabit.store.tokens import TokenRecord
 __all__ = ["TokenBody", "TokenRoutes", "Tokens"]
 
 MAX_EXPIRY_S = 10 * 366 * 86_400
+MAX_GRANT_BYTES = 64 * 1024
+"""Of a token's grant: it is read with every request, and written into every run."""
+MAX_TOKENS_PER_USER = 1_000
+"""Valid ones; a list of them is one answer."""
 
 
 class Tokens(Protocol):
@@ -50,7 +55,7 @@ class TokenRoutes:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
             Endpoint("POST", "/v1/tokens", self.create, "Make a narrower token", {201: "the token, shown this once"},
-                     body=TokenBody, errors=(403, 413, 422)),
+                     body=TokenBody, errors=(403, 413, 422, 429)),
             Endpoint("GET", "/v1/tokens", self.list, "Your tokens", {200: "their records, without the tokens"}, errors=(422,)),
             Endpoint("DELETE", "/v1/tokens/{token_id}", self.revoke, "Revoke a token and all made from it",
                      {204: "it is refused from now on"}, errors=(404, 422)),
@@ -61,11 +66,22 @@ class TokenRoutes:
         identity = identity_of(request)
         now = self._now_ms()
         principal, grant = _for_whom(identity, asked)
+        if len(orjson.dumps(grant.as_value())) > MAX_GRANT_BYTES:
+            raise LimitExceeded.of("grant_bytes", MAX_GRANT_BYTES, "bytes", what="the token's grant", fix="fewer or wider clauses")
+        await self._refuse_many(principal, now)
         expires = None if asked.expires_s is None else now + asked.expires_s * 1000
         token, record = await self._tokens.create(
             principal, grant.as_value(), now_ms=now, expires_ms=expires, label=asked.label,
             parent=None if identity.operator else identity.token_id)
         return json_response({"token": token, **_record_json(record)}, 201)
+
+    async def _refuse_many(self, principal: Principal, now_ms: int) -> None:
+        held = [r for r in await self._tokens.list(tenant=principal.tenant) if r.principal.user == principal.user
+                and r.revoked_ms is None and (r.expires_ms is None or r.expires_ms > now_ms)]
+        if len(held) >= MAX_TOKENS_PER_USER:
+            raise TooMany(f"{principal.tenant}/{principal.user} has {len(held)} valid tokens", code="too_many_tokens",
+                          fix="revoke some: DELETE /v1/tokens/{id}",
+                          details={"limit": "tokens_per_user", "value": MAX_TOKENS_PER_USER, "unit": "tokens"})
 
     async def list(self, request: Request) -> Response:
         read_query(request, NoQuery)

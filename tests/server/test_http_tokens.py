@@ -10,6 +10,7 @@ import pytest
 
 from inhabit.contracts.operation import Operation
 from inhabit.kernel.grants import Grant, Permitted
+from inhabit.server import tokens as routes_of_tokens
 
 
 def permits(grant: Grant, name: str) -> bool:
@@ -59,3 +60,20 @@ async def test_only_the_operator_makes_a_backup_and_of_an_absolute_path(bob: htt
     assert not target.exists()
     made = await operator.post("/v1/backup", json={"file": str(target)})
     assert made.status_code == 201 and made.json() == {"file": str(target), "bytes": 4}
+
+
+async def test_B30_a_huge_grant_is_refused_since_every_request_would_read_it(ada: httpx2.AsyncClient):
+    grant = [{"pattern": "**", "caveats": [{"argument": "a", "one_of": [f"x{n}" for n in range(20_000)]}]}]
+    answer = await ada.post("/v1/tokens", json={"grant": grant})
+    assert (answer.status_code, answer.json()["details"]["limit"]) == (413, "grant_bytes")
+    assert (await ada.get("/v1/tokens")).json() == {"tokens": []}
+
+
+async def test_B30_tokens_of_a_user_are_bounded_and_revoking_makes_room(ada: httpx2.AsyncClient, bob: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(routes_of_tokens, "MAX_TOKENS_PER_USER", 3)
+    made = [(await ada.post("/v1/tokens", json={})).json()["id"] for _ in range(3)]
+    refused = await ada.post("/v1/tokens", json={})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_tokens") and refused.headers["retry-after"]
+    assert (await bob.post("/v1/tokens", json={})).status_code == 201
+    assert (await ada.delete(f"/v1/tokens/{made[0]}")).status_code == 204
+    assert (await ada.post("/v1/tokens", json={})).status_code == 201
