@@ -30,7 +30,7 @@ from inhabit.config import Config, ServerConfig
 from inhabit.connectors.functions import Capability
 from inhabit.connectors.mcp import EffectsReview
 from inhabit.contracts.clock import now_ms
-from inhabit.contracts.connector import Connector, ConnectorContext
+from inhabit.contracts.connector import Connector, ConnectorContext, ConnectorProblem
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.egress import Broker
@@ -160,6 +160,12 @@ class Inhabit:
         except InhabitError as error:
             self.problems[source.name] = error
             _log.warning("%s is left out: %s%s", source.name, error, f" ({error.fix})" if error.fix else "")
+
+    def sources(self) -> Mapping[str, tuple[int, tuple[ConnectorProblem, ...]]]:
+        """By name, how many operations each open source has, and what could not be used of it; one that nobody can reach now
+        has none and says why."""
+        return {source.name: (sum(1 for _ in source.operations()), source.problems()) for source in self._sources
+                if source.name not in self.problems}
 
     # -- use ----------------------------------------------------------------------------------------------
 

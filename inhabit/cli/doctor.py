@@ -148,14 +148,16 @@ async def _sources(app: Inhabit, report: _Report) -> None:
     say("sources")
     try:
         async with progress("opening the sources"):
-            runtime = await app.start()
+            await app.start()
     except InhabitError as error:
         report.fail("start", error)
         return
     try:
-        for capability in runtime.capabilities(app.caller("doctor")):
-            problems = len(capability.get("problems") or ())
-            report.fine(str(capability["name"]), f"{capability['operations']} operations" + (f", {problems} problems" if problems else ""))
+        for name, (operations, problems) in app.sources().items():
+            if operations:
+                report.fine(name, f"{operations} operations" + (f", {len(problems)} problems" if problems else ""))
+            else:
+                report.warn(name, problems[0].reason if problems else "it has no operations")
         for name, error in app.problems.items():
             report.fail(name, error)
     finally:

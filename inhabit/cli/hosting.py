@@ -43,11 +43,11 @@ async def first_token(app: Inhabit, principal: Principal) -> str | None:
 def warn_of_problems(app: Inhabit) -> None:
     for name, error in app.problems.items():
         complain(f"{name} is left out: {error.message}" + (f" ({error.fix})" if error.fix else ""))
-    for capability in app.runtime.capabilities(app.caller("operator")):
-        problems = capability.get("problems") or ()
-        if problems:
-            complain(f"{capability['name']}: {len(problems)} parts could not be used, the first: "
-                     f"{problems[0]['pointer']}: {problems[0]['reason']}")
+    for name, (operations, problems) in app.sources().items():
+        if problems and not operations:
+            complain(f"{name} has no operations now: {problems[0].reason}")
+        elif problems:
+            complain(f"{name}: {len(problems)} parts could not be used, the first: {problems[0].pointer}: {problems[0].reason}")
 
 
 def _or_operator(app: Inhabit, operator_token: str, principal: Principal) -> TokenCheck:

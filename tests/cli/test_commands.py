@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from inhabit.cli import COMMANDS, main
+from tests.connectors.mcp_support import python_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,6 +281,25 @@ def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str],
     assert code == 0
     for word in ("landlock", "seccomp", "user_namespace", "typescript", "python", "home"):
         assert word in out
+
+
+def test_every_source_is_named_by_doctor_and_by_serve_also_one_that_cannot_be_reached(capsys: pytest.CaptureFixture[str], home: Path):
+    config = home / "inhabit.toml"
+    config.write_text(f"[server]\nport = 0\n[mcp.polite]\ncommand = {json.dumps(python_server('polite'))}\n[mcp.gone]\ncommand = ['no-such-server']\n"
+                      "[mcp.keyless]\ncommand = ['x']\nenv = {KEY = {secret = 'NOT_SET_ANYWHERE'}}\n")
+    _, out, _ = inhabit(capsys, "doctor", "--home", str(home), "--config", str(config))
+    told = {line.split()[1].rstrip(":"): line for line in out.partition("sources")[2].splitlines() if line.startswith("  ")}
+    assert told["polite"].startswith("  ok ") and "3 operations" in told["polite"]
+    assert told["gone"].startswith("  missing") and "install no-such-server" in told["gone"]
+    assert told["keyless"].startswith("  missing") and "environment variable NOT_SET_ANYWHERE" in told["keyless"]
+    with subprocess.Popen([sys.executable, "-m", "inhabit", "serve", "--home", str(home), "--config", str(config)], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("token"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert "gone has no operations now" in err and "keyless has no operations now" in err and "polite" not in err
 
 
 def test_output_into_a_closed_pipe_is_no_fault(demo: Demo):
