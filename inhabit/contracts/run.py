@@ -15,8 +15,9 @@ from inhabit.contracts.program import Language
 from inhabit.errors import Unavailable
 
 __all__ = [
-    "TERMINAL_STATES", "Blobs", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Outcome", "Recorder", "Resumed",
-    "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Terminal", "Ticket",
+    "TERMINAL_STATES", "Approval", "Asked", "Blobs", "Decided", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Mode",
+    "Outcome", "Recorder", "Resumed", "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Suspended",
+    "Terminal", "Ticket", "Write",
 ]
 
 RunState = Literal["queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown"]
@@ -24,9 +25,16 @@ TERMINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "rejected", 
 """`unknown`: the run ended (or its server died) while a call that may write had no recorded result."""
 
 
+Mode = Literal["live", "plan", "apply"]
+"""`plan`: reads are live, writes are held. `apply`: live, with the change set of a plan as its authority."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """Fixed at the start of a run. `seed` and `clock_ms` make its random and clock repeatable."""
+    """Fixed at the start of a run. `seed` and `clock_ms` make its random and clock repeatable. `attended`: a person
+    can be asked. `labels`: `(name, operation)` of what the run begins with, from its conversation. `plan`: the run
+    whose change set this one applies.
+    """
 
     run_id: str
     principal: Principal
@@ -46,6 +54,11 @@ class RunHeader:
     rung: str = "isolate"
     origin: str = "python"
     parent_run: str | None = None
+    mode: Mode = "live"
+    attended: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    conversation: str = ""
+    plan: str | None = None
 
 
 class Intent(NamedTuple):
@@ -74,6 +87,42 @@ class Outcome(NamedTuple):
     at_ms: int
     labels: tuple[str, ...] = ()
     binaries: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+class Asked(NamedTuple):
+    """A call waits for a person. `digest` binds what would be approved: operation, canonical arguments, run, expiry."""
+
+    approval: str
+    sequence: int
+    operation: str
+    digest: str
+    rule: str
+    reason: str
+    at_ms: int
+    expires_ms: int
+
+
+class Decided(NamedTuple):
+    """The answer to an `Asked`, once and for good. `by` is the principal, `credential` how they proved themselves.
+    `arguments`: canonical JSON of the edited call, None where it was taken as it stood.
+    """
+
+    approval: str
+    sequence: int
+    verdict: Literal["approve", "reject", "expire"]
+    by: str
+    credential: str
+    reason: str
+    at_ms: int
+    arguments: bytes | None = None
+
+
+class Suspended(NamedTuple):
+    """From here on the run holds no worker and no task: it waits for people alone. `usage`: what it has used so far."""
+
+    at_ms: int
+    usage: Mapping[str, float]
 
 
 class Delivered(NamedTuple):
@@ -112,7 +161,24 @@ class Terminal:
     binaries: tuple[str, ...] = ()
 
 
-Entry = Intent | Outcome | Delivered | Logged | Resumed | Terminal
+Entry = Intent | Outcome | Asked | Decided | Suspended | Delivered | Logged | Resumed | Terminal
+
+
+class Approval(NamedTuple):
+    """What a list of approvals shows: an `Asked` with its run, and the answer when there is one."""
+
+    run_id: str
+    principal: Principal
+    asked: Asked
+    decided_ms: int | None = None
+    verdict: str | None = None
+
+
+class Write(NamedTuple):
+    """One SQL statement of ours that is committed together with the entries it belongs to."""
+
+    sql: str
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +239,9 @@ class Ticket(Protocol):
 class Recorder(Protocol):
     """The power to append to runs, and nothing else: what bridge and driver hold."""
 
-    def append(self, run_id: str, *entries: Entry) -> Ticket: ...
+    def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
+        """`also` is committed with the entries or not at all."""
+        ...
 
 
 class Journal(Recorder, Protocol):

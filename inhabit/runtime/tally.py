@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Sequence
 
-from inhabit.contracts.run import Entry, Intent, Outcome, Recorder, Terminal, Ticket
+from inhabit.contracts.run import Entry, Intent, Outcome, Recorder, Terminal, Ticket, Write
 
 __all__ = ["BOUNDS_S", "Counting", "Histogram", "Tally"]
 
@@ -64,8 +65,8 @@ class Counting:
         self._recorder = recorder
         self._tally = tally
 
-    def append(self, run_id: str, *entries: Entry) -> Ticket:
-        ticket = self._recorder.append(run_id, *entries)   # what was not taken is not counted
+    def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
+        ticket = self._recorder.append(run_id, *entries, also=also)   # what was not taken is not counted
         for entry in entries:
             self._tally.note(entry)
         return ticket

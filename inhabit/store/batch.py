@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from inhabit.contracts.run import RunHeader
+from inhabit.contracts.run import RunHeader, Write
 from inhabit.errors import Unavailable
 from inhabit.store.packing import Draft
 
@@ -21,10 +21,10 @@ __all__ = ["Batch", "Ending", "Job", "OpenRun", "Row"]
 class OpenRun:
     """The counters of a run without a terminal entry, kept by the appending side."""
 
-    __slots__ = ("bytes", "calls", "generation", "key", "number", "run_id", "tenant")
+    __slots__ = ("asked", "bytes", "calls", "generation", "key", "number", "run_id", "tenant")
 
     def __init__(self, key: int, run_id: str, tenant: str, generation: int, *, number: int = 0, calls: int = 0,
-                 size: int = 0) -> None:
+                 size: int = 0, asked: bool = False) -> None:
         self.key = key
         self.run_id = run_id
         self.tenant = tenant
@@ -32,6 +32,7 @@ class OpenRun:
         self.number = number
         self.calls = calls
         self.bytes = size
+        self.asked = asked   # may have asked a person something
 
 
 class Row(NamedTuple):
@@ -63,13 +64,14 @@ class Job:
 class Batch:
     """Implements `contracts.run.Ticket`."""
 
-    __slots__ = ("_ask", "after", "begun", "ended", "error", "jobs", "rows", "settled", "size", "waiters")
+    __slots__ = ("_ask", "after", "also", "begun", "ended", "error", "jobs", "rows", "settled", "size", "waiters")
 
     def __init__(self, ask: Callable[[Batch], asyncio.Future[None] | None]) -> None:
         self._ask = ask
         self.begun: list[tuple[OpenRun, RunHeader, Draft]] = []
         self.rows: list[Row] = []
         self.ended: list[Ending] = []
+        self.also: list[Write] = []
         self.jobs: list[Job] = []
         self.after: list[Job] = []
         self.size = 0

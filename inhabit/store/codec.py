@@ -12,13 +12,27 @@ from typing import Any
 import orjson
 
 from inhabit.contracts.principal import Principal
-from inhabit.contracts.run import Delivered, Entry, Intent, Logged, Outcome, Resumed, RunHeader, Terminal
+from inhabit.contracts.run import (
+    Asked,
+    Decided,
+    Delivered,
+    Entry,
+    Intent,
+    Logged,
+    Outcome,
+    Resumed,
+    RunHeader,
+    Suspended,
+    Terminal,
+)
 from inhabit.errors import InvalidInput
 from inhabit.store.packing import Draft
 
-__all__ = ["INTENT", "OUTCOME", "TERMINAL", "decode_entry", "decode_header", "encode_entry", "encode_header"]
+__all__ = ["INTENT", "OUTCOME", "STANDING", "TERMINAL", "decode_entry", "decode_header", "encode_entry", "encode_header"]
 
-HEADER, INTENT, OUTCOME, DELIVERED, LOGGED, RESUMED, TERMINAL = range(7)
+HEADER, INTENT, OUTCOME, DELIVERED, LOGGED, RESUMED, TERMINAL, ASKED, DECIDED, SUSPENDED = range(10)
+STANDING = frozenset({RESUMED, ASKED, DECIDED, SUSPENDED})
+"""Kinds that change what lists show of a run."""
 
 
 def encode_entry(entry: Entry) -> Draft:
@@ -37,7 +51,8 @@ def encode_header(header: RunHeader) -> Draft:
     """Raises `InvalidInput` for a field that is not plain JSON data."""
     h, p = header, header.principal
     fields = [h.run_id, [p.user, p.tenant, p.agent], h.language, h.program_hash, h.engine, h.seed, h.clock_ms, h.names,
-              h.grant, h.limits, h.policy_version, h.schema_hashes, h.rung, h.origin, h.parent_run]
+              h.grant, h.limits, h.policy_version, h.schema_hashes, h.rung, h.origin, h.parent_run,
+              h.mode, h.attended, h.labels, h.conversation, h.plan]
     try:
         return Draft(HEADER, _json(fields), (_text(h.source), _text(h.code), h.input))
     except (TypeError, UnicodeEncodeError) as error:
@@ -47,11 +62,12 @@ def encode_header(header: RunHeader) -> Draft:
 
 def decode_header(meta: bytes, parts: Sequence[bytes]) -> RunHeader:
     (run_id, who, language, program_hash, engine, seed, clock_ms, names,
-     grant, limits, policy_version, schema_hashes, rung, origin, parent_run) = orjson.loads(meta)
+     grant, limits, policy_version, schema_hashes, rung, origin, parent_run, *later) = orjson.loads(meta)
+    mode, attended, labels, conversation, plan = later or ("live", False, (), "", None)
     return RunHeader(
         run_id, Principal(who[0], who[1], who[2]), language, program_hash, _untext(parts[0]), _untext(parts[1]),
         parts[2], engine, seed, clock_ms, tuple(names), grant, limits, policy_version, schema_hashes, rung, origin,
-        parent_run,
+        parent_run, mode, attended, tuple((name, operation) for name, operation in labels), conversation, plan,
     )
 
 
@@ -84,11 +100,12 @@ def _decode_intent(f: list[Any], parts: Sequence[bytes]) -> Intent:
 
 
 def _encode_outcome(e: Outcome) -> Draft:
-    return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels, *((e.binaries,) if e.binaries else ()))), (e.value,))
+    more = (e.binaries, e.simulated) if e.simulated else (e.binaries,) if e.binaries else ()
+    return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels, *more)), (e.value,))
 
 
 def _decode_outcome(f: list[Any], parts: Sequence[bytes]) -> Outcome:
-    return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]), tuple(f[5]) if len(f) > 5 else ())
+    return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]), tuple(f[5]) if len(f) > 5 else (), len(f) > 6 and f[6])
 
 
 def _encode_delivered(e: Delivered) -> Draft:
@@ -123,11 +140,37 @@ def _decode_terminal(f: list[Any], parts: Sequence[bytes]) -> Terminal:
     return Terminal(f[0], parts[0], f[1], f[2], tuple(f[3]) if len(f) > 3 else ())
 
 
+def _encode_asked(e: Asked) -> Draft:
+    return Draft(ASKED, _json(e), ())
+
+
+def _decode_asked(f: list[Any], parts: Sequence[bytes]) -> Asked:
+    return Asked(*f)
+
+
+def _encode_decided(e: Decided) -> Draft:
+    return Draft(DECIDED, _json(e[:7]), () if e.arguments is None else (e.arguments,))
+
+
+def _decode_decided(f: list[Any], parts: Sequence[bytes]) -> Decided:
+    return Decided(*f, parts[0] if parts else None)
+
+
+def _encode_suspended(e: Suspended) -> Draft:
+    return Draft(SUSPENDED, _json(e), ())
+
+
+def _decode_suspended(f: list[Any], parts: Sequence[bytes]) -> Suspended:
+    return Suspended(f[0], f[1])
+
+
 _ENCODERS: Mapping[type, Callable[[Any], Draft]] = {
     Intent: _encode_intent, Outcome: _encode_outcome, Delivered: _encode_delivered, Logged: _encode_logged,
-    Resumed: _encode_resumed, Terminal: _encode_terminal,
+    Resumed: _encode_resumed, Terminal: _encode_terminal, Asked: _encode_asked, Decided: _encode_decided,
+    Suspended: _encode_suspended,
 }
 _DECODERS: Mapping[int, Callable[[list[Any], Sequence[bytes]], Entry]] = {
     INTENT: _decode_intent, OUTCOME: _decode_outcome, DELIVERED: _decode_delivered, LOGGED: _decode_logged,
-    RESUMED: _decode_resumed, TERMINAL: _decode_terminal,
+    RESUMED: _decode_resumed, TERMINAL: _decode_terminal, ASKED: _decode_asked, DECIDED: _decode_decided,
+    SUSPENDED: _decode_suspended,
 }

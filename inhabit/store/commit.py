@@ -60,7 +60,7 @@ def insert_blob(connection: sqlite3.Connection, tenant: str, digest: bytes, data
 
 def _plain_fields(batch: Batch) -> list[Any] | None:
     """The fields of the usual batch's rows, one after the other; None for any other batch."""
-    if batch.begun or batch.ended or batch.jobs or len(batch.rows) > _MAX_ROWS:
+    if batch.begun or batch.ended or batch.also or batch.jobs or len(batch.rows) > _MAX_ROWS:
         return None
     fields: list[Any] = []
     for run, number, (kind, meta, parts) in batch.rows:
@@ -83,6 +83,8 @@ def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None
     for start in range(0, len(batch.rows), _MAX_ROWS):
         rows = batch.rows[start:start + _MAX_ROWS]
         _insert(connection, [field for row in rows for field in _packed(connection, row)], len(rows), epoch)
+    for write in batch.also:
+        connection.execute(write.sql, write.values)
     for ending in batch.ended:
         connection.execute("UPDATE runs SET state = ?, ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                            (ending.state, ending.ended_ms, ending.calls, ending.bytes, ending.run.key))

@@ -26,10 +26,12 @@ from inhabit.contracts.run import (
     RunSummary,
     StoredEntry,
     Terminal,
+    Write,
 )
 from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.approvals import standing
 from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
-from inhabit.store.codec import INTENT, TERMINAL, encode_entry, encode_header
+from inhabit.store.codec import INTENT, STANDING, TERMINAL, encode_entry, encode_header
 from inhabit.store.database import Database
 from inhabit.store.reading import (
     SUMMARIES,
@@ -76,7 +78,7 @@ class SqliteJournal:
             self._open[header.run_id] = run
             return ticket
 
-    def append(self, run_id: str, *entries: Entry) -> Batch:
+    def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Batch:
         """Raises `InvalidInput` for a run that is not open, `Unavailable` when nothing can be written."""
         drafts = [encode_entry(entry) for entry in entries]
         with self._lock:
@@ -84,16 +86,20 @@ class SqliteJournal:
             if run is None:
                 raise self.failure or InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
                                    fix="begin a run before its entries, and append nothing after its end")
-            number, size, calls, ends = run.number, run.bytes, run.calls, False
+            number, size, calls, ends, stands = run.number, run.bytes, run.calls, False, False
             rows: list[Row] = []
             for draft in drafts:
                 number += 1
                 size += draft.size
                 calls += draft.kind == INTENT
                 ends = ends or draft.kind == TERMINAL
+                stands = stands or draft.kind in STANDING
                 rows.append(Row(run, number, draft))
             ending = _ending(run, entries, calls, size) if ends else None
-            ticket = self._writer.append(run, rows, ending, size - run.bytes)
+            if stands or (ends and run.asked):
+                run.asked = True
+                also = (*also, *standing(run.key, entries, closes=ends))
+            ticket = self._writer.append(run, rows, ending, size - run.bytes, also)
             run.number, run.bytes, run.calls = number, size, calls
             if ending is not None:
                 del self._open[run_id]
@@ -149,12 +155,13 @@ class SqliteJournal:
         return [self._current(shown) for shown in found]
 
     async def unfinished(self) -> Sequence[RunRecord]:
-        """Runs without a terminal entry, oldest first. One interrupted by a full disk is taken up again here:
+        """Runs without a terminal entry that do not wait for people alone, oldest first. One interrupted by a full disk is taken up again here:
         what was lost of it is forgotten, and it can be appended to after its last durable entry."""
         await self._writer.flush()
         self._take_up_interrupted(await self._database.read(open_runs))
         return await self._database.read(lambda c: [
-            record(c, key) for (key,) in c.execute("SELECT key FROM runs WHERE ended_ms IS NULL ORDER BY key")])
+            record(c, key) for (key,) in c.execute(
+                "SELECT key FROM runs WHERE ended_ms IS NULL AND state != 'suspended' ORDER BY key")])
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
         """Raises `NotFound`; `Unavailable` when the journal fails or closes meanwhile."""

@@ -58,8 +58,10 @@ def record(connection: sqlite3.Connection, key: int) -> RunRecord:
     header, tenant = _header(connection, key)
     stored = tuple(_entries(connection, key, tenant, header.run_id, 0))
     last = stored[-1].entry if stored else None
-    state: RunState = last.state if isinstance(last, Terminal) else "running"
-    return RunRecord(header, stored, state)
+    if isinstance(last, Terminal):
+        return RunRecord(header, stored, last.state)
+    (state,) = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
+    return RunRecord(header, stored, cast(RunState, state))
 
 
 def page(connection: sqlite3.Connection, key: int, after: int, limit: int) -> EntryPage:
@@ -190,4 +192,4 @@ def _counted(connection: sqlite3.Connection, key: int, run_id: str, tenant: str)
         " WHERE run = ?", (INTENT, key)).fetchone()
     (shared,) = connection.execute("SELECT coalesce(sum(size), 0) FROM blob_uses JOIN blobs ON key = blob WHERE run = ?",
                                    (key,)).fetchone()
-    return OpenRun(key, run_id, tenant, 0, number=number, calls=calls, size=size + shared)
+    return OpenRun(key, run_id, tenant, 0, number=number, calls=calls, size=size + shared, asked=True)

@@ -46,6 +46,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What a run printed is shown without reading its calls; 4 is `codec.LOGGED`.
         """CREATE INDEX entries_logged ON entries (run, number) WHERE kind = 4""",
     ),
+    (
+        """CREATE TABLE approvals (
+            id TEXT PRIMARY KEY, run INTEGER NOT NULL, sequence INTEGER NOT NULL, operation TEXT NOT NULL, digest TEXT NOT NULL,
+            rule TEXT NOT NULL, reason TEXT NOT NULL, asked_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+            decided_ms INTEGER, verdict TEXT) STRICT""",
+        """CREATE INDEX approvals_pending ON approvals (expires_ms) WHERE decided_ms IS NULL""",
+        """CREATE INDEX approvals_by_run ON approvals (run)""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

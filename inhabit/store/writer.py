@@ -19,10 +19,10 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from inhabit.contracts.run import RunHeader
+from inhabit.contracts.run import RunHeader, Write
 from inhabit.errors import Unavailable
 from inhabit.store.batch import Batch, Ending, Job, OpenRun, Row, again
 from inhabit.store.commit import check_epoch, write_batch
@@ -72,7 +72,7 @@ class Writer:
             batch.begun.append((run, header, draft))
             return batch
 
-    def append(self, run: OpenRun, rows: list[Row], ending: Ending | None, size: int) -> Batch:
+    def append(self, run: OpenRun, rows: list[Row], ending: Ending | None, size: int, also: Sequence[Write] = ()) -> Batch:
         with self._lock:
             if run.generation != self.generation:
                 raise Unavailable(f"the record of run {run.run_id} was interrupted", code="journal_interrupted",
@@ -81,6 +81,7 @@ class Writer:
             batch.rows += rows
             if ending is not None:
                 batch.ended.append(ending)
+            batch.also += also
             return batch
 
     async def perform(self, work: Callable[[sqlite3.Connection], _T], size: int = 0) -> _T:
