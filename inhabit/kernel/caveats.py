@@ -16,7 +16,7 @@ from inhabit.errors import InvalidInput
 from inhabit.kernel.effects import READS, TRUST, WRITES
 from inhabit.kernel.places import below, is_url, place_of
 
-__all__ = ["broken", "checked"]
+__all__ = ["broken", "checked", "has_prefix"]
 
 _SCALES: Mapping[str, tuple[str, ...]] = {"reads": READS, "trust": TRUST, "writes": WRITES}
 _MISSING = object()
@@ -105,7 +105,7 @@ def _argument_outside(arguments: Mapping[str, Any], caveat: Mapping[str, Any]) -
         return f"argument {path} must be a number of at least {caveat['min']}"
     if "one_of" in caveat and not any(_same(value, allowed) for allowed in caveat["one_of"]):
         return f"argument {path} must be one of {list(caveat['one_of'])}"
-    if "prefix" in caveat and not _has_prefix(value, caveat["prefix"]):
+    if "prefix" in caveat and not has_prefix(value, caveat["prefix"]):
         what = "a URL below" if is_url(caveat["prefix"]) else "a string that starts with"
         return f"argument {path} must be {what} {caveat['prefix']!r} and have no '..'"
     return None
@@ -120,7 +120,7 @@ def _same(value: Any, allowed: Any) -> bool:
     return type(value) is type(allowed) and bool(value == allowed)
 
 
-def _has_prefix(value: Any, prefix: str) -> bool:
+def has_prefix(value: Any, prefix: str) -> bool:
     """Whether the value starts so and stays below it. A URL is compared by its parts."""
     if not isinstance(value, str) or len(value) > _MAX_PREFIXED_CHARS:
         return False

@@ -28,7 +28,7 @@ from inhabit.kernel.policy import (
     strictest,
 )
 
-__all__ = ["Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled"]
+__all__ = ["Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled", "visible"]
 
 _NOTHING_USED: Mapping[str, int] = MappingProxyType({})
 
@@ -146,7 +146,7 @@ def _by_policy(facts: Facts, here: Applicable, words: list[Reason], charges: lis
     """Adds the words of the rules and limits that apply, and what the call would be charged."""
     run, who = facts.run, facts.run.principal
     usage: dict[str, float] = {}
-    seen = _seen(facts, usage)
+    seen = visible(facts, usage)
     for limit in here.limits:
         if limit.scope.covers(who.tenant, who.user, run.program):
             counted = charged(limit, seen, facts.usage, facts.now_ms, run.run_id)
@@ -162,7 +162,7 @@ def _by_policy(facts: Facts, here: Applicable, words: list[Reason], charges: lis
                 words.append(said)
 
 
-def _seen(facts: Facts, usage: Mapping[str, float]) -> Mapping[str, Any]:
+def visible(facts: Facts, usage: Mapping[str, float]) -> Mapping[str, Any]:
     """The facts under the names that conditions use."""
     run, effects = facts.run, facts.effects
     who = run.principal
