@@ -95,3 +95,9 @@ async def test_B14_an_input_beyond_its_size_or_depth_is_refused(target: Target) 
         with pytest.raises(InhabitError) as refused:
             await target.run("return 1", input=given, limits=limits)
         assert refused.value.specific_code in {"limit_exceeded", "invalid_input"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_B16_an_operation_that_never_answers_meets_its_time(target: Target) -> None:
+    run = await target.run("try { await kit.stubborn() } catch (e) { return [e.code, e.effect] }", limits={"call_ms": 200, "wall_ms": 5_000})
+    assert run.value == ["call_timeout", "unknown"]

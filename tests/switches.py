@@ -1,0 +1,205 @@
+"""Does each control hold anything? `python -m tests.switches [NAME …]` prints: control → the cases that go red without it.
+
+For each control the cases that belong to it run twice: as they are, where all must be green, and in a process in
+which the control was switched off, where some must be red. A control without a red case is proved by nobody, and the
+command fails. A case that stays green is held by another layer too.
+
+Controls are switched off by replacing their code in the test process (this module is a pytest plugin there). The
+product has no such switch. Layers of the jail have a test that does both by itself: `test_switched_off_goes_red`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhabit.connectors.redaction import Redactor
+from inhabit.egress import addresses, resolve
+from inhabit.isolates.pool.isolate import PooledIsolate
+from inhabit.isolates.pool.watch import Watch
+from inhabit.kernel.grants import Grant, Permitted
+from inhabit.limits import CEILINGS, Limits
+from inhabit.runtime.schemas import Validators
+from inhabit.wire import values
+from inhabit.wire.frames import FrameParser
+
+ROOT = Path(__file__).resolve().parents[1]
+_CASE_S, _CONTROL_S = 20, 240
+
+
+@dataclass(frozen=True)
+class Control:
+    """`off` switches it off in this process; `cases` are arguments of pytest."""
+
+    off: Callable[[], None]
+    cases: tuple[str, ...]
+
+
+def _unbounded(name: str) -> Callable[[], None]:
+    """No run has this limit: every `Limits` that is made says a hundred times its ceiling (memory: its ceiling)."""
+    most = getattr(CEILINGS, name) * (1 if name == "memory_bytes" else 100)
+
+    def off() -> None:
+        made: Callable[..., None] = Limits.__init__
+
+        @functools.wraps(made)
+        def without(limits: Limits, *given: Any, **named: Any) -> None:
+            made(limits, *given, **named)
+            object.__setattr__(limits, name, most)
+
+        _replace(Limits, "__init__", without)
+    return off
+
+
+def _gone(*places: tuple[Any, str], answer: Any = None) -> Callable[[], None]:
+    """These functions give `answer` and do nothing."""
+    def off() -> None:
+        for owner, name in places:
+            _replace(owner, name, lambda *_, **__: answer)
+    return off
+
+
+def _frames_of_any_length() -> None:
+    made: Callable[..., None] = FrameParser.__init__
+    _replace(FrameParser, "__init__", lambda parser, kinds, **_: made(parser, kinds, max_bytes=2**40))
+
+
+def _secrets_pass() -> None:
+    _replace(Redactor, "clean", lambda _, data: data)
+
+
+def _all_granted() -> None:
+    _replace(Grant, "permits", lambda *_: Permitted("**", ()))
+    _replace(Grant, "shows", lambda *_: True)
+
+
+def _replace(owner: Any, name: str, what: Any) -> None:
+    setattr(owner, name, what)
+
+
+PROGRAMS, RESUME, VALUES, AUTHORITY = (f"tests/attacks/test_attack_{name}.py" for name in ("programs", "resume", "values", "authority"))
+FRAMES, POOL, JS, JS_ENGINE, PYTHON = (f"tests/isolates/test_{name}.py" for name in ("hostile_frames", "pool", "js_hostile", "js_engine", "python_attacks"))
+BRIDGE, DRIVER, SERVICE = (f"tests/runtime/test_{name}.py" for name in ("bridge", "driver", "service"))
+
+CONTROLS: dict[str, Control] = {
+    "kill timer": Control(_gone((Watch, "_end")), (POOL, FRAMES, "-k", "B01_a_loop or B22_a_worker or D19 or longer_than_sent")),
+    "limit cpu_ms": Control(_unbounded("cpu_ms"), (PROGRAMS, "-k", "stopped_at_its_limit and (B01 or B02 or B03)")),
+    "limit wall_ms": Control(_unbounded("wall_ms"), (DRIVER, "-k", "B22_wall_limit")),
+    "limit call_ms": Control(_unbounded("call_ms"), (RESUME, "-k", "B16")),
+    "limit memory_bytes": Control(_unbounded("memory_bytes"), (JS, PYTHON, "-k", "(B04_to_B12_memory_bombs and (Uint8Array or 3e7)) or (B04_to_B12_memory and not bombs)")),
+    "limit log_bytes": Control(_unbounded("log_bytes"), (FRAMES, DRIVER, JS_ENGINE, JS, PYTHON, VALUES, "-k", "B17 or limit_of_logs")),
+    "limit calls": Control(_unbounded("calls"), (FRAMES, DRIVER, JS_ENGINE, PYTHON, RESUME, "-k", "B19_call_flood or limits_of_calls or B19_host_call or (B20 and calls)")),
+    "limit calls_in_flight": Control(_unbounded("calls_in_flight"), (BRIDGE, JS_ENGINE, JS, PYTHON, "-k", "B19_calls_in_flight or limits_of_calls or B19_a_flood or B19_host_call")),
+    "limit value_bytes": Control(_unbounded("value_bytes"), (BRIDGE, JS_ENGINE, PYTHON, "-k", "value_bounds or limits_of_calls or B19_timers_and_values")),
+    "limit source_bytes": Control(_unbounded("source_bytes"), (RESUME, "-k", "B30")),
+    "limit input_bytes": Control(_unbounded("input_bytes"), (RESUME, "-k", "B14")),
+    "limit timers": Control(_unbounded("timers"), (JS_ENGINE, PYTHON, "-k", "limit_of_timers or B19_timers_and_values")),
+    "limit journal_bytes": Control(_unbounded("journal_bytes"), (BRIDGE, RESUME, "-k", "B25_journal_quota or (B20 and journal)")),
+    "limit result_tokens": Control(_unbounded("result_tokens"), (SERVICE, "-k", "large_result")),
+    "wire: length of a frame": Control(_frames_of_any_length, ("tests/wire/test_frames.py", FRAMES, "-k", "D01")),
+    "wire: depth and items of a value": Control(_gone((values, "_over_bounds")), ("tests/wire/test_values.py", BRIDGE, "-k", "D16 or D15_items or D18_cycles")),
+    "wire: integers beyond 64 bits": Control(_gone((values, "_exact_integer"), answer=0), ("tests/wire/test_values.py", "-k", "D15_text_that_is_refused")),
+    "worker: one count a delivery": Control(_gone((PooledIsolate, "_check_counts")), (FRAMES, "-k", "D07_counts")),
+    "worker: log text": Control(_gone((PooledIsolate, "_check_logs")), (FRAMES, "-k", "B17")),
+    "addresses": Control(_gone((resolve, "refusal"), (addresses, "refusal")), ("tests/egress", "-k", "C01_loopback or C06 or C07_metadata_is_refused_even")),
+    "redaction": Control(_secrets_pass, ("tests/connectors/test_http_connector.py", "tests/connectors/test_openapi.py", "-k", "C15")),
+    "grants": Control(_all_granted, ("tests/kernel", BRIDGE, AUTHORITY, "-k", "E01 or E02 or E03 or denied_call or outside_the_grant or counted_over_the_run")),
+    "schemas of arguments": Control(_gone((Validators, "arguments")), (BRIDGE, AUTHORITY, "-k", "failure_is_a_value or A10 or B13_a_pattern or recursive_schema")),
+}
+_JAIL = ("tests/isolates/test_jail_layers.py", "-k", "switched_off_goes_red")
+
+
+# -- the pytest plugin ----------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--switch-off", default="")
+    parser.addoption("--switch-report", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if name := config.getoption("--switch-off"):
+        CONTROLS[name].off()
+    config.pluginmanager.register(_Reporter(Path(config.getoption("--switch-report"))))
+
+
+class _Reporter:
+    """One JSON line a case that began and one a phase that ended: a case that never ends is told by its absence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._note(nodeid, "began")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._note(report.nodeid, report.outcome if report.when == "call" or report.outcome == "failed" else report.when)
+
+    def _note(self, case: str, outcome: str) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps([case, outcome]) + "\n")
+
+
+# -- the command ----------------------------------------------------------------------------------------------
+
+
+def run(cases: Sequence[str], switched_off: str) -> dict[str, bool]:
+    """Case → green. A case that did not come to its end is red."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report"
+        path.touch()
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.switches", f"--timeout={_CASE_S}",
+                   "--switch-off", switched_off, "--switch-report", str(path), *cases]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_CONTROL_S, check=False)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    ends: dict[str, set[str]] = {}
+    for case, outcome in lines:
+        ends.setdefault(case, set()).add(outcome)
+    return {case: "passed" in outcomes and "failed" not in outcomes and "teardown" in outcomes for case, outcomes in ends.items()}
+
+
+def show(control: str, on: dict[str, bool], off: dict[str, bool]) -> bool:
+    """Print one row; whether the control is proved."""
+    red = [case for case, green in off.items() if not green and on.get(case)]
+    broken = [case for case, green in on.items() if not green]
+    proved = bool(red) and not broken
+    print(f"{control:34} {len(on):5} cases, {len(red):4} red without it   {'' if proved else 'NOT PROVED'}", flush=True)
+    for case in red[:6]:
+        print(f"    {case.rpartition('/')[2][:120]}")
+    if len(red) > 6:
+        print(f"    and {len(red) - 6} more")
+    for case in broken:
+        print(f"    not green with it: {case}")
+    return proved
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*CONTROLS, "jail", []], metavar="NAME", help="all of them by default")
+    chosen = parser.parse_args(arguments).names or [*CONTROLS, "jail"]
+    os.nice(5)
+    proved = [show(name, run(CONTROLS[name].cases, ""), run(CONTROLS[name].cases, name)) for name in chosen if name != "jail"]
+    if "jail" in chosen:
+        layers = run(_JAIL, "")
+        for case, green in layers.items():
+            print(f"jail: {case.rpartition('[')[2].rstrip(']'):28} {'red without it' if green else 'NOT PROVED'}")
+        proved += layers.values()
+    print(f"{sum(proved)} of {len(proved)} controls proved")
+    return 0 if all(proved) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
