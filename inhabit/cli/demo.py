@@ -66,7 +66,7 @@ async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
         say(f"shop     {url}  (OpenAPI: {url}/openapi.json)\nMCP      {url}/mcp\ntoken    {token}")
         serving = asyncio.create_task(host(app, opened, _CUSTOMER, lambda _: None))
         code = await _programs(app, shop.PROGRAMS)
-        say(f'\nserving until interrupted; try:  inhabit runs list --home {home} --as {_CUSTOMER.user}\n'
+        say(f'\nserving until interrupted; try, after `. .venv/bin/activate`:\n  inhabit runs list --home {home} --as {_CUSTOMER.user}\n'
             f'  curl -H "Authorization: Bearer {token}" {url}/v1/runs')
         await serving
         return code

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidInput("--catalog and --queries belong together")
     if args.catalog is not None:
         return _evaluate(args)
-    if not args.query:
+    if args.query is None:
         raise InvalidInput("what is to be found?", fix='inhabit search "cancel an order"')
     return run_async(_search(args))
 

@@ -44,10 +44,11 @@ async def checked_addresses(origin: Origin, resolver: Resolver, *, private: bool
         reason = refusal(address, private=private)
         if reason is not None:
             # The address itself is the operator's knowledge, not the program's.
-            _log.warning("egress: %s refused, it leads to %s (%s)", origin, address, reason)
+            _log.warning("egress: %s:%d refused, it leads to %s (%s); a private one is allowed where inhabit.toml names it "
+                         "(base_url, url or origin)", origin.host, origin.port, address, reason)
             raise Denied(f"outbound request refused: {origin.host} leads to an address that may not be dialled",
                          code="egress_denied", details={"rule": "egress.address", "reason": reason},
-                         fix="an operator can allow private addresses for this very origin; metadata services never")
+                         fix="an operator allows a private address by naming it in inhabit.toml (base_url, url or origin); metadata services never")
     return addresses
 
 

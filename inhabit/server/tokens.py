@@ -91,7 +91,7 @@ class TokenRoutes:
         read_query(request, NoQuery)
         identity, token_id = identity_of(request), request.path_params["token_id"]
         if not any(record.id == token_id for record in await self._visible(identity)):
-            raise NotFound("there is no such token", fix="GET /v1/tokens lists yours")
+            raise NotFound("there is no such token", fix="`inhabit token list` or GET /v1/tokens lists yours")
         await self._tokens.revoke(token_id, tenant=identity.principal.tenant, now_ms=self._now_ms())
         return Response(status_code=204)
 
