@@ -54,6 +54,13 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE INDEX approvals_pending ON approvals (expires_ms) WHERE decided_ms IS NULL""",
         """CREATE INDEX approvals_by_run ON approvals (run)""",
     ),
+    (
+        # Usage of the policy's limits. `run` is set where the window is the run; `at_ms` is the ledger's time.
+        """CREATE TABLE charges (
+            tenant TEXT NOT NULL, key TEXT NOT NULL, window_ms INTEGER NOT NULL, part INTEGER NOT NULL, amount REAL NOT NULL,
+            run TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, key, window_ms, part)) STRICT, WITHOUT ROWID""",
+        """CREATE INDEX charges_by_run ON charges (run) WHERE run != ''""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

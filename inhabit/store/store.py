@@ -11,6 +11,7 @@ from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.checking import findings
 from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
+from inhabit.store.ledger import Ledger
 from inhabit.store.retention import Pruned, Retention, keep_pruning, prune
 from inhabit.store.tokens import TokenStore
 
@@ -41,6 +42,10 @@ class Store:
     def copy(path: Path, target: Path) -> Path:
         """A backup of the store at `path`, whether a process has it open or not. Blocks; raises as `backup`."""
         return copy_running(path, target)
+
+    def ledger(self, now_ms: int) -> Ledger:
+        """Usage of the policy's limits, as it was left. To be opened once."""
+        return Ledger(self.database, now_ms)
 
     async def backup(self, target: Path) -> Path:
         """Copy everything to a new file while all goes on. Raises `InvalidInput`, `Unavailable`."""
