@@ -21,7 +21,7 @@ from cel_expr_python import cel
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.kernel.policy import Condition, Unjudgeable
-from inhabit.policy.expression import EVERY, Node, ReadPath, reads, tree
+from inhabit.policy.expression import EVERY, Node, ReadPath, path_of, reads, tree
 from inhabit.policy.urls import below, host
 
 __all__ = ["FACTS", "MAX_EXPRESSION_CHARS", "MAX_FACT_CHARS", "MAX_FACT_VALUES", "CelCondition", "CelError", "Fault", "compiled"]
@@ -53,6 +53,9 @@ _FUNCTIONS = [
 _ENVIRONMENT = cel.NewEnv(variables=_TYPES, functions=_FUNCTIONS)
 _FAULT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ((?:(?!\n \||\nERROR:| \[[A-Z_]+\]$).)*)", re.DOTALL)
 _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+_ANSWERS = frozenset({bool, int, float, str})
+_SHORT = 1_000
+_SMALL = 2**62
 _SCALARS = frozenset({"BOOL", "INT", "UINT", "DOUBLE", "STRING", "DYN"})
 Wanted = Mapping[str, Any]
 """Fields by name, each with the fields wanted of it; None is all of it."""
@@ -75,7 +78,7 @@ class CelError(Exception):
 class CelCondition(Condition):
     """`reads`: dotted paths. `gives`: the type of the answer in CEL's words (`BOOL`, `INT`, …, or `DYN`: not known)."""
 
-    __slots__ = ("_expression", "_wanted", "gives", "paths", "reads", "root", "text")
+    __slots__ = ("_expression", "_name", "_wanted", "gives", "paths", "reads", "root", "text")
 
     def __init__(self, text: str, expression: Any) -> None:
         self.text = text
@@ -84,25 +87,28 @@ class CelCondition(Condition):
         self.reads = frozenset(".".join(path) for path in self.paths)
         self.gives: str = expression.return_type().name()
         self._expression = expression
-        self._wanted = tuple(_wanted(self.paths).items())
+        self._wanted = tuple((name, fields, _flat(fields)) for name, fields in _wanted(self.paths).items())
+        self._name = _bare(self.root)
 
     def __call__(self, facts: Mapping[str, Any], /) -> Any:
-        room = _Room()
+        if self._name is not None:
+            return _answer(_named(facts, self._name))
         given: dict[str, Any] = {}
-        for name, fields in self._wanted:
-            given[name] = _moment(facts["now"]) if name == "now" else _projected(facts[name], fields, room, MAX_FACT_DEPTH)
+        for name, fields, flat in self._wanted:
+            if flat is not None:
+                given[name] = _fields(facts[name], flat)
+            elif name == "now":
+                given[name] = _moment(facts[name])
+            else:
+                given[name] = _projected(facts[name], fields, _Room(), MAX_FACT_DEPTH)
         try:
-            answer = self._expression.eval(_ENVIRONMENT.Activation(given))
+            answer = self._expression.eval(data=given)
             value = answer.value()
         except (RuntimeError, ValueError, TypeError, OverflowError, SystemError) as error:
             raise Unjudgeable(_said(str(error))) from None
-        if type(value) is bool:
-            return value
         if type(value) is str and answer.type().name() != "STRING":
-            raise Unjudgeable(_said(value))
-        if type(value) not in (int, float, str):
-            raise Unjudgeable("its answer is no truth value, number or text")
-        return value
+            raise Unjudgeable(_said(value))     # an error comes as its text
+        return _answer(value)
 
 
 def compiled(text: str) -> CelCondition:
@@ -129,6 +135,47 @@ def _faults(text: str) -> tuple[Fault, ...]:
 def _said(text: str) -> str:
     """The evaluator's words without its status codes, and never long: they may quote what a program sent."""
     return _STATUS.sub("", _STATUS.sub("", text))[:200]
+
+
+def _answer(value: Any) -> Any:
+    if type(value) not in _ANSWERS:
+        raise Unjudgeable("its answer is no truth value, number or text")
+    return value
+
+
+def _bare(root: Node) -> tuple[str, str] | None:
+    """Where an expression is nothing but a field (`args.customer`), it needs no evaluator."""
+    path = path_of(root, {}) if root.kind == "select" else None
+    return (path[0], path[1]) if path is not None and len(path) == 2 and path[0] in FACTS and path[1] != EVERY else None
+
+
+def _named(facts: Mapping[str, Any], name: tuple[str, str]) -> Any:
+    fields = facts[name[0]]
+    if name[1] not in fields:
+        raise Unjudgeable(f"no such field: {name[1]}")
+    return _fields(fields, (name[1],))[name[1]]
+
+
+def _flat(fields: Wanted | None) -> tuple[str, ...] | None:
+    """The names, where whole fields are wanted and nothing within them: the usual case."""
+    if fields is None or EVERY in fields or any(inner is not None for inner in fields.values()):
+        return None
+    return tuple(fields)
+
+
+def _fields(source: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    room: _Room | None = None
+    for name in names:
+        if name in source:
+            value = source[name]
+            kind: Any = type(value)
+            if not (kind is bool or (kind is str and len(value) <= _SHORT and value.isascii() and "\0" not in value)
+                    or (kind is int and -_SMALL < value < _SMALL)):
+                room = room or _Room()
+                value = _plain(value, room, MAX_FACT_DEPTH)
+            found[name] = value
+    return found
 
 
 def _wanted(paths: frozenset[ReadPath]) -> dict[str, Any]:
