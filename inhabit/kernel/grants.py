@@ -33,7 +33,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.errors import InvalidInput
 from inhabit.kernel.caveats import broken, checked
 
-__all__ = ["Clause", "Grant", "Permitted", "Refusal", "is_pattern", "matches"]
+__all__ = ["Clause", "Grant", "Permitted", "Refusal", "is_pattern", "matches", "patterns_over"]
 
 _PATTERN = re.compile(r"(?:\*\*|[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*(?:\.\*\*?)?)\Z")
 
@@ -51,6 +51,12 @@ def matches(pattern: str, name: str) -> bool:
     if pattern.endswith(".*"):
         return name.startswith(pattern[:-1]) and "." not in name[len(pattern) - 1:]
     return name == pattern
+
+
+def patterns_over(name: str) -> tuple[str, ...]:
+    """Every pattern that matches an operation's name."""
+    heads = [name[:at] for at, character in enumerate(name) if character == "."]
+    return (name, "**", *(f"{head}.**" for head in heads), *(f"{head}.*" for head in heads[-1:]))
 
 
 class Refusal(NamedTuple):

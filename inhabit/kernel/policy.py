@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import Operation
-from inhabit.kernel.grants import matches
+from inhabit.kernel.grants import patterns_over
 
 __all__ = [
     "MAX_KEY_CHARS",
@@ -152,15 +152,21 @@ class Policy:
         self.results = tuple(results)
         self.version = version
         self._found: dict[str, Applicable] = {}
+        self._by_pattern: dict[str, list[tuple[int, Rule | Limit | ResultRule]]] = {}
+        for number, item in enumerate((*self.rules, *self.limits, *self.results)):
+            for pattern in item.patterns:
+                self._by_pattern.setdefault(pattern, []).append((number, item))
 
     def applicable(self, operation: Operation) -> Applicable:
-        """What names this operation, found once for as long as it is the same object."""
+        """What names this operation, in the order given; found once for as long as it is the same object."""
         found = self._found.get(operation.name)
         if found is None or found.operation is not operation:
+            items = [item for _, item in sorted({
+                number: item for pattern in patterns_over(operation.name) for number, item in self._by_pattern.get(pattern, ())
+                if isinstance(item, ResultRule) or _has(item.effects, operation.effects)}.items())]
             found = self._found[operation.name] = Applicable(
-                operation, tuple(r for r in self.rules if _concerns(r.patterns, r.effects, operation)),
-                tuple(x for x in self.limits if _concerns(x.patterns, x.effects, operation)),
-                tuple(x for x in self.results if _concerns(x.patterns, {}, operation)))
+                operation, tuple(x for x in items if isinstance(x, Rule)), tuple(x for x in items if isinstance(x, Limit)),
+                tuple(x for x in items if isinstance(x, ResultRule)))
         return found
 
 
@@ -227,10 +233,6 @@ def _key(parts: Sequence[Any]) -> str:
     if any(not isinstance(part, str | int | float) for part in parts) or sum(map(len, words)) > MAX_KEY_CHARS:
         raise Unjudgeable(f"`per` must give short text or numbers, at most {MAX_KEY_CHARS} characters together")
     return "".join(f"{len(word)}:{word}" for word in words)
-
-
-def _concerns(patterns: tuple[str, ...], effects: Mapping[str, tuple[Any, ...]], operation: Operation) -> bool:
-    return any(matches(pattern, operation.name) for pattern in patterns) and _has(effects, operation.effects)
 
 
 def _has(wanted: Mapping[str, tuple[Any, ...]], effects: Effects) -> bool:

@@ -169,9 +169,8 @@ def _fields(source: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
     for name in names:
         if name in source:
             value = source[name]
-            kind: Any = type(value)
-            if not (kind is bool or (kind is str and len(value) <= _SHORT and value.isascii() and "\0" not in value)
-                    or (kind is int and -_SMALL < value < _SMALL)):
+            if not ((isinstance(value, str) and len(value) <= _SHORT and value.isascii() and "\0" not in value)
+                    or (isinstance(value, int) and -_SMALL < value < _SMALL)):
                 room = room or _Room()
                 value = _plain(value, room, MAX_FACT_DEPTH)
             found[name] = value

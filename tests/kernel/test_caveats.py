@@ -22,3 +22,9 @@ def test_a_plain_path_is_within_its_prefix() -> None:
 def test_one_of_compares_whole_values_with_their_types(value: object, same: bool) -> None:
     caveat = {"argument": "status", "one_of": [{"a": [1, "x"]}]}
     assert (broken([caveat], "0.0", None, {"status": value}, 0, {}) is None) is same  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["https://api.test.evil.org/v1/x", "https://user@api.test/v1/x", "x" * 9_000, 5])
+def test_E03_a_url_prefix_is_compared_by_parts(value: object) -> None:
+    caveat = {"argument": "url", "prefix": "https://api.test/v1"}
+    assert broken([caveat], "0.0", None, {"url": value}, 0, {}) is not None  # type: ignore[arg-type]

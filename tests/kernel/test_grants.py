@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import Operation
 from inhabit.errors import InvalidInput
-from inhabit.kernel.grants import Clause, Grant, Permitted, Refusal
+from inhabit.kernel.grants import Clause, Grant, Permitted, Refusal, matches, patterns_over
 
 READ = Effects(reads="private", trust="trusted", writes="none", irreversible=False, idempotent=True)
 WRITE = Effects(reads="private", trust="untrusted", writes="external", irreversible=True)
@@ -163,3 +163,10 @@ def test_within_is_the_intersection(left: Any, right: Any, name: str, arguments:
     a, b = Grant.of(*left), Grant.of(*right)
     assert permits(a.within(b), name, arguments, now=now) == (
         permits(a, name, arguments, now=now) and permits(b, name, arguments, now=now))
+
+
+@given(st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(".".join),
+       st.lists(st.sampled_from(["a", "b", "ab"]), max_size=4).map(".".join), st.sampled_from(["", ".*", ".**"]))
+def test_patterns_over_a_name_are_those_that_match_it(name: str, head: str, end: str) -> None:
+    pattern = head + end if head else "**"
+    assert (pattern in patterns_over(name)) is matches(pattern, name)
