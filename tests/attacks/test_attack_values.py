@@ -72,10 +72,10 @@ async def test_B18_a_wide_tree_is_bounded_without_holding_the_loop():
     tree: object = 0
     for _ in range(18):
         tree = [tree, tree]
-    begun = time.perf_counter()
+    begun = time.thread_time()
     shown, cut = bounded(tree, 6_000)
     assert cut and len(orjson.dumps(shown)) <= 18_000
-    assert time.perf_counter() - begun < 0.6
+    assert time.thread_time() - begun < 0.6
 
 
 @pytest.mark.parametrize("program", ["throw new Error('x')", "return {a: 1, b: [1, 2]}", "return 'a'.repeat(100)"])
