@@ -56,8 +56,9 @@ def pointer_of(managed: wasmtime.Engine | wasmtime.Module) -> int:
     return ctypes.cast(managed.ptr(), ctypes.c_void_p).value or 0
 
 
-class _Val(ctypes.Union):
-    _fields_ = [("i32", ctypes.c_int32), ("i64", ctypes.c_int64), ("wide", ctypes.c_uint8 * 16)]
+_VALUE_BYTES = 16   # of one argument or result, wherever in a call
+_VALUES = 8
+_WORD_BYTES = 4
 
 
 class Native:
@@ -101,8 +102,7 @@ class Machine:
         self._store: int | None = native.store_new(engine, None, None)
         native.store_limiter(self._store, memory_bytes, -1, 1, 1, 1)
         self._context: int = native.store_context(self._store)
-        self._values = (_Val * 8)()
-        self._values_at = ctypes.addressof(self._values)
+        self._values = (ctypes.c_char * (_VALUES * _VALUE_BYTES))()
         self._trap = ctypes.c_void_p()
         self._trap_at = ctypes.addressof(self._trap)
         self._bytes = memoryview(b"")
@@ -128,21 +128,22 @@ class Machine:
         return ctypes.addressof(extern.of)
 
     def function(self, name: str, parameters: int) -> Callable[..., int]:
-        """The exported function taking `parameters` i32 values and giving an i32 (or nothing)."""
+        """The exported function taking `parameters` i32 values and giving an i32 (or nothing), all unsigned."""
         where = self._export(name.encode())
-        native_call, values, values_at, stopper = self._native.call, self._values, self._values_at, self._stopper
+        native_call, values_at, stopper = self._native.call, ctypes.addressof(self._values), self._stopper
         trap, trap_at, context, slots = self._trap, self._trap_at, self._context, max(parameters, 1)
-        cells = [values[i] for i in range(parameters)]
+        values = memoryview(self._values).cast("B").cast("I")[::_VALUE_BYTES // _WORD_BYTES]
 
         def call(*arguments: int) -> int:
-            for cell, argument in zip(cells, arguments, strict=True):
-                cell.i32 = argument
+            assert len(arguments) == parameters
+            for place, argument in enumerate(arguments):
+                values[place] = argument
             stopper.enter(self)
             error = native_call(context, where, values_at, slots, trap_at)
             stopper.leave()
             if error or trap.value or self.taken:
                 self._check(error)
-            return values[0].i32
+            return values[0]
 
         return call
 
@@ -178,6 +179,10 @@ class Machine:
         """Linear memory now."""
         self._size = self._native.memory_size(self._context, self._memory)
         return self._size
+
+    def words(self, at: int, count: int) -> memoryview:
+        """A view of `count` 32-bit words at a fixed place; not to be used once the machine is closed."""
+        return self._bytes[at:at + count * _WORD_BYTES].cast("I")
 
     def read(self, at: int, size: int) -> bytes:
         """Copy out; `at` and `size` come from the guest's memory and are believed only inside it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -31,6 +31,8 @@ _RECORD, _FIELD = b"\x1e", b"\x1f"
 _KINDS = {"result": 0, "error": 1, "timer": 2}
 _clock_of = attrgetter("clock_ms")
 _ANSWER = struct.Struct("<II")
+_ANSWER_WORDS = 3   # address, size, pages of memory
+_PAGE_BYTES = 64 * 1024
 _CLOCK = struct.Struct("<q")
 _OUT_OF_MEMORY = b'"code":"out_of_memory"'
 _WORDLESS = (b'"message":"null"', b'"message":"Invalid error message"')  # thrown where no error could be made any more
@@ -58,6 +60,7 @@ class JavaScriptGuest:
         self._room = machine.function("malloc", 1)
         self._start = machine.function("inhabit_start", 4)
         self._turn = machine.function("inhabit_turn", 2)
+        self._answered = machine.words(image.layout.answer, _ANSWER_WORDS)
 
     def start(self) -> Turn:
         if self._dead:
@@ -83,15 +86,20 @@ class JavaScriptGuest:
         if self._dead:
             raise WorkerLost("this guest is dead")
         began = self._begin()
-        answers: list[bytes] = []
         try:
-            for clock_ms, group in groupby(deliveries, key=_clock_of):
-                self._set_clock(clock_ms)
-                given = b"[%b]" % b",".join([b"%d,%d,%b" % (_KINDS[d.kind], d.id, d.value or b"null") for d in group])
-                answers.append(self._answer(self._turn(self._place(given), len(given))))
+            if len(deliveries) == 1:
+                answer = self._settle(deliveries[0].clock_ms, deliveries)
+            else:
+                answer = b"".join([self._settle(clock_ms, group) for clock_ms, group in groupby(deliveries, key=_clock_of)])
         except Trapped as trapped:
             raise self._stopped(trapped) from None
-        return self._read(answers[0] if len(answers) == 1 else b"".join(answers), began)
+        return self._read(answer, began)
+
+    def _settle(self, clock_ms: int, deliveries: Iterable[Delivery]) -> bytes:
+        """One turn for all that came at one time."""
+        self._set_clock(clock_ms)
+        given = b"[%b]" % b",".join([b"%d,%d,%b" % (_KINDS[kind], id, value or b"null") for kind, id, value, _ in deliveries])
+        return self._answer(self._turn(self._place(given), len(given)))
 
     def close(self) -> None:
         self._dead = True
@@ -127,7 +135,7 @@ class JavaScriptGuest:
     def _answer(self, status: int) -> bytes:
         if status != ANSWERED:
             raise self._stop(self._memory_limit())
-        at, size = _ANSWER.unpack(self._machine.read(self._layout.answer, 8))
+        at, size, _ = self._answered
         return self._machine.read(at, size)
 
     # ---- limits -----------------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ class JavaScriptGuest:
         self._cpu_ns += time.thread_time_ns() - began
         if self._cpu_ns > self._budget_ns:
             raise self._stop(self._cpu_limit())
-        memory = self._machine.memory_bytes
+        memory = self._answered[2] * _PAGE_BYTES
         if finished is not None and not finished.ok and self._ran_out(finished.value, memory):
             raise self._stop(self._memory_limit())
         return Turn(tuple(calls), tuple(before), finished, timer, tuple(logs),

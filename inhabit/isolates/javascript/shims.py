@@ -54,6 +54,11 @@ class Cells:
     def answer_size(self) -> int:
         return self.base + 24
 
+    @property
+    def memory_pages(self) -> int:
+        """How far the memory has grown, written with each answer."""
+        return self.base + 28
+
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
@@ -96,6 +101,7 @@ def _if(body: bytes, otherwise: bytes = b"") -> bytes:
 _RETURN, _DROP = b"\x0f", b"\x1a"
 _STORE32, _STORE64, _LOAD32, _LOAD64 = b"\x36\x02\x00", b"\x37\x03\x00", b"\x28\x02\x00", b"\x29\x03\x00"
 _NOT_EQUAL, _IS_ZERO, _LESS, _MINUS, _NARROW = b"\x47", b"\x45", b"\x48", b"\x6b", b"\xa7"
+_MEMORY_SIZE = b"\x3f\x00"
 _IS_EXCEPTION = b"\x42\x20\x88\xa7" + _i32(_EXCEPTION_TAG) + b"\x46"  # (value >> 32) == tag
 
 
@@ -172,7 +178,8 @@ class _Author:
             self.plain_call(self.hooks.finish) + _tee(0) + _IS_EXCEPTION + _if(_i32(_NO_ANSWER) + _RETURN)
             + answer + _set(1) + self.free_value(0)
             + _get(1) + _IS_ZERO + _if(_i32(_NO_ANSWER) + _RETURN)
-            + _i32(self.cells.answer) + _get(1) + _STORE32 + _i32(ANSWERED)))
+            + _i32(self.cells.answer) + _get(1) + _STORE32
+            + _i32(self.cells.memory_pages) + _MEMORY_SIZE + _STORE32 + _i32(ANSWERED)))
 
     def begin(self) -> Function:
         """(address, size) -> the text as a value; releases the last answer and the buffer, if it was allocated."""

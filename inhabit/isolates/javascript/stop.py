@@ -25,6 +25,7 @@ STACK_BYTES = 1024 * 1024
 """Both modules were linked with their stack at the start of memory, of this size."""
 _RESERVED_BYTES = 1 << 32
 _LOOK_NS = 10_000_000
+_LOOK_AGAIN_NS = 4_000_000   # after a first part was taken
 _NEVER_NS = 1 << 62
 _THREAD_STACK_BYTES = 256 * 1024
 _TIMER_ABSTIME = 1
@@ -94,7 +95,7 @@ class Stopper:
             time.sleep(_LOOK_NS / 1e9)
             return
         now = time.clock_gettime_ns(self._clock)
-        until = min(now + _LOOK_NS, self.deadline_ns) if now < self.deadline_ns else now + _LOOK_NS
+        until = min(now + _LOOK_NS, self.deadline_ns) if now < self.deadline_ns else now + _LOOK_AGAIN_NS
         moment = _Moment(until // 1_000_000_000, until % 1_000_000_000)
         if self._sleep(self._clock, _TIMER_ABSTIME, ctypes.byref(moment), None):
             time.sleep(_LOOK_NS / 1e9)   # a kernel that cannot sleep on another thread's clock

@@ -40,7 +40,7 @@ class Request:
 
     `budget_ms` is the CPU time the worker may spend on it; `limit` is the name and value of what that came from."""
 
-    __slots__ = ("answer", "began_s", "budget_ms", "isolate", "kind", "limit", "read", "seen_ms", "spent_ms", "still")
+    __slots__ = ("answer", "began_s", "budget_ms", "isolate", "kind", "limit", "over_ms", "read", "seen_ms", "spent_ms", "still")
 
     def __init__(self, isolate: int, kind: Kind, read: Callable[[bytes], Any], answer: asyncio.Future[Any], budget_ms: float,
                  limit: tuple[str, float]) -> None:
@@ -54,6 +54,7 @@ class Request:
         self.spent_ms = 0.0
         self.seen_ms = -1.0     # CPU time at the last look, and looks since it moved: the kill timer's own
         self.still = 0
+        self.over_ms = 0.0      # on the wall, when it was last seen within its budget
 
     def too_long(self) -> LimitExceeded:
         name, value = self.limit

@@ -44,13 +44,17 @@ class WorkerProcess:
         return any(_state(pid, thread) == "R" for pid in self._members for thread in _threads(pid))
 
     def prefer(self, *, idle: bool) -> bool:
-        """Let it run only where nobody else wants to (`idle`), or like anyone else. False where that is not allowed."""
+        """Let it run only where nobody else wants to (`idle`), or like anyone else. False where that is not allowed.
+
+        A worker without a child can start no thread, and what it has beside its first one keeps time for its guests:
+        that one must come to its turn while they spin.
+        """
         if idle == self._idle:
             return True
         policy = os.SCHED_IDLE if idle else os.SCHED_OTHER
         try:
             for pid in self._members:
-                for thread in _threads(pid):
+                for thread in [pid] if len(self._members) == 1 else _threads(pid):
                     os.sched_setscheduler(thread, policy, os.sched_param(0))
         except OSError:
             return False

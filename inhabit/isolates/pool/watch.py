@@ -1,9 +1,8 @@
 """The kill timer and the fair share: one clock tick for all workers that were asked something.
 
 A request's budget is CPU time. While a worker computes alone, wall time is CPU time; so it is first looked at
-when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent and a little
-more, in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to
-compute. One that is kept from the CPU by others is given the time, up to a hard bound.
+when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent a while ago,
+in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
 
 Workers run where nobody else wants to (SCHED_IDLE), which on idle cores also keeps a host call on one core,
 where a wake-up is cheap. One that gets less than its share among our own workers competes with others than us: it is lifted
@@ -30,7 +29,7 @@ __all__ = ["Watch"]
 
 _TICK_S = 0.01
 _LATE_MS = KILL_GRACE_MS - 50       # leaves a tick, a kill and its report within the grace
-_OWN_STOP_MS = 25                   # of CPU time beyond the budget: an engine that stops its guest does so earlier
+_OWN_STOP_MS, _OWN_STOP_CPU_MS = 35, 20   # beyond the budget, on the wall and computing: time in which an engine stops its guest
 _HARD_FACTOR, _HARD_MS = 10, 5_000  # of the wall, however starved
 _SHORT_TURN_MS = 20
 _STILL_LOOKS = 5
@@ -97,6 +96,8 @@ class Watch:
         if wall_ms < _TICK_S * 1000:
             return
         spent_ms = channel.spent_ms()
+        if spent_ms < request.budget_ms:
+            request.over_ms = wall_ms   # the last time that it was not
         if wall_ms >= request.budget_ms + _LATE_MS:
             self._end(channel, request, wall_ms, spent_ms)
         elif self._may_lift:
@@ -108,7 +109,8 @@ class Watch:
             channel.failed = channel.process.prefer(idle=True) or channel.failed   # for good: no new guest for it
 
     def _end(self, channel: Channel, request: Request, wall_ms: float, spent_ms: float) -> None:
-        if spent_ms >= request.budget_ms + _OWN_STOP_MS or sys.platform != "linux":   # elsewhere only the wall clock is there to judge by
+        if sys.platform != "linux" or (   # elsewhere only the wall clock is there to judge by
+                spent_ms >= request.budget_ms + _OWN_STOP_CPU_MS and wall_ms >= request.over_ms + _OWN_STOP_MS):
             channel.kill(WorkerLost("the worker was ended: another guest in it used up its CPU time"), blamed=request.too_long())
         elif wall_ms > request.budget_ms * _HARD_FACTOR + _HARD_MS or self._idles(channel, request, spent_ms):
             channel.kill(WorkerLost("the worker was ended: it did not answer and did not compute"))

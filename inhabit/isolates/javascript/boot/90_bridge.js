@@ -127,7 +127,8 @@ const checkCounts = (operation) => {
 // The arguments become text before the sequence is taken: a getter that calls another operation meanwhile is a
 // call of its own, before this one.
 const capability = NativePromise.withResolvers.bind(NativePromise);
-const issue = (operation, given) => {
+const CALL = 'C' + US;
+const issue = (operation, head, given) => {
   const call = capability();
   try {
     const text = argumentsText(operation, given);
@@ -135,7 +136,7 @@ const issue = (operation, given) => {
     call.operation = operation;
     issued += 1;
     inFlight += 1;
-    out += 'C' + US + issued + US + operation + US + text + RS;
+    out += CALL + issued + head + text + RS;
     pending[issued] = call;
   } catch (error) {
     const { reject } = call;
@@ -151,7 +152,7 @@ for (const name of ['then', 'catch', 'finally', 'toJSON', 'constructor', 'protot
 const readOnly = (path) => { throw new NativeTypeError(`the capability ${path} cannot be changed`); };
 const namespace = (path) => {
   const children = objectCreate(null);
-  const words = () => `[capability ${path}]`;
+  const words = () => `[capability ${path}]`, head = US + path + US;
   const proxy = new NativeProxy(() => {}, {
     get(_target, key) {
       if (typeof key === 'symbol') return key === Symbol.toPrimitive ? words : undefined;
@@ -162,7 +163,7 @@ const namespace = (path) => {
       if (matches(SEGMENT, key) === null) throw new NativeTypeError(`${path} has no operation ${toJson(slice(key, 0, 80))}`);
       return (children[key] = namespace(path + '.' + key));
     },
-    apply(_target, _self, given) { return issue(path, given); },
+    apply(_target, _self, given) { return issue(path, head, given); },
     has(_target, key) { return typeof key === 'string' && !HIDDEN[key]; },
     ownKeys() { return []; },
     getOwnPropertyDescriptor() { return undefined; },
@@ -265,6 +266,7 @@ const succeedWith = (value) => {
 
 // ---- what the host calls ------------------------------------------------------------------------------------------------
 let batch = null, cursor = 0;
+const SETTLED = 'D' + US;
 const hooks = {
   boot(text) {
     const given = parseJson(text);
@@ -290,7 +292,7 @@ const hooks = {
     const kind = batch[cursor], id = batch[cursor + 1], value = batch[cursor + 2];
     cursor += 3;
     if (cursor >= batch.length) batch = null;
-    out += 'D' + US + issued + RS;
+    out += SETTLED + issued + RS;
     if (kind === 2) { fireTimer(id); return; }
     const call = pending[id];
     if (call === undefined) return;

@@ -1,7 +1,7 @@
 """Calls of operations that a source plainly makes, with what is known of their arguments.
 
 Names are followed through `const` aliases (`const { orders } = shop`, `const s = shop.orders`) and hidden by local
-declarations of the same name. What cannot be seen without running (a computed name, a passed-on function) is left
+declarations of the same name. A call on a name that nobody declares is told, too: no operation can be meant. What cannot be seen without running (a computed name, a passed-on function) is left
 to run time, where the same rules hold.
 """
 
@@ -14,7 +14,9 @@ from typing import Any
 from tree_sitter import Node
 
 from inhabit.contracts.program import CallSite, Problem
+from inhabit.isolates.javascript.typescript.awaits import CHAINS, Awaits
 from inhabit.isolates.javascript.typescript.tree import Item, Source
+from inhabit.isolates.javascript.typescript.undeclared import SEEN, Undeclared
 
 __all__ = ["CallSites"]
 
@@ -42,12 +44,19 @@ class CallSites:
         self._scopes: dict[int, dict[str, str]] = {}
         self._aliases: list[tuple[Item, Node, Node]] = []
         self._calls: list[Item] = []
+        self._undeclared = Undeclared(source)
+        self._awaits = Awaits(source)
 
     def visit(self, item: Item) -> None:
         kind, node = item.kind, item.node
+        if kind in SEEN:
+            self._undeclared.visit(item)
         if kind == "call_expression":
             self._calls.append(item)
+        elif kind in CHAINS:
+            self._awaits.member(item)
         elif kind == "variable_declarator":
+            self._awaits.declaration(item)
             name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
             if name is not None:
                 self._declare(item, name)
@@ -77,6 +86,7 @@ class CallSites:
                 scope = self._scopes.setdefault(_scope_of(item), {})
                 scope.update({name: path + tail for name, tail in _bound(self.source, pattern) if tail != _LOST})
         sites = (self._site(item) for item in self._calls)
+        self.problems += self._awaits.problems(self._path, self._declared_in)
         return tuple(site for site in sites if site is not None)
 
     def _declare(self, item: Item, pattern: Node) -> None:
@@ -87,7 +97,7 @@ class CallSites:
         function, given = item.node.child_by_field_name("function"), item.node.child_by_field_name("arguments")
         if function is None or given is None or given.type != "arguments":
             return None
-        path = self._path(function, item)
+        path = self._path(function, item) or self._nobodys(function)
         if path is None:
             return None
         line, column = self.source.position(function.start_byte)
@@ -103,6 +113,17 @@ class CallSites:
 
     def _path(self, node: Node, item: Item) -> str | None:
         """The dotted path a chain of members stands for, from a namespace on."""
+        name, tail = self._chain(node)
+        root = self._resolve(name, item) if name else None
+        return ".".join([root, *tail]) if root else None
+
+    def _nobodys(self, node: Node) -> str | None:
+        """The same of a chain on a name that nobody declares."""
+        name, tail = self._chain(node)
+        return ".".join([name, *tail]) if name and tail and self._undeclared.holds(name) else None
+
+    def _chain(self, node: Node) -> tuple[str, list[str]]:
+        """The name at the root of a chain of members, empty where it is none, and the members."""
         tail: list[str] = []
         for _ in range(_DEPTH):
             if node.type in _TRANSPARENT and node.named_children:
@@ -113,10 +134,7 @@ class CallSites:
                 break
             node, name = step
             tail.append(name)
-        if node.type != "identifier":
-            return None
-        root = self._resolve(self.source.text(node), item)
-        return ".".join([root, *reversed(tail)]) if root else None
+        return self.source.text(node) if node.type == "identifier" else "", tail[::-1]
 
     def _member(self, node: Node) -> tuple[Node, str] | None:
         owner = node.child_by_field_name("object")
@@ -131,13 +149,19 @@ class CallSites:
         return None
 
     def _resolve(self, name: str, item: Item) -> str | None:
+        scope = self._declared_in(name, item)
+        if scope == 0:
+            return name if name in self.names else None
+        return (self._scopes[scope][name] or None) if scope is not None else None
+
+    def _declared_in(self, name: str, item: Item) -> int | None:
+        """The scope that declares a name as it is seen from `item`: 0 where none does, None where it is too deep to tell."""
         above = item.scope
         for _ in range(_SCOPE_DEPTH):
             if above is None:
-                return name if name in self.names else None
-            found = self._scopes.get(above.node.id, {}).get(name)
-            if found is not None:
-                return found or None
+                return 0
+            if name in self._scopes.get(above.node.id, {}):
+                return above.node.id
             above = above.parent.scope if above.parent is not None else None
         return None
 
