@@ -127,7 +127,7 @@ async def lost_records(path: Path, told: Acknowledged) -> list[str]:
 
 async def _victim(path: Path) -> None:
     store = Store.open(path)
-    for record in await store.journal.unfinished():
+    async for record in store.journal.unfinished():
         store.journal.append(record.header.run_id, Resumed(1, "start"), Terminal("unknown", b"null", 2))
     chance = random.Random()
     while True:

@@ -284,8 +284,8 @@ class Journal(Recorder, Protocol):
     async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
                    before: str | None = None, limit: int = 50) -> Sequence[RunSummary]: ...
 
-    async def unfinished(self) -> Sequence[RunRecord]:
-        """Runs without a terminal entry, of all tenants: what a start after a crash must settle."""
+    def unfinished(self) -> AsyncIterator[RunRecord]:
+        """Runs without a terminal entry, of all tenants: what a start after a crash must settle. One is in memory at a time."""
         ...
 
     def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from inhabit.contracts.json import is_object
 from inhabit.contracts.program import Finished
 from inhabit.contracts.run import RunRecord
-from inhabit.errors import ProtocolError, WorkerLost
+from inhabit.errors import Cancelled, ProtocolError, WorkerLost
 from inhabit.limits import Limits
 from inhabit.runtime.recording import doubtful
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["ended", "given_up"]
+__all__ = ["called_off", "ended", "given_up"]
 
 _CODE_CHARS = 100
 _WORDS_CHARS = 64 * 1024
@@ -44,18 +44,29 @@ def given_up(record: RunRecord, losses: Sequence[WorkerLost]) -> tuple[Literal["
     message = f"the run was given up: {own} of its workers died while it was this run's turn"
     if others:
         message += f", {others} more while they worked for other runs"
-    doubts = doubtful(record.entries)
-    error = Writes.of(record.entries).told({
+    state, error = _doubted(record, {
         "code": WorkerLost.code, "message": f"{message}; the last time: {losses[-1].message}", "retryable": True, "effect": "none",
         "fix": "run it again, in smaller steps if it dies again: a program that brings its engine down does so each time"})
-    if doubts:
-        error["effect"] = "unknown"
-        error["details"] = {**error.get("details", {}), "unknown_calls": [
-            {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}
     if error["effect"] != "none":
         error["retryable"] = False
         error["fix"] = "some calls have written: see written_calls, unsure_calls and unknown_calls, and read before you run it again"
-    return "unknown" if doubts else "failed", error
+    return state, error
+
+
+def called_off(record: RunRecord, by: str) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:
+    """The state and the error of a run that was cancelled while nobody drove it."""
+    return _doubted(record, Cancelled(f"the run was cancelled by {by}").as_value())
+
+
+def _doubted(record: RunRecord, error: dict[str, Any]) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:
+    """The state and the error with what was written, and with the calls that have no outcome and may have written."""
+    told = Writes.of(record.entries).told(error)
+    doubts = doubtful(record.entries)
+    if not doubts:
+        return "failed", told
+    details = {**told.get("details", {}), "unknown_calls": [
+        {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}
+    return "unknown", {**told, "effect": "unknown", "details": details}
 
 
 def _thrown(body: bytes) -> dict[str, Any]:

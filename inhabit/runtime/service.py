@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inhabit.contracts.clock import now_ms
+from inhabit.contracts.connector import ConnectorProblem
 from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
@@ -46,7 +47,7 @@ from inhabit.runtime.bridge import Bridge, RunContext
 from inhabit.runtime.check import Checker, language_of
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
-from inhabit.runtime.endings import given_up
+from inhabit.runtime.endings import called_off, given_up
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
 from inhabit.runtime.tally import Counting, Tally
@@ -113,9 +114,10 @@ class Runtime:
         self._started_ms = parts.now_ms()
 
     async def start(self) -> None:
-        """Start the workers and settle what an earlier process left unfinished."""
+        """Start the workers and settle what an earlier process left unfinished. Without it, records can be read and
+        operations searched, and no program runs."""
         await self.parts.pool.start()
-        for record in await self.parts.journal.unfinished():
+        async for record in self.parts.journal.unfinished():
             await self._take_up(record)
 
     async def stop(self) -> None:
@@ -195,6 +197,8 @@ class Runtime:
                 live.cancelled = True
                 live.driver.cancelled_by = by
                 live.task.cancel()
+        elif (await self.visible(run_id, caller)).ended_ms is None:
+            await self._end_left(run_id, caller.principal.tenant, by)
         return await self.wait(run_id, caller, wait_s=10.0)
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
@@ -204,7 +208,9 @@ class Runtime:
             if caller.grant.shows(name):
                 root = name.split(".", 1)[0]
                 shown[root] = shown.get(root, 0) + 1
-        problems = {connector.name.split(".", 1)[0]: connector.problems() for connector in self.parts.directory.connectors.values()}
+        problems: dict[str, list[ConnectorProblem]] = {}
+        for connector in self.parts.directory.connectors.values():
+            problems.setdefault(connector.name.split(".", 1)[0], []).extend(connector.problems())
         return [{"name": name, "operations": count,
                  "problems": [{"pointer": p.pointer, "reason": p.reason} for p in problems.get(name, ())]}
                 for name, count in sorted(shown.items())]
@@ -306,6 +312,9 @@ class Runtime:
         if not done:
             return RunResult(run_id, "running", logs=tuple(driver.logs), calls=driver.call_count,
                              next=f"still running: call again with run={run_id!r} to go on waiting")
+        if live.task.cancelled():   # by `stop`: who cancels a run gets its end, and this waiter was not cancelled itself
+            raise Unavailable(f"the server stopped while run {run_id} went on", code="server_stopped",
+                              fix=f"the next start takes it up: then ask for run {run_id}", details={"run": run_id})
         terminal = live.task.result()
         return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
 
@@ -345,6 +354,12 @@ class Runtime:
             return
         seat = self._admission.seat(header.principal)
         self._drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=Recording.of(record))
+
+    async def _end_left(self, run_id: str, tenant: str, by: str) -> None:
+        """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
+        record = await self.parts.journal.read(run_id, tenant=tenant)
+        if record.state == "running":
+            await self._close_record(record.header, *called_off(record, by))
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
         terminal = Terminal(state, encode_value(error), self.parts.now_ms())

@@ -154,14 +154,15 @@ class SqliteJournal:
         found = await self._database.read(lambda c: [summary(row) for row in c.execute(query, arguments)])
         return [self._current(shown) for shown in found]
 
-    async def unfinished(self) -> Sequence[RunRecord]:
-        """Runs without a terminal entry that do not wait for people alone, oldest first. One interrupted by a full disk is taken up again here:
-        what was lost of it is forgotten, and it can be appended to after its last durable entry."""
+    async def unfinished(self) -> AsyncIterator[RunRecord]:
+        """Runs without a terminal entry that do not wait for people alone, oldest first, each read when its turn comes. One interrupted
+        by a full disk is taken up again here: what was lost of it is forgotten, and it can be appended to after its last durable entry."""
         await self._writer.flush()
         self._take_up_interrupted(await self._database.read(open_runs))
-        return await self._database.read(lambda c: [
-            record(c, key) for (key,) in c.execute(
-                "SELECT key FROM runs WHERE ended_ms IS NULL AND state != 'suspended' ORDER BY key")])
+        keys: list[int] = await self._database.read(lambda c: [key for (key,) in c.execute(
+            "SELECT key FROM runs WHERE ended_ms IS NULL AND state != 'suspended' ORDER BY key")])
+        for key in keys:
+            yield await self._database.read(lambda c, key=key: record(c, key))
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
         """Raises `NotFound`; `Unavailable` when the journal fails or closes meanwhile."""

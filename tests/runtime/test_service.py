@@ -12,6 +12,7 @@ import pytest
 
 from inhabit.catalog import Catalog
 from inhabit.connectors.functions import Capability
+from inhabit.contracts.connector import ConnectorProblem
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent, Outcome, Resumed
 from inhabit.errors import (
@@ -73,13 +74,15 @@ def opened(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Open:
     cache.mkdir(mode=0o700, exist_ok=True)
 
     @asynccontextmanager
-    async def opened(shop: Shop, *, version: str | None = None, live_runs: LiveRuns = LIVE_RUNS) -> AsyncIterator[Runtime]:
+    async def opened(shop: Shop, *, version: str | None = None, live_runs: LiveRuns = LIVE_RUNS,
+                     start: bool = True) -> AsyncIterator[Runtime]:
         store = Store.open(tmp_path / "journal.db")
         directory = ConnectedCatalog(Catalog(tmp_path))
         await directory.add(shop.capability.connector())
         runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000),
                                 live_runs=live_runs))
-        await runtime.start()
+        if start:
+            await runtime.start()
         try:
             yield runtime
         finally:
@@ -399,6 +402,47 @@ async def test_E18_a_list_holds_exactly_what_may_be_opened(opened: Open) -> None
                 else:
                     with pytest.raises(NotFound):
                         await runtime.wait(run.run_id, caller)
+
+
+async def test_who_waits_for_a_run_while_the_server_stops_is_told_its_id_and_what_to_do(opened: Open) -> None:
+    shop = Shop()
+    shop.held.clear()
+    async with opened(shop) as runtime:
+        waiting = asyncio.create_task(runtime.execute(WAITING, ADA))
+        while not runtime.health()["live_runs"] or not runtime._live:
+            await asyncio.sleep(0)
+        (run_id,) = runtime._live
+        runtime._live[run_id].driver.leave()
+        runtime._live[run_id].task.cancel()
+        with pytest.raises(Unavailable, match=run_id) as told:
+            await waiting
+        assert run_id in (told.value.fix or "") and told.value.details == {"run": run_id}
+
+
+@pytest.mark.parametrize(("source", "state"), [(WAITING, "failed"), ("await shop.orders.cancel({order_id: 'a'})", "unknown")])
+async def test_a_run_that_nobody_drives_can_be_cancelled_without_running_it(opened: Open, source: str, state: str) -> None:
+    shop = Shop()
+    shop.held.clear()
+    run_id = await crashed(opened, shop, source)
+    shop.held.set()
+    async with opened(shop, start=False) as runtime:
+        assert (await runtime.wait(run_id, ADA)).state == "running"
+        with pytest.raises(NotFound):
+            await runtime.cancel(run_id, EVE)
+        ended = await runtime.cancel(run_id, ADA)
+        assert (ended.state, ended.error and ended.error["code"]) == (state, "cancelled")
+        assert await runtime.cancel(run_id, ADA) == ended and shop.cancelled == []
+    assert state == "failed" or [c["operation"] for c in ended.error["details"]["unknown_calls"]] == ["shop.orders.cancel"]
+
+
+async def test_every_problem_below_a_name_is_shown(opened: Open) -> None:
+    async with opened(Shop()) as runtime:
+        for name in ("shop.a", "shop.b"):
+            source = Capability(name).connector()
+            source.problems = lambda name=name: (ConnectorProblem(name, "/x", f"{name} is broken"),)  # type: ignore[method-assign]
+            await runtime.parts.directory.add(source)
+        (shown,) = runtime.capabilities(ADA)
+        assert [p["reason"] for p in shown["problems"]] == ["shop.a is broken", "shop.b is broken"]
 
 
 async def crashed(opened: Open, shop: Shop, source: str) -> str:

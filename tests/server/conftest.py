@@ -104,8 +104,9 @@ class MemoryJournal:
             and (before is None or h.run_id < before)]
         return found[:limit]
 
-    async def unfinished(self) -> Sequence[RunRecord]:
-        return []
+    async def unfinished(self) -> AsyncIterator[RunRecord]:
+        for nothing in ():
+            yield nothing
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
         await self.header(run_id, tenant=tenant)

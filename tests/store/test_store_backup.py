@@ -85,7 +85,7 @@ async def test_F17_a_restored_run_is_closed_not_done_again(tmp_path: Path) -> No
     assert restored.closed == (head.run_id,)
     assert restored.revocations
     store = Store.open(path)
-    assert await store.journal.unfinished() == []
+    assert [r async for r in store.journal.unfinished()] == []
     record = await store.journal.read(head.run_id, tenant="default")
     assert record.state == "unknown"
     last = record.entries[-1].entry

@@ -229,12 +229,12 @@ async def test_F04_F19_a_full_disk_refuses_and_goes_on_when_there_is_room(small_
     new = header(4)
     store.journal.begin(new)
     await store.journal.append(new.run_id, END).durable()
-    assert {r.header.run_id for r in await store.journal.unfinished()} == {cut.run_id, lost_end.run_id}
+    assert {r.header.run_id async for r in store.journal.unfinished()} == {cut.run_id, lost_end.run_id}
     for head in (cut, lost_end):
         await store.journal.append(head.run_id, Resumed(1, "room again"), ended(2)).durable()
     assert [e.number for e in (await store.journal.read(cut.run_id, tenant="default")).entries] == list(range(1, durable + 3))
     await store.close()
     store = Store.open(small_disk / "journal.db")
-    assert await store.journal.unfinished() == []
+    assert [r async for r in store.journal.unfinished()] == []
     assert [p for p in await store.check() if "outcome without" not in p] == []
     await store.close()

@@ -82,7 +82,7 @@ async def test_F07_a_second_server_is_refused(tmp_path: Path) -> None:
             Database(path, lock_wait_s=0.0)
         first.communicate()
     store = Store.open(path)
-    assert len(await store.journal.unfinished()) == 1
+    assert len([r async for r in store.journal.unfinished()]) == 1
     await store.close()
 
 

@@ -116,14 +116,14 @@ async def test_durable_entries_are_there_after_a_reopen(tmp_path: Path) -> None:
     await database.close()
     database = Database(tmp_path / "j.db")
     journal = SqliteJournal(database)
-    (left,) = await journal.unfinished()
+    (left,) = [r async for r in journal.unfinished()]
     assert left.header == head
     assert left.state == "running"
     assert journal.written(head.run_id) > 10_000
     await journal.append(head.run_id, Resumed(8, "start"), END).durable()
     record = await journal.read(head.run_id, tenant="default")
     assert [e.number for e in record.entries] == [1, 2, 3]
-    assert await journal.unfinished() == []
+    assert [r async for r in journal.unfinished()] == []
     await database.close()
 
 
