@@ -156,7 +156,7 @@ class Catalog:
 
     def check(self, calls: Sequence[CallSite], visible: Visible | None = None) -> tuple[Problem, ...]:
         """What is surely wrong with the calls of a program, before it runs."""
-        return check_calls(calls, self.operation, visible, lambda name: self.nearest(name, visible))
+        return check_calls(calls, self.operation, visible, lambda name: self.nearest(name, visible), self._empty)
 
     def observe(self, operation_name: str, tenant: str, value: Any) -> tuple[str, ...]:
         """Learn the shape of a result where the operation declares none. Returns contradictions with what was
@@ -181,6 +181,15 @@ class Catalog:
             if connector is not None:
                 return connector
         return None
+
+    def _empty(self, path: str) -> str | None:
+        """What to say of a path into a source that has no operation now; None where it has some, or is not there."""
+        found = next((c for c in self._connectors.values() if path.startswith(f"{c.name}.")), None)
+        if found is None or self._segments[found.name].names:
+            return None
+        reasons = "; ".join(problem.reason for problem in found.problems()[:2])
+        return f"there is no operation {path}: the source {found.name} is configured but has no operations now" + (
+            f" ({reasons})" if reasons else "; `inhabit doctor` says why")
 
     def _typed(self, name: str, tenant: str | None) -> Typed | None:
         operation = self.operation(name)

@@ -31,14 +31,16 @@ _EMPTY: _Shape = {"kind": "object", "properties": {}, "open": False}
 
 
 def check_calls(calls: Sequence[CallSite], find: Callable[[str], Operation | None], visible: Visible | None,
-                nearest: Callable[[str], tuple[str, ...]]) -> tuple[Problem, ...]:
-    """Problems of all calls, in source order, at most twenty."""
+                nearest: Callable[[str], tuple[str, ...]], empty: Callable[[str], str | None] = lambda _path: None) -> tuple[Problem, ...]:
+    """Problems of all calls, in source order, at most twenty. `empty` says why a source, named at the start of a path,
+    has no operation at all; None for one that has, or is not there."""
     problems: list[Problem] = []
     for call in calls:
         operation = find(call.path) if visible is None or visible(call.path) else None
         if operation is None:
             if not _beyond_an_operation(call.path, find):
-                problems.append(_unknown(call, nearest(call.path)))
+                why = empty(call.path) if visible is None or visible(call.path) else None
+                problems.append(_unknown(call, nearest(call.path)) if why is None else _problem(call, why, "source_empty"))
         else:
             problems.extend(_arguments(call, operation))
         if len(problems) >= _MAX_PROBLEMS:

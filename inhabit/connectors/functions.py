@@ -36,7 +36,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
-from inhabit.contracts.effects import Effects, Reads, Trust, Writes
+from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
 from inhabit.contracts.operation import ErrorDoc, Operation, Schema
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, ConfigError, InhabitError, InvalidInput
@@ -46,6 +46,9 @@ __all__ = ["Capability", "FunctionConnector"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*\Z")
 _PARAMETER_DOC = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?:\s+(.+)$")
 _INJECTED = (Principal, Call)
+_NO_JSON = (complex,)
+"""Types that pydantic writes as text: a program would be told that a string is asked for."""
+_JSON_TYPES = "annotate with pydantic models, dataclasses, TypedDicts or JSON types"
 _THREADS = 32
 """Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
 
@@ -88,11 +91,11 @@ class Capability:
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
                     idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s)
             return decorate
-        effects = Effects(
-            reads=reads, trust=trust, writes=writes,
-            irreversible=(writes != "none" and revert is None) if irreversible is None else irreversible,
-            idempotent=(writes == "none") if idempotent is None else idempotent)
         short = name or function.__name__
+        effects = checked_effects({
+            "reads": reads, "trust": trust, "writes": writes,
+            "irreversible": (writes != "none" and revert is None) if irreversible is None else irreversible,
+            "idempotent": (writes == "none") if idempotent is None else idempotent}, where=f"{self.name}.{short}")
         if short in self._functions:
             raise ConfigError(f"{self.name}.{short} is declared twice")
         self._functions[short] = _build(
@@ -192,6 +195,7 @@ def _error_code(function: _Function, error: Exception) -> str:
 
 def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects, errors: tuple[ErrorDoc, ...],
            timeout_ms: int | None, revert: str | None, preview: str | None) -> _Function:
+    at = "its annotations"
     try:
         hints = typing.get_type_hints(function, include_extras=True)
         summary, description, docs = _docs(function)
@@ -201,15 +205,12 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
         properties: dict[str, Any] = {}
         required: list[str] = []
         for parameter in inspect.signature(function).parameters.values():
+            at = f"parameter {parameter.name}"
             hint = hints.get(parameter.name, Any)
             if hint in _INJECTED:
                 injected[parameter.name] = hint
                 continue
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise ConfigError(f"{full_name}: parameter {parameter.name} must be a plain named one")
-            if _mentions_injected(hint):
-                raise ConfigError(f"{full_name}: parameter {parameter.name} would let a program say for whom it runs",
-                                  fix="annotate it with Principal (or Call) alone, without a default")
+            _check_parameter(full_name, parameter, hint)
             parameters[parameter.name] = adapter = TypeAdapter(hint)
             schema = _schema(adapter, "validation", definitions)
             if parameter.name in docs:
@@ -219,11 +220,13 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
             elif not isinstance(parameter.default, FieldInfo) and parameter.default is not None:
                 schema = {**schema, "default": adapter.dump_python(parameter.default, mode="json")}
             properties[parameter.name] = schema
+        at = "its result"
+        if _mentions(hints.get("return"), _NO_JSON):
+            raise ConfigError(f"{full_name}: {at}: {_shown_type(hints['return'])} has no JSON form", fix=_JSON_TYPES)
         result: TypeAdapter[Any] | None = TypeAdapter(hints["return"]) if "return" in hints else None
         output = _schema(result, "serialization", definitions) if result is not None else None
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticJsonSchemaWarning, NameError) as error:
-        raise ConfigError(f"{full_name}: a type has no JSON form: {str(error).splitlines()[0]}",
-                          fix="annotate with pydantic models, dataclasses, TypedDicts or JSON types") from error
+        raise ConfigError(f"{full_name}: {at}: a type has no JSON form: {str(error).splitlines()[0]}", fix=_JSON_TYPES) from error
     operation = Operation(
         name=full_name, connector=capability, summary=summary, description=description, effects=effects, errors=errors,
         input_schema={"type": "object", "properties": properties, "required": required, "additionalProperties": False},
@@ -232,9 +235,26 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
 
 
-def _mentions_injected(hint: Any) -> bool:
-    """`Principal | None`, `list[Principal]`, …: pydantic would read them from the program's own arguments."""
-    return hint in _INJECTED or any(_mentions_injected(part) for part in typing.get_args(hint))
+def _check_parameter(full_name: str, parameter: inspect.Parameter, hint: Any) -> None:
+    if parameter.name in ("self", "cls") and parameter.annotation is parameter.empty:
+        raise ConfigError(f"{full_name}: parameter {parameter.name} would be asked of the program: this is a method of a class",
+                          fix="declare a function, or a bound method: capability.operation(thing.method)")
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise ConfigError(f"{full_name}: parameter {parameter.name} must be a plain named one")
+    # `Principal | None`, `list[Principal]`, …: pydantic would read them from the program's own arguments
+    if _mentions(hint, _INJECTED):
+        raise ConfigError(f"{full_name}: parameter {parameter.name} would let a program say for whom it runs",
+                          fix="annotate it with Principal (or Call) alone, without a default")
+    if _mentions(hint, _NO_JSON):
+        raise ConfigError(f"{full_name}: parameter {parameter.name}: {_shown_type(hint)} has no JSON form", fix=_JSON_TYPES)
+
+
+def _mentions(hint: Any, types: tuple[Any, ...]) -> bool:
+    return any(hint is one for one in types) or any(_mentions(part, types) for part in typing.get_args(hint))
+
+
+def _shown_type(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 class _Untitled(GenerateJsonSchema):

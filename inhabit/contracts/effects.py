@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
-__all__ = ["UNKNOWN_EFFECTS", "Effects", "Reads", "Trust", "Writes"]
+from inhabit.errors import ConfigError
+
+__all__ = ["UNKNOWN_EFFECTS", "Effects", "Reads", "Trust", "Writes", "checked_effects"]
 
 Reads = Literal["none", "public", "private"]
 Trust = Literal["trusted", "untrusted"]
@@ -30,3 +34,24 @@ class Effects:
 
 
 UNKNOWN_EFFECTS = Effects()
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "reads": get_args(Reads), "trust": get_args(Trust), "writes": get_args(Writes),
+    "irreversible": (True, False), "idempotent": (True, False)}
+
+
+def checked_effects(given: Mapping[str, Any], *, where: str) -> Effects:
+    """Effects from plain data; what is left out is the dangerous value. Raises `ConfigError` for a word that is none:
+    a misspelt one would count as something that no rule looks for."""
+    for key, value in given.items():
+        if key not in _CHOICES:
+            raise ConfigError(f"{where}: unknown effect {key!r}", fix=_nearest(key, tuple(_CHOICES)))
+        choices = _CHOICES[key]
+        if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+            raise ConfigError(f"{where}: {key} cannot be {value!r}", fix=_nearest(str(value), choices))
+    return Effects(**given)
+
+
+def _nearest(word: str, choices: tuple[Any, ...]) -> str:
+    close = difflib.get_close_matches(word, [choice for choice in choices if isinstance(choice, str)], 1)
+    known = f"one of {', '.join(map(str, choices))}"
+    return f"did you mean {close[0]!r}? It is {known}" if close else known

@@ -9,6 +9,7 @@ import pytest
 
 from inhabit.catalog import Catalog
 from inhabit.catalog.check import check_calls
+from inhabit.connectors.functions import Capability
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.program import CallSite, Problem
 from tests.catalog.catalog_kit import shop
@@ -230,3 +231,16 @@ def test_what_stands_behind_many_references_is_still_found() -> None:
     types["T5"] = {"type": "string"}
     operation = Operation("deep.go", {"type": "object", "properties": {"x": {"$ref": "#/$defs/T0"}}}, definitions=types)
     assert [found.code for found in check_calls([_call("deep.go", x=_is(1))], lambda _: operation, None, lambda _: ())] == ["wrong_type"]
+
+
+async def test_an_unknown_namespace_is_refused_with_the_nearest_names(catalog: Catalog) -> None:
+    (problem,) = catalog.check([CallSite("shp.orders.cancel", 1, 1)])
+    assert problem.code == "unknown_operation" and problem.nearest[0] == "shop.orders.cancel"
+
+
+async def test_a_source_without_operations_is_named_as_such_to_those_who_may_see_it(catalog: Catalog) -> None:
+    await catalog.add(Capability("mail").connector())
+    (problem,) = catalog.check([CallSite("mail.send", 1, 1)], lambda name: name.startswith("mail."))
+    assert problem.code == "source_empty" and "the source mail is configured but has no operations now" in problem.message
+    (hidden,) = catalog.check([CallSite("mail.send", 1, 1)], lambda name: name.startswith("shop."))
+    assert hidden.code == "unknown_operation" and "configured" not in hidden.message

@@ -196,3 +196,45 @@ async def test_synchronous_functions_that_hang_hold_up_nobody_else() -> None:
         go_on.set()
     assert all(await asyncio.gather(*hanging))
     await connector.close()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ({"writes": "externl"}, "did you mean 'external'"), ({"reads": "secret"}, "one of none, public, private"),
+    ({"trust": "Trusted"}, "did you mean 'trusted'"), ({"irreversible": "no"}, "one of True, False"),
+])
+def test_a_misspelt_effect_is_refused_where_it_is_declared(words: dict[str, Any], said: str) -> None:
+    shop = Capability("shop")
+    with pytest.raises(ConfigError) as caught:
+        shop.operation(**words)(_paid)
+    assert "shop._paid" in caught.value.message and next(iter(words)) in caught.value.message
+    assert said in (caught.value.fix or "")
+
+
+def test_a_method_is_refused_since_a_program_cannot_give_self() -> None:
+    class Shop:
+        def paid(self, order_id: str) -> bool:
+            return bool(order_id)
+
+    with pytest.raises(ConfigError, match=r"shop\.paid: parameter self") as caught:
+        Capability("shop").operation(Shop.paid)
+    assert "bound method" in (caught.value.fix or "")
+    assert Capability("shop").operation(Shop().paid)
+
+
+def test_a_type_without_a_json_form_is_named_with_its_parameter() -> None:
+    def phase(at: list[complex]) -> float:
+        return abs(at[0])
+
+    def power(at: float) -> complex:
+        return complex(at)
+
+    def span(over: range) -> int:
+        return len(over)
+
+    for function, said in ((phase, r"parameter at: list\[complex\]"), (power, "its result: complex"), (span, "parameter over: .*range")):
+        with pytest.raises(ConfigError, match=rf"shop\.\w+: {said}"):
+            Capability("shop").operation(function)
+
+
+def _paid(order_id: str) -> bool:
+    return bool(order_id)

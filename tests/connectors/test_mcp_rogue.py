@@ -400,3 +400,11 @@ def _alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
 
+
+
+def test_a_misspelt_effect_in_the_file_of_confirmed_ones_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "effects.json"
+    file.write_text('{"web.read": {"hash": "0", "by": "op", "at": 1, "effects": {"writes": "externl"}}}')
+    with pytest.raises(ConfigError, match=r"effects\.json: web\.read: writes cannot be 'externl'") as caught:
+        EffectsReview(file)
+    assert "did you mean 'external'" in (caught.value.fix or "")

@@ -9,6 +9,7 @@ from js_harness import Host, loaded
 
 from bench.probes_javascript import FORMS, LANGUAGE
 from inhabit.contracts.program import CallSite, Problem
+from inhabit.isolates.javascript.typescript.undeclared import GLOBALS
 
 KNOWN_GAPS = {"intl_time_zone_of_the_world", "temporal"}
 
@@ -103,7 +104,7 @@ def test_problems_are_values(js: Host) -> None:
 
 
 def _calls(js: Host, source: str, names: tuple[str, ...] = ("shop", "mail")) -> list[CallSite]:
-    return list(js.engine.prepare(source, names).calls)
+    return [call for call in js.engine.prepare(source, names).calls if call.path.partition(".")[0] in names]
 
 
 def test_a_call_site_has_its_place_and_the_shape_of_its_arguments(js: Host) -> None:
@@ -158,3 +159,54 @@ def test_A15_crashers_of_interpreters_are_syntax_errors_or_run(js: Host) -> None
     for source in ("a" + " < a" * 20_000, "[" + "a," * 30_000 + "] = 1", "f(" * 20_000 + ")" * 20_000, "-" * 20_001 + "1", "var " + ",".join(f"a{i}" for i in range(20_000))):
         prepared = js.engine.prepare(source, ())
         assert prepared.code or prepared.problems
+
+
+@pytest.mark.parametrize("source", [
+    "await biling.x({})", "biling?.x?.()", "const r = biling.x({}); biling.y(r)", "function f() { return biling.x() }", "[1].map(n => biling.x({ n }))",
+    "try { biling['x']() } catch {}", "declare const biling: any; await biling.x({})", "const a = { biling: 1 }; a.biling; biling.x()",
+])
+def test_a_name_that_nobody_declares_is_told_as_a_call(js: Host, source: str) -> None:
+    prepared = js.engine.prepare(source, ("shop",))
+    assert [call.path for call in prepared.calls][:1] == ["biling.x"]
+
+
+@pytest.mark.parametrize("source", [
+    "const biling = {}; biling.x()", "let biling; biling.x()", "var { biling } = {}; biling.x()", "const { a: biling } = {}; biling.x()",
+    "const [biling] = []; biling.x()", "const { ...biling } = {}; biling.x()", "(biling) => biling.x()", "async biling => biling.x()",
+    "({ biling }) => biling.x()", "(a, ...biling) => biling.x()", "(a = 1, [biling] = [a]) => biling.x()", "function biling() {} biling.x()",
+    "class biling {} biling.x()", "enum biling { A } biling.x()", "namespace biling { export const x = () => 1 } biling.x()",
+    "const f = function biling() { biling.x() }", "const f = class biling { m() { biling.x() } }", "for (const biling of []) biling.x()",
+    "for (let biling = 0;;) biling.x()", "try {} catch (biling) { biling.x() }", "try {} catch ({ biling }) { biling.x() }",
+    "biling = {}; biling.x()", "[biling] = []; biling.x()", "if (typeof biling !== 'undefined') biling.x()", "globalThis.biling = {}; biling.x()",
+    "this.biling = {}; biling.x()", "eval('var biling = {}'); biling.x()", "new Function('x')(); biling.x()", "biling({}); biling.x()",
+    "import type { biling } from 'x'; biling.x()", "process.exit(1)", "document.getElementById('x')", "input.map(x => x.y())",
+    "class C<T> { constructor(private biling: T) { biling.x() } }", "function f<T>(biling?: T) { biling.x() }", "label: for (;;) { console.log(1); break label }",
+])
+def test_a_name_that_may_be_somebodys_is_left_to_run_time(js: Host, source: str) -> None:
+    assert js.engine.prepare(source, ("shop",)).calls == ()
+
+
+def test_what_a_guest_is_born_with_is_no_unknown_name(js: Host) -> None:
+    assert set(js.value("return Object.getOwnPropertyNames(globalThis)", names=())) <= GLOBALS
+
+
+@pytest.mark.parametrize(("source", "line", "column"), [
+    ("const x = shop.a.b({});\nreturn x.cents", 2, 8), ("return shop.a.b({}).length", 1, 8), ("const x = (shop.a.b({}) as any)!;\nx[0]", 2, 1),
+    ("const { id } = shop.a.b({ id: 1 }); return id", 1, 16), ("const s = shop.a; const x = s.b(); { x.y.z }", 1, 38),
+    ("const x = shop.a.b();\n[1].map(n => n + x.cents)", 2, 18), ("return (await shop.a.b().items)", 1, 15),
+])
+def test_a_forgotten_await_is_refused_where_it_is_plain(js: Host, source: str, line: int, column: int) -> None:
+    (problem,) = js.engine.prepare(source, ("shop",)).problems
+    assert (problem.code, problem.line, problem.column) == ("missing_await", line, column)
+    assert "(await shop.a.b(…))" in problem.message or "taking it apart" in problem.message
+
+
+@pytest.mark.parametrize("source", [
+    "const x = await shop.a.b({}); return x.cents", "const x = shop.a.b({}); return (await x).cents", "const x = shop.a.b({}); x.then(y => y.z)",
+    "const x = shop.a.b({}); { const x = {}; x.y }", "const x = shop.a.b({}); f(x => x.y)", "let x = shop.a.b({}); x = await x; return x.y",
+    "return shop.a.b({}).then(x => x.y).catch(e => e.code).finally(() => 1)", "const f = shop.a.b.bind(null); return f.name",
+    "const x = shop.a.b({}); return [x, x instanceof Promise]", "const x = other(); return x.y", "const [x] = await Promise.all([shop.a.b()]); x.y",
+    "const { then } = shop.a.b()", "const x = shop.a.b(); function f({ x }) { return x.y }",
+])
+def test_a_promise_used_as_one_is_not_refused(js: Host, source: str) -> None:
+    assert js.engine.prepare(source, ("shop",)).problems == ()

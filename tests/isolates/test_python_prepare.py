@@ -9,6 +9,7 @@ import pytest
 from python_support import NAMES, Host
 
 from inhabit.isolates.python import PythonEngine
+from inhabit.isolates.python.prepare import prepare
 
 STUBS = '''
 from builtins import list as _list
@@ -78,7 +79,7 @@ UNKNOWN = {"kind": "unknown"}
     ("def f(shop):\n    return shop.a.b()\nf(1)", []),
     ("[shop.a() for shop in x]", []),
     ("o = shop.orders\no = 3\no.list()", []),
-    ("shop.a.b", []), ("shop()", []), ("other.a.b()", []), ("x().shop.a()", []),
+    ("shop.a.b", []), ("shop()", []), ("other.a.b()", [("other.a.b", 1, 1, None)]), ("x().shop.a()", []),
 ])
 def test_call_sites(engine: PythonEngine, source: str, sites: list[tuple[Any, ...]]) -> None:
     prepared = engine.prepare(source, NAMES)
@@ -198,3 +199,14 @@ def test_the_check_runs_nothing(engine: PythonEngine) -> None:
     assert engine.typecheck("while True:\n    pass", STUBS) == ()
     assert engine.typecheck("return 1", "this is ( no stub") is not None
     assert Host(engine).run("return 1").value == 1
+
+
+@pytest.mark.parametrize(("source", "paths"), [
+    ("await biling.x()", ["biling.x"]), ("def f():\n    return biling.a.b()\nf()", ["biling.a.b"]), ("print(f'{biling.x()}')", ["biling.x"]),
+    ("biling = {}\nbiling.x()", []), ("def f(biling):\n    biling.x()", []), ("import biling\nbiling.x()", []), ("from x import *\nbiling.x()", []),
+    ("[biling.x() for biling in []]", []), ("lambda *biling: biling.x()", []), ("with a as biling:\n    biling.x()", []),
+    ("try:\n    pass\nexcept E as biling:\n    biling.x()", []), ("match 1:\n    case [*biling]:\n        biling.x()", []), ("(biling := 1).real\nbiling.x()", []),
+    ("str.upper('a')\njson.loads('1')\ndatetime.date.today()\nos.getcwd()\ninput.get('a')\nstatistics.mean([1])", []),
+])
+def test_a_name_that_nobody_binds_is_told_as_a_call(engine: PythonEngine, source: str, paths: list[str]) -> None:
+    assert [call.path for call in prepare(source, NAMES)[0].calls] == paths

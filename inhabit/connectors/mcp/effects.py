@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import orjson
 
-from inhabit.contracts.effects import UNKNOWN_EFFECTS, Effects, Reads, Trust, Writes
+from inhabit.contracts.effects import UNKNOWN_EFFECTS, Effects, Trust, checked_effects
 from inhabit.errors import ConfigError
 
-__all__ = ["EffectsReview", "Proposal", "derive", "effects_from", "pin"]
+__all__ = ["EffectsReview", "Proposal", "derive", "pin"]
 
 State = Literal["new", "confirmed", "changed"]
 
@@ -55,21 +55,6 @@ def derive(annotations: object, *, trusted: bool, base: Effects = UNKNOWN_EFFECT
     hints: Mapping[str, Any] = cast("Mapping[str, Any]", annotations) if isinstance(annotations, Mapping) else {}
     raised = _raised(base, hints)
     return _believed(raised, hints) if trusted and hints else raised
-
-
-def effects_from(value: Mapping[str, Any], *, where: str) -> Effects:
-    """Effects from plain data; what is left out is the dangerous value. Raises `ConfigError`."""
-    known = asdict(UNKNOWN_EFFECTS)
-    allowed: dict[str, tuple[Any, ...]] = {
-        "reads": get_args(Reads), "trust": get_args(Trust), "writes": get_args(Writes),
-        "irreversible": (True, False), "idempotent": (True, False)}
-    for key, item in value.items():
-        if key not in allowed:
-            raise ConfigError(f"{where}: unknown effect {key!r}", fix=f"one of {', '.join(allowed)}")
-        if not any(item is choice or (isinstance(item, str) and item == choice) for choice in allowed[key]):
-            raise ConfigError(f"{where}: {key} cannot be {item!r}", fix=f"one of {', '.join(map(str, allowed[key]))}")
-        known[key] = item
-    return Effects(**known)
 
 
 class EffectsReview:
@@ -145,7 +130,7 @@ def _read(path: Path) -> dict[str, _Entry]:
 
 
 def _entry(name: str, item: Mapping[str, Any], path: Path) -> _Entry:
-    effects = effects_from(item["effects"], where=f"{path}: {name}")
+    effects = checked_effects(item["effects"], where=f"{path}: {name}")
     return _Entry(str(item["hash"]), effects, str(item["by"]), int(item["at"]))
 
 

@@ -1,16 +1,20 @@
 """Which operations a program plainly calls, and with what: `CallSite`s from the tree.
 
-A chain of attributes counts when its root is one of the run's names and the program binds that name nowhere; an
-alias (`orders = shop.orders`) counts when its name is bound exactly once. Everything else is found when it runs.
+A chain of attributes counts when its root is one of the run's names, or nobody's at all, and the program binds that
+name nowhere; an alias (`orders = shop.orders`) counts when its name is bound exactly once. Everything else is found
+when it runs.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inhabit.contracts.program import CallSite
+from inhabit.isolates.python.plan import COMMON
 from inhabit.isolates.python.source import Source, Tree
 
 __all__ = ["aliases_of", "call_sites", "dotted", "resolved"]
@@ -23,6 +27,11 @@ _UNKNOWN: dict[str, Any] = {"kind": "unknown"}
 _SCALARS: tuple[tuple[type[Any], str], ...] = ((bool, "boolean"), (str, "string"), (int, "number"), (float, "number"))
 
 
+_KNOWN = COMMON | frozenset(dir(builtins)) | sys.stdlib_module_names | frozenset({
+    "__file__", "input", "OperationError", "httpx", "np", "numpy", "pandas", "pd", "requests"})
+"""Names that a program may have without binding them; what is missing among them has advice of its own."""
+
+
 def call_sites(source: Source, tree: Tree) -> tuple[CallSite, ...]:
     aliases = aliases_of(tree)
     return tuple(_limited(_sites(source, tree, aliases)))
@@ -31,7 +40,7 @@ def call_sites(source: Source, tree: Tree) -> tuple[CallSite, ...]:
 def _sites(source: Source, tree: Tree, aliases: Mapping[str, str]) -> Iterator[CallSite]:
     for node in tree.nodes:
         if isinstance(node, ast.Call):
-            path = resolved(node.func, tree, aliases)
+            path = resolved(node.func, tree, aliases) or _nobodys(node.func, tree)
             if path is not None and "." in path:
                 line, column = source.place(node)
                 yield CallSite(path, line, column, _arguments(node))
@@ -64,6 +73,13 @@ def resolved(node: ast.AST, tree: Tree, aliases: Mapping[str, str]) -> str | Non
     if root in aliases:
         return aliases[root] + dot + rest
     return path if root in tree.names and not tree.is_bound(root) else None
+
+
+def _nobodys(node: ast.AST, tree: Tree) -> str | None:
+    """A chain on a name that nobody binds: no operation can be meant, and the nearest can be named."""
+    path = dotted(node)
+    root = path.partition(".")[0] if path is not None else ""
+    return None if not root or tree.is_bound("*") or root in _KNOWN or root in tree.names or tree.is_bound(root) else path
 
 
 def aliases_of(tree: Tree) -> dict[str, str]:

@@ -11,21 +11,28 @@ from inhabit.isolates.javascript.typescript.tree import Item, Source
 
 __all__ = ["GLOBALS", "SEEN", "Undeclared"]
 
-GLOBALS = frozenset("""
-Object Function Error EvalError RangeError ReferenceError SyntaxError TypeError URIError InternalError AggregateError SuppressedError
-Iterator Array parseInt parseFloat isNaN isFinite queueMicrotask decodeURI decodeURIComponent encodeURI encodeURIComponent escape unescape
-Infinity NaN undefined eval Number Boolean String Math Reflect Symbol DisposableStack globalThis BigInt Date RegExp JSON Proxy Map Set
-WeakMap WeakSet ArrayBuffer SharedArrayBuffer Uint8ClampedArray Int8Array Uint8Array Int16Array Uint16Array Int32Array Uint32Array
-BigInt64Array BigUint64Array Float16Array Float32Array Float64Array DataView Promise AsyncDisposableStack WeakRef FinalizationRegistry
-DOMException btoa atob performance crypto console TextEncoder TextDecoder structuredClone Event CustomEvent EventTarget AbortSignal
-AbortController URL URLSearchParams Intl setTimeout setInterval setImmediate clearTimeout clearInterval clearImmediate input arguments
-""".split())
+GLOBALS = frozenset({
+    "Object", "Function", "Error", "EvalError", "RangeError", "ReferenceError", "SyntaxError",
+    "TypeError", "URIError", "InternalError", "AggregateError", "SuppressedError", "Iterator", "Array",
+    "parseInt", "parseFloat", "isNaN", "isFinite", "queueMicrotask", "decodeURI", "decodeURIComponent",
+    "encodeURI", "encodeURIComponent", "escape", "unescape", "Infinity", "NaN", "undefined", "eval",
+    "Number", "Boolean", "String", "Math", "Reflect", "Symbol", "DisposableStack", "globalThis", "BigInt",
+    "Date", "RegExp", "JSON", "Proxy", "Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer",
+    "SharedArrayBuffer", "Uint8ClampedArray", "Int8Array", "Uint8Array", "Int16Array", "Uint16Array",
+    "Int32Array", "Uint32Array", "BigInt64Array", "BigUint64Array", "Float16Array", "Float32Array",
+    "Float64Array", "DataView", "Promise", "AsyncDisposableStack", "WeakRef", "FinalizationRegistry",
+    "DOMException", "btoa", "atob", "performance", "crypto", "console", "TextEncoder", "TextDecoder",
+    "structuredClone", "Event", "CustomEvent", "EventTarget", "AbortSignal", "AbortController", "URL",
+    "URLSearchParams", "Intl", "setTimeout", "setInterval", "setImmediate", "clearTimeout",
+    "clearInterval", "clearImmediate", "input", "arguments",
+})
 """What a guest is born with."""
-_ELSEWHERE = frozenset("""
-Atomics Blob Buffer Bun Deno File FormData Headers Request Response Temporal WebAssembly WebSocket XMLHttpRequest caches document exports
-fetch fs global history http https indexedDB localStorage location module navigator os path process require self sessionStorage util
-window
-""".split())
+_ELSEWHERE = frozenset({
+    "Atomics", "Blob", "Buffer", "Bun", "Deno", "File", "FormData", "Headers", "Request", "Response",
+    "Temporal", "WebAssembly", "WebSocket", "XMLHttpRequest", "caches", "document", "exports", "fetch",
+    "fs", "global", "history", "http", "https", "indexedDB", "localStorage", "location", "module",
+    "navigator", "os", "path", "process", "require", "self", "sessionStorage", "util", "window",
+})
 """Globals of browsers and Node, which a program may try inside `try`: the guest says what stands in for them."""
 _MAKERS = frozenset({"eval", "globalThis", "Function"})
 _NAMING = frozenset({"identifier", "type_identifier", "shorthand_property_identifier_pattern", "shorthand_property_identifier"})
