@@ -8,6 +8,7 @@ environment (`INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
     [server]    host, port, allowed_hosts, tenants, accept_missing_layers, ...
     [limits]    names and units as in `inhabit.limits`
     [grants]    default = ["**"], and more by user
+    [policy]    file = "policy.toml"
     [mcp.NAME] [openapi.NAME] [sql.NAME] [http.NAME] [python.NAME]    one table a source
 """
 
@@ -39,7 +40,7 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "CONFIG_NAME", "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PythonSource", "SecretName",
+    "CONFIG_NAME", "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
     "ServerConfig", "SqlSource", "find_config", "load_config", "parse_config",
 ]
 
@@ -188,6 +189,12 @@ class PythonSource(_Table):
         return self
 
 
+class PolicyConfig(_Table):
+    """The product's rules over all calls, in a file of their own: see `inhabit policy check`."""
+
+    file: Path = Field(Path("policy.toml"), strict=False)
+
+
 class Config(_Table):
     """The whole file. `base` is the folder that paths are relative to."""
 
@@ -195,6 +202,7 @@ class Config(_Table):
     server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))
     limits: Limits = Limits()
     grants: dict[str, Grant] = Field(default_factory=lambda: {"default": Grant.of("**")})
+    policy: PolicyConfig | None = None
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
     sql: dict[SourceName, SqlSource] = Field(default_factory=dict[str, SqlSource])
@@ -336,7 +344,8 @@ def _written(data: Mapping[str, Any], location: tuple[int | str, ...]) -> list[s
 def _known(location: tuple[int | str, ...]) -> list[str]:
     """The keys that may stand in the table of the last key."""
     sources: dict[str, type[BaseModel]] = {
-        "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig}
+        "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig,
+        "policy": PolicyConfig}
     model: type[BaseModel] = Config
     inner = {"allow": Allow, "SecretName": SecretName, "HeaderSecret": HeaderSecret, "dict[str,SecretName]": SecretName,
              "client_secret": SecretName}

@@ -31,6 +31,7 @@ from inhabit.connectors.functions import Capability
 from inhabit.connectors.mcp import EffectsReview
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.connector import Connector, ConnectorContext, ConnectorProblem
+from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.egress import Broker
@@ -166,6 +167,10 @@ class Inhabit:
         has none and says why."""
         return {source.name: (sum(1 for _ in source.operations()), source.problems()) for source in self._sources
                 if source.name not in self.problems}
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Of every open source: what a policy is held against."""
+        return tuple(operation for source in self._sources if source.name not in self.problems for operation in source.operations())
 
     # -- use ----------------------------------------------------------------------------------------------
 

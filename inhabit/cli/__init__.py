@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "write an inhabit.toml, also from an .mcp.json"),
     "connect": ("connect", "store a credential for a source"),
     "effects": ("effects", "review what operations are taken to do"),
+    "policy": ("policy", "check, test, explain and back-test a policy; suggest one"),
     "token": ("token", "create, list or revoke bearer tokens"),
     "backup": ("backup", "copy the journal while it is in use"),
     "restore": ("restore", "put a backup in place"),

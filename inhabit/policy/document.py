@@ -20,15 +20,15 @@ from inhabit.policy.problems import Place, Problem, ordered, suggestion
 from inhabit.policy.tables import Table
 from inhabit.policy.toml import Toml, read_toml
 
-__all__ = ["MAX_TABLES", "Document", "Written", "compose", "read_policy"]
+__all__ = ["LIMIT_KEYS", "MAX_TABLES", "RESULT_KEYS", "RULE_KEYS", "Document", "Written", "compose", "read_policy"]
 
 MAX_TABLES = 20_000
 MAX_PER = 5
 _KINDS: tuple[str, ...] = ("rule", "limit", "result", "test")
 _NUMBERS = ("INT", "UINT", "DOUBLE")
-_RULE = ("name", "on", "effects", "when", "then", "reason", "scope")
-_LIMIT = ("name", "on", "effects", "when", "amount", "per", "max", "window", "then", "reason", "scope")
-_RESULT = ("name", "on", "redact", "schema", "scope")
+RULE_KEYS = ("name", "on", "effects", "when", "then", "reason", "scope")
+LIMIT_KEYS = ("name", "on", "effects", "when", "amount", "per", "max", "window", "then", "reason", "scope")
+RESULT_KEYS = ("name", "on", "redact", "schema", "scope")
 
 
 class Written(NamedTuple):
@@ -131,7 +131,7 @@ def _read(toml: Toml, kind: str, counts: Mapping[str, int], problems: list[Probl
 
 def _rule(table: Table, around: Scope) -> Written:
     _name(table)
-    table.only(_RULE)
+    table.only(RULE_KEYS)
     when = table.condition("when", "BOOL")
     rule = Rule(table.name, table.patterns(), table.verdict(), table.text("reason", ""), when, table.effects(), table.scope(around))
     return Written(rule, table, {("when",): when} if when else {})
@@ -139,7 +139,7 @@ def _rule(table: Table, around: Scope) -> Written:
 
 def _limit(table: Table, around: Scope) -> Written:
     _name(table)
-    table.only(_LIMIT)
+    table.only(LIMIT_KEYS)
     when, amount = table.condition("when", "BOOL"), table.condition("amount", *_NUMBERS)
     per = table.conditions("per", MAX_PER)
     maximum = table.number("max")
@@ -155,7 +155,7 @@ def _limit(table: Table, around: Scope) -> Written:
 def _result(table: Table, around: Scope) -> Written:
     if table.has("name"):
         _name(table)
-    table.only(_RESULT)
+    table.only(RESULT_KEYS)
     redact, schema = table.texts("redact"), table.get("schema")
     for path in redact:
         if not path or any(not part for part in path.split(".")):

@@ -67,11 +67,11 @@ def _observed(runs: list[PastRun]) -> dict[str, _Seen]:
                     most[name] = max(most.get(name, value), value)
         for name, count in counts.items():
             seen[name].in_one_run = max(seen[name].in_one_run, count)
-    for call in sorted((call for run in runs for call in run.calls), key=lambda call: call.at_ms):
+    for user, call in sorted(((run.principal.user, call) for run in runs for call in run.calls), key=lambda one: one[1].at_ms):
         for word, window_ms in _WINDOWS.items():
-            windows.add(call.operation, window_ms, 1, call.at_ms)
+            windows.add(f"{call.operation} {user}", window_ms, 1, call.at_ms)
             rates = seen[call.operation].rates
-            rates[word] = max(rates[word], windows.used(call.operation, window_ms, call.at_ms))
+            rates[word] = max(rates[word], windows.used(f"{call.operation} {user}", window_ms, call.at_ms))
     return seen
 
 
@@ -83,9 +83,13 @@ def _clause(name: str, what: _Seen, *, bounded: bool) -> Mapping[str, Any]:
 
 
 def _bounds(name: str, what: _Seen) -> list[str]:
-    """Rates of a writing operation, and the largest of each number it was given."""
-    tables = [_table("limit", name=f"{name} in a run", on=name, max=what.in_one_run, window="run", then="ask")]
-    tables += [_table("limit", name=f"{name} in {word}", on=name, max=int(rate), window=word, then="ask") for word, rate in what.rates.items()]
+    """Rates of a writing operation, where they say more than the longest, and the largest of each number it was given."""
+    day = what.rates["1d"]
+    tables = [_table("limit", name=f"{name} in 1d", on=name, per="principal.user", max=int(day), window="1d", then="ask")]
+    if what.rates["1h"] < day:
+        tables.append(_table("limit", name=f"{name} in 1h", on=name, per="principal.user", max=int(what.rates["1h"]), window="1h", then="ask"))
+    if what.in_one_run < day:
+        tables.append(_table("limit", name=f"{name} in a run", on=name, max=what.in_one_run, window="run", then="ask"))
     for argument, most in sorted(what.most.items()):
         field = f"args[{json.dumps(argument)}]"
         tables.append(_table("rule", name=f"{name}: {argument} above {most:g}", on=name, then="ask",
