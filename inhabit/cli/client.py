@@ -18,10 +18,9 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from inhabit.cli.opening import caller_from, home_of, open_app
-from inhabit.cli.terminal import progress
+from inhabit.cli.loading import load
+from inhabit.cli.options import home_of
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
-from inhabit.server.auth import Identity
 
 __all__ = ["NOTE_NAME", "Api", "api", "remote_api", "running_server", "write_note"]
 
@@ -30,14 +29,22 @@ _ERRORS: dict[int, type[InhabitError]] = {401: Denied, 403: Denied, 404: NotFoun
 
 
 class Api:
-    """Answers as plain data; errors as the errors they were."""
+    """Answers as plain data; errors as the errors they were. `serves`: what is asked carries runs on, so that one that is
+    going on comes to an end."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, serves: bool) -> None:
         self._client = client
+        self.serves = serves
 
     async def get(self, path: str, **query: Any) -> Any:
         given = {name: value for name, value in query.items() if value is not None}
         return _value(await self._client.get(path, params=given))
+
+    async def bytes_of(self, path: str) -> bytes:
+        response = await self._client.get(path)
+        if response.status_code >= 400:
+            _value(response)
+        return response.content
 
     async def delete(self, path: str) -> None:
         _value(await self._client.delete(path))
@@ -57,28 +64,17 @@ class Api:
 
 
 @asynccontextmanager
-async def api(args: argparse.Namespace) -> AsyncGenerator[Api]:
-    """The server that the environment names, or the one that runs on this home, or an app opened for this command."""
+async def api(args: argparse.Namespace, *, resume: bool = False) -> AsyncGenerator[Api]:
+    """The server that the environment names, or the one that runs on this home, or an app opened for this command: to be
+    looked at, unless `resume` says that it is to run programs and take up those that an earlier process left.
+    """
     note = _from_environment() or running_server(_home(args))
     if note is not None:
         async with remote_api(note) as client:
             yield client
         return
-    app = open_app(args)
-    caller = caller_from(args, app)
-    identity = Identity("cli", caller.principal, caller.grant, operator=True)
-
-    async def check(_: str) -> Identity | None:
-        return identity
-
-    async with progress("starting"):
-        await app.start()
-    try:
-        transport = httpx2.ASGITransport(app=app.http_app(check))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=_bearer("local")) as client:
-            yield Api(client)
-    finally:
-        await app.stop()
+    async with load("local").local_client(args, resume=resume) as client:
+        yield Api(client, serves=resume)
 
 
 @asynccontextmanager
@@ -86,7 +82,7 @@ async def remote_api(note: dict[str, str]) -> AsyncGenerator[Api]:
     """A server by its `url` and `token`."""
     async with httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700) as client:
         try:
-            yield Api(client)
+            yield Api(client, serves=True)
         except httpx2.TransportError as error:
             raise Unavailable(f"the server at {note['url']} does not answer: {error}", fix="inhabit serve starts one") from None
 

@@ -11,14 +11,8 @@ import argparse
 from inhabit.cli.client import Api, remote_api, running_server
 from inhabit.cli.hosting import warn_of_problems
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import (
-    add_app_options,
-    add_principal_option,
-    caller_from,
-    home_of,
-    open_app,
-    principal_from,
-)
+from inhabit.cli.opening import caller_from, open_app
+from inhabit.cli.options import add_app_options, add_principal_option, home_of, principal_from
 from inhabit.cli.remote import RemoteRuntime
 from inhabit.contracts.run import Blobs
 from inhabit.kernel.grants import Grant
@@ -58,7 +52,7 @@ async def _remote(args: argparse.Namespace, api: Api) -> None:
     """The grant is the server's to judge, by the operator's token; here it only says that nothing is hidden."""
     runtime = RemoteRuntime(api)
     await runtime.start()
-    await _serve(runtime, Caller(principal_from(args), Grant.of("**"), "mcp"), "inhabit", ToolOptions(), None)
+    await _serve(runtime, Caller(principal_from(args), Grant.of("**"), "mcp"), "inhabit", ToolOptions(), runtime.blobs)
 
 
 async def _serve(runtime: Runtime, caller: Caller, name: str, options: ToolOptions, blobs: Blobs | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp
 
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.run import Blobs, Journal
+from inhabit.contracts.version import VERSION
 from inhabit.errors import Unavailable
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import Authenticate, TokenCheck
@@ -64,7 +64,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
 
@@ -88,7 +88,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
-                 effects: EffectsDesk | None = None) -> tuple[Endpoint, ...]:
+                 effects: EffectsDesk | None = None, blobs: Blobs | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -96,7 +96,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         read_query(request, NoQuery)
         if runtime.health()["status"] != "ok":
             raise Unavailable("the server is up but cannot record runs", fix="its log says why: often a full disk")
-        return json_response({"status": "ok", "version": version("inhabit")})
+        return json_response({"status": "ok", "version": VERSION})
 
     async def show_metrics(request: Request) -> Response:
         read_query(request, NoQuery)
@@ -106,7 +106,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         return json_response(described)
 
     endpoints = (
-        *RunRoutes(runtime, journal, metrics).endpoints(),
+        *RunRoutes(runtime, journal, metrics, blobs).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
         *(TokenRoutes(tokens, now_ms).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
@@ -117,7 +117,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),
         Endpoint("GET", "/openapi.json", openapi, "This document", {200: "OpenAPI 3.1"}, public=True),
     )
-    described = document(name, version("inhabit"), endpoints)
+    described = document(name, VERSION, endpoints)
     return endpoints
 
 

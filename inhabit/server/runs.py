@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import TERMINAL_STATES, Journal
+from inhabit.contracts.run import TERMINAL_STATES, Blobs, Journal
 from inhabit.errors import InhabitError, NotFound
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import caller_of
@@ -48,9 +48,10 @@ _RUN_SCHEMA = {
 
 
 class RunRoutes:
-    def __init__(self, runtime: Runtime, journal: Journal, metrics: Metrics) -> None:
+    def __init__(self, runtime: Runtime, journal: Journal, metrics: Metrics, blobs: Blobs | None) -> None:
         self._runtime = runtime
         self._journal = journal
+        self._blobs = blobs
         self._metrics = metrics
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -64,6 +65,9 @@ class RunRoutes:
                      answer_schema=_RUN_SCHEMA, errors=(404, 422)),
             Endpoint("GET", run + "/result", self.result, "The whole result of an ended run",
                      {200: "what the program returned, or the error's value"}, answer_schema={}, errors=(404,)),
+            Endpoint("GET", run + "/binaries/{hash}", self.binary, "The bytes of a binary value in the run's result",
+                     {200: "the bytes"}, content="application/octet-stream", answer_schema={"type": "string", "format": "binary"},
+                     errors=(404,)),
             Endpoint("GET", run + "/entries", self.entries, "The run's journal", {200: "a page of entries, with the header"},
                      query=EntriesQuery, errors=(404, 422)),
             Endpoint("GET", run + "/entries/{number:int}", self.entry, "One entry with its values whole", {200: "the entry"},
@@ -127,6 +131,17 @@ class RunRoutes:
             raise NotFound(f"run {run_id} has no result yet", fix="wait for its end: GET /v1/runs/{id}?wait_s=30")
         key = "result" if last.state == "completed" else "error"
         return json_response({"run": run_id, "state": last.state, key: as_json(last.value)})
+
+    async def binary(self, request: Request) -> Response:
+        """Only what the run was given itself: a hash that a program merely returns opens nothing. The type is the
+        reference's word, so the bytes go out as bytes."""
+        read_query(request, NoQuery)
+        run_id, tenant = await self._visible(request)
+        wanted = str(request.path_params["hash"])
+        last = (await self._journal.ending(run_id, tenant=tenant)).terminal
+        if self._blobs is None or last is None or wanted not in last.binaries:
+            raise NotFound(f"the result of run {run_id} has no binary value {wanted[:12]}")
+        return Response(await self._blobs.get({"$binary": wanted}, tenant=tenant), media_type="application/octet-stream")
 
     async def entries(self, request: Request) -> Response:
         query = read_query(request, EntriesQuery)

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import orjson
 
+from tests.server.conftest import PICTURE
+
 
 async def start(client: httpx2.AsyncClient, program: str, **more: Any) -> httpx2.Response:
     return await client.post("/v1/runs", json={"program": program, **more})
@@ -137,3 +139,14 @@ async def test_a_client_that_disconnects_leaves_the_run_or_ends_it_as_it_asked(a
     assert journal.state("run00000") == "running" and runtime.cancelled == []
     await call_and_vanish(app, {"program": "wait", "on_disconnect": "cancel"}, gone)
     assert journal.state("run00001") == "failed" and runtime.cancelled == ["run00001"]
+
+
+async def test_a_binary_value_is_given_to_those_who_may_open_its_run_and_only_if_the_run_was_given_it(
+        ada: httpx2.AsyncClient, bob: httpx2.AsyncClient):
+    made = (await start(ada, "image")).json()
+    path = f"/v1/runs/{made['run']}/binaries/{made['result']['picture']['$binary']}"
+    answer = await ada.get(path)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, PICTURE, "application/octet-stream")
+    assert (await bob.get(path)).status_code == 404
+    named = (await start(ada, "value", input=made["result"])).json()
+    assert (await ada.get(path.replace(made["run"], named["run"]))).status_code == 404
