@@ -54,6 +54,7 @@ class ServerNursery:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._living = False
         self.steps: list[str] = []
         self.pid = 0
 
@@ -67,6 +68,8 @@ class ServerNursery:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None and self._process.stdin is not None
+        if self._living:   # something went wrong: the nursery waits for its server
+            os.kill(self.pid, signal.SIGKILL)
         self._process.stdin.close()
         await self._process.wait()
 
@@ -78,6 +81,7 @@ class ServerNursery:
         request = {"arguments": arguments, "environment": environment, "folder": str(self._folder), "kill_at": kill_at}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self.pid = int((await self._line()).removeprefix("V "))
+        self._living = True
         return self.pid
 
     async def listening(self) -> Served:
@@ -112,6 +116,8 @@ class ServerNursery:
             line = await self._process.stdout.readline()
         if not line:
             raise RuntimeError("the nursery is gone")
+        if line.startswith(b"D "):
+            self._living = False
         return line.decode().rstrip("\n")
 
 
@@ -127,15 +133,15 @@ class _Steps:
         """Wrap the journal of this process; it is a fork that will be killed."""
         begin, append, write_batch = SqliteJournal.begin, SqliteJournal.append, writer.write_batch
 
-        def counted_begin(journal: SqliteJournal, header: Any) -> Any:
+        def counted_begin(journal: SqliteJournal, header: Any, **more: Any) -> Any:
             self._step("append", ["Header"])
             self._runs.add(header.run_id)
-            return begin(journal, header)
+            return begin(journal, header, **more)
 
-        def counted_append(journal: SqliteJournal, run_id: str, *entries: Any) -> Any:
+        def counted_append(journal: SqliteJournal, run_id: str, *entries: Any, **more: Any) -> Any:
             if run_id in self._runs:
                 self._step("append", [type(entry).__name__ for entry in entries])
-            return append(journal, run_id, *entries)
+            return append(journal, run_id, *entries, **more)
 
         def counted_write(connection: Any, batch: Any, epoch: int) -> None:
             held = [*("Header" for run, *_ in batch.begun if run.run_id in self._runs),
