@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any
 
 import mcp_types as types
@@ -22,6 +21,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import Receive, Scope, Send
 
 from inhabit.contracts.run import Blobs
+from inhabit.contracts.version import VERSION
 from inhabit.errors import InhabitError, Unavailable
 from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
@@ -68,7 +68,7 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
         """Any level is kept: what programs print is in their result, no log message is ever sent."""
         return types.EmptyResult()
 
-    server: Server[Any] = Server(name, version=version("inhabit"), instructions=_instructions(()),
+    server: Server[Any] = Server(name, version=VERSION, instructions=_instructions(()),
                                  on_list_tools=list_tools, on_call_tool=call_tool)
 
     async def name_what_is_there(ctx: _Context, call_next: CallNext) -> HandlerResult:

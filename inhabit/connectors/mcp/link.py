@@ -30,6 +30,7 @@ from inhabit.connectors.mcp.http import Sender
 from inhabit.connectors.mcp.stdio import Tail
 from inhabit.connectors.mcp.text import one_line
 from inhabit.connectors.mcp.tools import MAX_LISTING_BYTES, MAX_TOOLS, Listing, listing_bytes
+from inhabit.contracts.version import VERSION
 
 __all__ = ["Dial", "Link", "LinkFailed", "Refusal", "Unsent"]
 
@@ -40,7 +41,7 @@ CLOSE_WAIT_S = 10.0
 MAX_PAGES = 100
 NOTICE_GATHER_S = 0.05
 NOTICE_PAUSE_S = 1.0
-_CLIENT = types.Implementation(name="inhabit", version="0.1.0")
+_CLIENT = types.Implementation(name="inhabit", version=VERSION)
 _REFUSED = {"sampling/createMessage": "sampling (a model of ours)", "elicitation/create": "elicitation (a person's input)",
             "roots/list": "roots (our folders)"}
 _PART_OF_LIST: Mapping[str, tuple[str, type[BaseModel]]] = {
