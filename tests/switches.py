@@ -29,9 +29,15 @@ from inhabit.connectors.redaction import Redactor
 from inhabit.egress import addresses, resolve
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
+from inhabit.kernel import caveats
+from inhabit.kernel import decide as decide_kernel
+from inhabit.kernel import policy as policy_kernel
 from inhabit.kernel.grants import Grant, Permitted
+from inhabit.kernel.policy import Policy
 from inhabit.limits import CEILINGS, Limits
+from inhabit.policy import conditions, loader
 from inhabit.runtime.schemas import Validators
+from inhabit.store import ledger
 from inhabit.wire import values
 from inhabit.wire.frames import FrameParser
 
@@ -85,12 +91,44 @@ def _all_granted() -> None:
     _replace(Grant, "shows", lambda *_: True)
 
 
+def _text_passes() -> None:
+    _replace(conditions, "_text", lambda text, _: text)
+    _replace(conditions, "_fields", lambda source, names: {name: source[name] for name in names if name in source})
+
+
+def _keys_alike() -> None:
+    _replace(policy_kernel, "_key", lambda parts: "".join(map(str, parts)))
+
+
+def _prefixes_of_text() -> None:
+    _replace(caveats, "_stays", lambda _: True)
+    _replace(caveats, "is_url", lambda _: False)
+
+
+def _at_once() -> None:
+    _replace(loader, "SETTLE_S", 0.0)
+
+
+def _anything_loads() -> None:
+    _replace(loader.Loader, "_judged", lambda *_: (Policy(version="empty"), ()))
+
+
+def _ledger_of_any_size() -> None:
+    _replace(ledger.TenantLedger, "_room", lambda _: True)
+
+
+def _nothing_is_charged() -> None:
+    _replace(ledger.TenantLedger, "reserve", lambda *_: ())
+
+
 def _replace(owner: Any, name: str, what: Any) -> None:
     setattr(owner, name, what)
 
 
 PROGRAMS, RESUME, VALUES, AUTHORITY = (f"tests/attacks/test_attack_{name}.py" for name in ("programs", "resume", "values", "authority"))
 FRAMES, POOL, JS, JS_ENGINE, PYTHON = (f"tests/isolates/test_{name}.py" for name in ("hostile_frames", "pool", "js_hostile", "js_engine", "python_attacks"))
+CONDITIONS, ATTACKS_ON_POLICY, POLICY_KERNEL = "tests/policy/test_conditions.py", "tests/attacks/test_attack_policy.py", "tests/kernel/test_policy.py"
+LEDGER = "tests/store/test_store_ledger.py"
 BRIDGE, DRIVER, SERVICE = (f"tests/runtime/test_{name}.py" for name in ("bridge", "driver", "service"))
 
 CONTROLS: dict[str, Control] = {
@@ -116,6 +154,16 @@ CONTROLS: dict[str, Control] = {
     "addresses": Control(_gone((resolve, "refusal"), (addresses, "refusal")), ("tests/egress", "-k", "C01_loopback or C06 or C07_metadata_is_refused_even")),
     "redaction": Control(_secrets_pass, ("tests/connectors/test_http_connector.py", "tests/connectors/test_openapi.py", "-k", "C15")),
     "grants": Control(_all_granted, ("tests/kernel", BRIDGE, AUTHORITY, "-k", "E01 or E02 or E03 or denied_call or outside_the_grant or counted_over_the_run")),
+    "policy: what conditions may see": Control(_text_passes, (CONDITIONS, ATTACKS_ON_POLICY, "-k", "E23_what_cannot or E08_no_key")),
+    "policy: amounts": Control(_gone((policy_kernel, "_is_amount"), answer=True), (POLICY_KERNEL, "-k", "E08")),
+    "policy: keys of limits": Control(_keys_alike, (POLICY_KERNEL, "-k", "E08")),
+    "policy: rules": Control(_gone((decide_kernel, "judged")), (POLICY_KERNEL, ATTACKS_ON_POLICY, "tests/policy", "-k", "E02 or strictest or cannot_be_judged or examples")),
+    "policy: URLs by parts": Control(_prefixes_of_text, (CONDITIONS, ATTACKS_ON_POLICY, "-k", "E03 or E23")),
+    "policy: half a file": Control(_at_once, ("tests/policy/test_loader.py",)),
+    "policy: the last good one stays": Control(_anything_loads, ("tests/policy/test_loader.py", "-k", "E21")),
+    "information flow": Control(_gone((decide_kernel, "guard")), ("tests/kernel/test_flow.py", "tests/policy/test_examples.py")),
+    "ledger: keys of a tenant": Control(_ledger_of_any_size, (LEDGER, "-k", "E08_a_program")),
+    "ledger: charges are booked": Control(_nothing_is_charged, (LEDGER, "-k", "E08_concurrent or F01_a_restart")),
     "schemas of arguments": Control(_gone((Validators, "arguments")), (BRIDGE, AUTHORITY, "-k", "failure_is_a_value or A10 or B13_a_pattern or recursive_schema")),
 }
 _JAIL = ("tests/isolates/test_jail_layers.py", "-k", "switched_off_goes_red")

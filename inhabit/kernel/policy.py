@@ -207,7 +207,7 @@ def charged(limit: Limit, facts: Mapping[str, Any], usage: Usage, now_ms: int, r
             return Charged()
         amount = 1 if limit.amount is None else limit.amount(facts)
         key = _key([limit.name, *([run_id] if limit.window_ms == 0 else ()), *(per(facts) for per in limit.per)])
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount) or amount < 0:
+        if not _is_amount(amount):
             raise Unjudgeable("the amount must be a number of at least 0")
         used = usage.used(key, limit.window_ms, now_ms)
     except Unjudgeable as error:
@@ -225,6 +225,11 @@ def _holds(condition: Condition | None, facts: Mapping[str, Any]) -> bool:
     if holds is not True and holds is not False:
         raise Unjudgeable("its condition is neither true nor false")
     return holds
+
+
+def _is_amount(value: Any) -> bool:
+    """A negative one would make room."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
 def _key(parts: Sequence[Any]) -> str:

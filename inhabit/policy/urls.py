@@ -20,4 +20,4 @@ def below(text: str, prefix: str) -> bool:
 def host(text: str) -> str:
     """The host in lower case without a last dot; empty for what is no plain absolute URL."""
     place = place_of(text) if is_url(text) else None
-    return place.host if place else ""
+    return place.host if place and place.port else ""     # no port: a scheme of which we know nothing
