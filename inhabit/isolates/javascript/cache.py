@@ -10,8 +10,10 @@ everything that went into the image.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import platform
 import stat
 import tempfile
 from collections.abc import Callable
@@ -20,7 +22,19 @@ from pathlib import Path
 
 from inhabit.errors import Unavailable
 
-__all__ = ["ImageCache"]
+__all__ = ["ImageCache", "cpu"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def cpu() -> bytes:
+    """What a compiled image takes for granted of the machine it runs on."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            flags = next((line for line in file if line.lower().startswith(("flags", "features"))), "")
+    except OSError:
+        flags = ""
+    return f"{platform.system()} {platform.machine()} {' '.join(sorted(flags.split()))}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +50,12 @@ class ImageCache:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             data = _read(folder, name)
             if data is None:
-                _write(folder, name, make())
-                data = _read(folder, name)
+                data = make()   # returned as made: another process may be writing the same image, and its pair may be half there
+                _write(folder, name, data)
         except OSError as error:
             raise Unavailable(f"the engine image cannot be kept in {folder}: {error.strerror or error}",
-                              fix="give a writable cache directory") from error
-        if data is None:
-            raise Unavailable(f"the engine image in {folder} changes while it is read", fix="give a cache directory of your own")
+                              fix="make room on that disk: an image has some megabytes" if error.errno in _FULL
+                              else "give a writable cache directory") from error
         return data
 
 

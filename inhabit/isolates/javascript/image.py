@@ -5,13 +5,12 @@ addresses of the hooks; its memory is taken. Then the same binary is written ane
 know these addresses, with that memory, without the exports nobody calls, and is compiled.
 
 An image is a JSON head line and then the compiled module; its name in the cache covers the binary, the boot
-script, wasmtime's version, the machine and this code.
+script, wasmtime's version, the machine with its CPU's features, and this code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import platform
 import struct
 from dataclasses import asdict, dataclass
 from importlib import metadata, resources
@@ -23,7 +22,7 @@ import wasmtime
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript.abi import Machine, Native, engine_of, pointer_of
 from inhabit.isolates.javascript.blocks import with_own_blocks
-from inhabit.isolates.javascript.cache import ImageCache
+from inhabit.isolates.javascript.cache import ImageCache, cpu
 from inhabit.isolates.javascript.shims import CELL_BYTES, Cells, Hooks, added, stubs
 from inhabit.isolates.javascript.stop import Stopper
 from inhabit.isolates.javascript.wasm import Surgery, bake
@@ -85,8 +84,7 @@ class Image:
 
 def _key(binary: bytes, boot: bytes) -> str:
     digest = hashlib.sha256()
-    for part in (str(_FORMAT).encode(), binary, boot, metadata.version("wasmtime").encode(), platform.machine().encode(),
-                 platform.system().encode(), *(Path(__file__).with_name(name).read_bytes() for name in _MAKERS)):
+    for part in (str(_FORMAT).encode(), binary, boot, metadata.version("wasmtime").encode(), cpu(), *(Path(__file__).with_name(name).read_bytes() for name in _MAKERS)):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:24]
 

@@ -25,6 +25,7 @@ from inhabit.errors import InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy, Layer
 from inhabit.isolates.pool.channel import Channel, Request
 from inhabit.isolates.pool.control import Settings
+from inhabit.isolates.pool.images import images_folder
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.nursery import Nursery
 from inhabit.isolates.pool.watch import Watch
@@ -79,7 +80,7 @@ class _Tenant:
 class WorkerPool:
     """Implements `inhabit.contracts.program.IsolatePool` for the loop it was started on.
 
-    `cache` holds compiled engine images. `engines` maps a language to "module:Class" (tests give their own).
+    `cache` holds compiled engine images where the user has no folder for them (`images`). `engines` maps a language to "module:Class" (tests give their own).
     """
 
     def __init__(self, cache: Path, *, jail: JailPolicy | None = None, settings: PoolSettings | None = None,
@@ -108,7 +109,7 @@ class WorkerPool:
         or the engine that is missing."""
         self._loop = asyncio.get_running_loop()
         self._watch = Watch(self._loop)
-        self._nursery = Nursery(self._loop, Settings(self._engines, os.path.abspath(self._cache), os.getpid(), self._policy))
+        self._nursery = Nursery(self._loop, Settings(self._engines, os.path.abspath(images_folder(self._cache)), os.getpid(), self._policy))
         self._open = True
         try:
             self._starting = len(self._engines)

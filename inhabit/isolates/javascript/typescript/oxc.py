@@ -16,7 +16,7 @@ import wasmtime
 from inhabit.errors import Unavailable
 from inhabit.isolates.javascript.abi import Machine, Native, Trapped, engine_of, pointer_of
 from inhabit.isolates.javascript.blocks import with_own_blocks
-from inhabit.isolates.javascript.cache import ImageCache
+from inhabit.isolates.javascript.cache import ImageCache, cpu
 from inhabit.isolates.javascript.stop import Stopper
 from inhabit.isolates.javascript.wasm import Function, Surgery, signed
 
@@ -59,7 +59,7 @@ class Oxc:
         except OSError as error:
             raise Unavailable("the TypeScript compiler is missing from quickjs-rs", fix="reinstall inhabit's dependencies") from error
         makers = [Path(__file__), *(Path(__file__).parent.parent / name for name in ("abi.py", "blocks.py", "wasm.py"))]
-        parts = (binary, metadata.version("wasmtime").encode(), *(maker.read_bytes() for maker in makers))
+        parts = (binary, metadata.version("wasmtime").encode(), cpu(), *(maker.read_bytes() for maker in makers))
         digest = hashlib.sha256(b"".join(parts)).hexdigest()[:24]
 
         def make() -> bytes:
