@@ -40,11 +40,10 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "CONFIG_NAME", "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
-    "ServerConfig", "SqlSource", "find_config", "load_config", "parse_config",
+    "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
+    "ServerConfig", "SqlSource", "load_config", "parse_config",
 ]
 
-CONFIG_NAME = "inhabit.toml"
 _T = TypeVar("_T")
 MAX_CONFIG_BYTES = 1024 * 1024
 _CREDENTIAL = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)
@@ -201,7 +200,7 @@ class Config(_Table):
     name: str = Field("inhabit", min_length=1, max_length=60)
     server: ServerConfig = Field(default_factory=lambda: ServerConfig.model_validate({}))
     limits: Limits = Limits()
-    grants: dict[str, Grant] = Field(default_factory=lambda: {"default": Grant.of("**")})
+    grants: dict[str, Grant] | None = Field(None, description="left out: all for one tenant, nothing for several")
     policy: PolicyConfig | None = None
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
@@ -211,10 +210,6 @@ class Config(_Table):
     base: Path = Path()
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
-
-    def grant_of(self, user: str) -> Grant:
-        """The user's own grant, else the default, else nothing."""
-        return self.grants.get(user) or self.grants.get("default") or Grant.nothing()
 
     def resolve(self, path: Path) -> Path:
         return path if path.is_absolute() else self.base / path
@@ -228,14 +223,6 @@ class Config(_Table):
                     raise ValueError(f"the name {name!r} is used by [{seen[name]}.{name}] and [{kind}.{name}]")
                 seen[name] = kind
         return self
-
-
-def find_config(start: Path) -> Path | None:
-    """The nearest `inhabit.toml` in `start` or a folder above it."""
-    for folder in (start, *start.parents):
-        if (folder / CONFIG_NAME).is_file():
-            return folder / CONFIG_NAME
-    return None
 
 
 def load_config(path: Path) -> Config:

@@ -34,7 +34,6 @@ from inhabit.contracts.connector import Connector, ConnectorContext, ConnectorPr
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
-from inhabit.egress import Broker
 from inhabit.errors import ConfigError, InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
@@ -78,6 +77,7 @@ class Inhabit:
                               fix="give each its own; one capability can hold several functions")
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
+        self._resumed = False
         self._starting = asyncio.Lock()
 
     @classmethod
@@ -85,30 +85,33 @@ class Inhabit:
         """The app that an `inhabit.toml` describes."""
         place = Home(Path(home or config.base / ".inhabit"))
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
-                   grants=config.grants if "grants" in config.model_fields_set else None, server=config.server)
+                   grants=config.grants, server=config.server)
 
     # -- life ---------------------------------------------------------------------------------------------
 
-    async def start(self) -> Runtime:
+    async def start(self, *, resume: bool = True) -> Runtime:
         """Open the home, the sources and the workers; settle what an earlier process left. Idempotent.
 
-        Raises `Unavailable` when the home is in use or cannot be written, or when a jail layer is missing that
-        several tenants need.
+        Without `resume` it is opened to be looked at: no worker is forked, no program runs, and unfinished runs stay as
+        they are, until a start with it. Raises `Unavailable` when the home is in use or cannot be written, or when a jail
+        layer is missing that several tenants need.
         """
         async with self._starting:
             if self._runtime is None:
-                self._runtime = await self._started()
+                self._runtime = await self._opened()
+            if resume and not self._resumed:
+                try:
+                    await self._runtime.start()
+                except BaseException:
+                    await self._end()
+                    raise
+                self._resumed = True
             return self._runtime
 
     async def stop(self) -> None:
         """Close everything; runs that go on are taken up at the next start. Idempotent."""
         async with self._starting:
-            runtime, self._runtime = self._runtime, None
-            if runtime is not None:
-                try:
-                    await runtime.stop()
-                finally:
-                    await self._close()
+            await self._end()
 
     async def __aenter__(self) -> Inhabit:
         await self.start()
@@ -128,7 +131,15 @@ class Inhabit:
             raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
         return self._runtime
 
-    async def _started(self) -> Runtime:
+    async def _end(self) -> None:
+        runtime, self._runtime, self._resumed = self._runtime, None, False
+        if runtime is not None:
+            try:
+                await runtime.stop()
+            finally:
+                await self._close()
+
+    async def _opened(self) -> Runtime:
         self.home.open()
         self.problems.clear()
         directory = ConnectedCatalog(Catalog(self.home.cache))
@@ -140,7 +151,6 @@ class Inhabit:
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await self._connecting.list_unlisted()
-            await runtime.start()
         except BaseException:
             await runtime.stop()
             await self._close()
@@ -153,7 +163,7 @@ class Inhabit:
 
     async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
         context = ConnectorContext(
-            outbound=Broker(), connections=self.home.connections, cache=self.home.cache,
+            outbound=self.home.outbound, connections=self.home.connections, cache=self.home.cache,
             changed=directory.catalog.changed, secret=operator_secret)
         try:
             await source.open(context)

@@ -28,11 +28,13 @@ _NO_WAY_BACK = "http://127.0.0.1/"
 
 
 class Home:
-    """Paths of an app; its stores between `open` and `close`. `url`: where people reach the app, once it is known."""
+    """Paths of an app; its stores between `open` and `close`. `url`: where people reach the app, once it is known.
+    `outbound`: the one way out, of its sources and of sign-ins: one trust store is read for all."""
 
     def __init__(self, path: Path, *, url: str | None = None) -> None:
         self.path = path
         self.url = url
+        self.outbound = Broker()
         self._store: Store | None = None
         self._connections: OAuthConnections | None = None
         self._flows: OAuthFlows | None = None
@@ -94,7 +96,7 @@ class Home:
         except BaseException:
             self._vault.close()
             raise
-        self._flows = OAuthFlows(Broker(), self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
+        self._flows = OAuthFlows(self.outbound, self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
         self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
         self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")
 

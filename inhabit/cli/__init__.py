@@ -1,7 +1,7 @@
 """The command line: parse, call, print. Each command is a module with `add_arguments` and `run`.
 
-Only the module of the command that was asked for is loaded (`importlib`, here and nowhere else), so that
-`inhabit search` does not pay for the HTTP server.
+Only the module of the command that was asked for is loaded (`loading`), so that `inhabit runs` does not pay for the
+HTTP server, and what opens an app only where there is no server to ask.
 
 Exit codes: 0 done · 1 the program or the check failed · 2 wrong arguments, configuration or program ·
 3 there is no such thing · 4 not allowed · 5 something needed is not there (port, folder, jail layer, server) ·
@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import errno
-import gc
-import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from types import ModuleType
 
+from inhabit.cli.loading import load
 from inhabit.cli.terminal import complain
 from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound, Unavailable, WorkerLost
 
@@ -72,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, given: list[str]) -> int:
-    module = _module(command)
+    module = load(COMMANDS[command][0])
     parser = argparse.ArgumentParser(prog=f"inhabit {command}", description=module.__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
@@ -98,16 +96,6 @@ def _run(command: str, given: list[str]) -> int:
             raise
         complain(f"inhabit: {type(error).__name__}: {error} (a fault in Inhabit; INHABIT_DEBUG=1 shows where)")
         return 70
-
-
-def _module(command: str) -> ModuleType:
-    """The command's module. What it imports stays for good: looking through it for garbage costs a sixth of a start."""
-    gc.disable()
-    try:
-        return importlib.import_module(f"inhabit.cli.{COMMANDS[command][0]}")
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _usage() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, home_of
+from inhabit.cli.options import add_app_options, home_of
 from inhabit.cli.terminal import progress, say
 from inhabit.store.store import Store
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from inhabit.app.sources import oauth_target
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option, config_from, home_of, principal_from
+from inhabit.cli.opening import config_from
+from inhabit.cli.options import add_app_options, add_principal_option, home_of, principal_from
 from inhabit.cli.terminal import complain, say, table
 from inhabit.connectors.oauth import OAuthFlows
 from inhabit.connectors.oauth_loopback import sign_in

@@ -6,7 +6,7 @@ import argparse
 
 from inhabit.cli.client import api
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import say
 
 

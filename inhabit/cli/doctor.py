@@ -16,9 +16,9 @@ from pathlib import Path
 from inhabit.app import Inhabit
 from inhabit.cli.client import running_server
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import HOME_NAME, add_app_options, open_app
+from inhabit.cli.opening import open_app
+from inhabit.cli.options import HOME_NAME, add_app_options, find_config
 from inhabit.cli.terminal import progress, say
-from inhabit.config import find_config
 from inhabit.contracts.program import Language, Program
 from inhabit.errors import InhabitError
 from inhabit.isolates.jail import JailPolicy
@@ -148,7 +148,7 @@ async def _sources(app: Inhabit, report: _Report) -> None:
     say("sources")
     try:
         async with progress("opening the sources"):
-            await app.start()
+            await app.start(resume=False)
     except InhabitError as error:
         report.fail("start", error)
         return

@@ -15,7 +15,7 @@ from typing import Any
 
 from inhabit.cli.client import Api, api
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, safe, say, show_json, table
 from inhabit.errors import NotFound
 

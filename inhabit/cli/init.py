@@ -11,8 +11,9 @@ import argparse
 from pathlib import Path
 
 from inhabit.cli.mcp_json import import_servers
+from inhabit.cli.options import CONFIG_NAME
 from inhabit.cli.terminal import complain, say
-from inhabit.config import CONFIG_NAME, parse_config
+from inhabit.config import parse_config
 from inhabit.errors import InvalidInput
 
 TEMPLATE = '''name = "home"

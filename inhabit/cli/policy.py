@@ -20,7 +20,8 @@ import orjson
 from inhabit.app import Inhabit
 from inhabit.cli.client import running_server
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option, config_from, home_of, principal_from
+from inhabit.cli.opening import config_from
+from inhabit.cli.options import add_app_options, add_principal_option, home_of, principal_from
 from inhabit.cli.terminal import complain, progress, say, show_json, table
 from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
@@ -185,7 +186,7 @@ async def _known(args: argparse.Namespace) -> AsyncGenerator[Known]:
         home = Path(aside) if running_server(home_of(args)) is not None else home_of(args)
         app = Inhabit.from_config(config_from(args), home=home)
         async with progress("starting"):
-            await app.start()
+            await app.start(resume=False)
         try:
             yield Known(app, app.operations(), tuple(app.problems))
         finally:

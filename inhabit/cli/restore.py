@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from inhabit.cli.opening import add_app_options, home_of
+from inhabit.cli.options import add_app_options, home_of
 from inhabit.cli.terminal import complain, say
 from inhabit.contracts.clock import now_ms
 from inhabit.store.store import Store

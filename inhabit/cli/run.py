@@ -15,7 +15,7 @@ import orjson
 
 from inhabit.cli.client import api
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, progress, show_json
 from inhabit.errors import InvalidInput
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace, body: dict[str, Any]) -> int:
-    async with api(args) as client, progress("running"):
+    async with api(args, resume=True) as client, progress("running"):
         answer = await client.post("/v1/runs", body)
     if args.json:
         show_json(answer)

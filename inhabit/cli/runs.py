@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any
 
 from inhabit.cli.client import Api, api
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
-from inhabit.cli.terminal import say, show_json, table
+from inhabit.cli.options import add_app_options, add_principal_option
+from inhabit.cli.terminal import complain, say, show_json, table
+from inhabit.contracts.run import TERMINAL_STATES
 
 _STATES = ("queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown")
 
@@ -55,10 +57,8 @@ async def _list(client: Api, args: argparse.Namespace) -> None:
 async def _show(client: Api, args: argparse.Namespace) -> None:
     path = f"/v1/runs/{args.run_id}"
     state = await client.get(path)
-    pages = [await client.get(path + "/entries", limit=1000)]
-    while pages[-1]["after"] is not None:
-        pages.append(await client.get(path + "/entries", after=pages[-1]["after"], limit=1000))
-    header, entries = pages[0]["header"], [entry for page in pages for entry in page["entries"]]
+    header = (await client.get(path + "/entries", limit=1))["header"]
+    entries = [entry async for entry in _so_far(client, path)]
     if args.json:
         show_json({**state, "header": header, "entries": entries})
         return
@@ -70,16 +70,31 @@ async def _show(client: Api, args: argparse.Namespace) -> None:
 
 
 async def _tail(client: Api, args: argparse.Namespace) -> None:
-    async for entry in client.events(f"/v1/runs/{args.run_id}/events"):
+    path = f"/v1/runs/{args.run_id}"
+    state = (await client.get(path))["state"]
+    alone = not client.serves and state not in TERMINAL_STATES
+    async for entry in _so_far(client, path) if alone else client.events(f"{path}/events"):
         if args.json:
             show_json(entry, indent=False)
         else:
             say(_line(entry))
+    if alone:
+        complain(f"run {args.run_id} is {state} and nobody carries it on: `inhabit serve` takes it up")
 
 
 async def _cancel(client: Api, args: argparse.Namespace) -> None:
     answer = await client.post(f"/v1/runs/{args.run_id}/cancel")
     show_json(answer) if args.json else say(f"run {answer['run']}: {answer['state']}")
+
+
+async def _so_far(client: Api, path: str) -> AsyncGenerator[dict[str, Any]]:
+    """What the journal of a run has now."""
+    after: int | None = 0
+    while after is not None:
+        page = await client.get(path + "/entries", after=after, limit=1000)
+        for entry in page["entries"]:
+            yield entry
+        after = page["after"]
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from inhabit.catalog.evaluate import evaluate
 from inhabit.cli.client import api
+from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import say, show_json
 from inhabit.errors import InvalidInput
 
@@ -51,7 +51,7 @@ async def _search(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    for line in evaluate(args.catalog, args.queries):
+    for line in load("evaluating").evaluate(args.catalog, args.queries):
         if args.json:
             show_json(line, indent=False)
         elif "summary" in line:

@@ -6,7 +6,8 @@ import argparse
 
 from inhabit.cli.hosting import first_token, host, warn_of_problems
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option, open_app, principal_from
+from inhabit.cli.opening import open_app
+from inhabit.cli.options import add_app_options, add_principal_option, principal_from
 from inhabit.cli.terminal import progress, say
 from inhabit.server.hosting import bind
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from inhabit.cli.client import Api, api
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
+from inhabit.errors import InvalidInput
+
+MAX_DAYS = 3_660
+_A_SECOND = 1 / 86_400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.action == "create" and args.days is not None and not _A_SECOND <= args.days <= MAX_DAYS:   # nan is neither
+        raise InvalidInput(f"--days {args.days:g} is no time until a token expires", fix=f"a number above 0, at most {MAX_DAYS}")
     actions = {"create": _create, "list": _list, "revoke": _revoke}
     return run_async(_with_api(args, actions[args.action]))
 
@@ -42,7 +48,7 @@ async def _with_api(args: argparse.Namespace, action: Any) -> int:
 async def _create(client: Api, args: argparse.Namespace) -> None:
     body: dict[str, Any] = {"label": args.label, "principal": args.whom, "grant": args.grant}
     if args.days is not None:
-        body["expires_s"] = int(args.days * 86_400)
+        body["expires_s"] = round(args.days * 86_400)
     answer = await client.post("/v1/tokens", {name: value for name, value in body.items() if value is not None})
     if args.json:
         show_json(answer)

@@ -15,6 +15,7 @@ from inhabit.config import parse_config
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.operation import Operation
 from inhabit.errors import ConfigError, Unavailable
+from inhabit.isolates.pool import WorkerPool
 
 
 class Source:
@@ -24,8 +25,10 @@ class Source:
         self.name = name
         self.fault = fault
         self.open_now = 0
+        self.outbound: Any = None
 
     async def open(self, context: ConnectorContext) -> None:
+        self.outbound = context.outbound
         if self.fault is not None:
             raise self.fault
         self.open_now += 1
@@ -71,6 +74,44 @@ async def test_a_start_that_fails_closes_what_it_opened(home: Path) -> None:
     async with app:
         assert good.open_now == bad.open_now == 1
     assert good.open_now == bad.open_now == 0
+
+
+async def test_sources_and_sign_ins_share_one_way_out(home: Path) -> None:
+    one, other = Source("one"), Source("other")
+    async with Inhabit([one, other], home=home) as app:
+        assert one.outbound is other.outbound is app.home.outbound
+
+
+async def test_a_look_at_a_home_runs_nothing_and_a_start_after_it_does(home: Path) -> None:
+    gate, shop = asyncio.Event(), Capability("shop.orders")
+    calls: list[str] = []
+
+    @shop.operation
+    async def wait() -> None:
+        await gate.wait()
+
+    @shop.operation(writes="external")
+    async def pay() -> None:
+        calls.append("paid")
+
+    async with Inhabit([shop], home=home) as app:
+        left = await app.execute("await shop.orders.wait(); await shop.orders.pay()", principal="ada", wait_s=0.2)
+        live = app.runtime._live[left.run_id]
+        live.driver.leave()
+        live.task.cancel()
+    gate.set()
+    app = Inhabit([shop], home=home)
+    try:
+        looking = await app.start(resume=False)
+        caller = app.caller("ada")
+        assert (await looking.wait(left.run_id, caller, wait_s=0.2)).state == "running" and not calls
+        assert isinstance(looking.parts.pool, WorkerPool) and looking.parts.pool.zygote_pid is None
+        with pytest.raises(Unavailable, match="pool is not started"):
+            await looking.execute("return 1", caller)
+        assert await app.start() is looking
+        assert (await looking.wait(left.run_id, caller, wait_s=20)).state == "completed" and calls == ["paid"]
+    finally:
+        await app.stop()
 
 
 async def test_a_home_that_was_mended_can_be_opened(home: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inhabit.config import Config, find_config, load_config, parse_config
+from inhabit.config import Config, load_config, parse_config
 from inhabit.errors import ConfigError
 
 WHOLE = """
@@ -71,14 +71,7 @@ def test_every_key_of_the_reference_file_is_read():
 def test_an_empty_file_is_a_single_user_on_loopback():
     config = read("")
     assert config.server.host == "127.0.0.1" and config.server.tenants == "single"
-    assert config.grant_of("anyone").shows("shop.orders.list")
-
-
-def test_grants_are_by_user_then_default_then_nothing():
-    config = read(WHOLE)
-    assert config.grant_of("ada").shows("files.read")
-    assert not config.grant_of("bob").shows("files.read")
-    assert not read("[grants]\nada = ['**']").grant_of("bob").shows("shop.orders.list")
+    assert config.grants is None
 
 
 @pytest.mark.parametrize(("text", "says", "fix"), [
@@ -125,12 +118,3 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "inhabit.toml")
     assert "inhabit init" in (caught.value.fix or "")
-
-
-def test_the_nearest_file_above_is_found(tmp_path: Path):
-    (tmp_path / "inhabit.toml").write_text("name = 'up'")
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    found = find_config(deep)
-    assert found is not None and load_config(found).name == "up"
-    assert find_config(Path("/proc")) is None
