@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import difflib
 import hashlib
 import inspect
 import re
@@ -39,7 +40,7 @@ from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
 from inhabit.contracts.operation import ErrorDoc, Operation, Schema
 from inhabit.contracts.principal import Principal
-from inhabit.errors import CallError, ConfigError, InhabitError, InvalidInput
+from inhabit.errors import CallError, ConfigError, Effect, InhabitError, InvalidInput
 
 __all__ = ["Capability", "FunctionConnector"]
 
@@ -49,6 +50,7 @@ _INJECTED = (Principal, Call)
 _NO_JSON = (complex,)
 """Types that pydantic writes as text: a program would be told that a string is asked for."""
 _JSON_TYPES = "annotate with pydantic models, dataclasses, TypedDicts or JSON types"
+_EFFECTS = typing.get_args(Effect)
 _THREADS = 32
 """Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
 
@@ -82,7 +84,8 @@ class Capability:
         """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
 
         What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
-        without a `revert` is irreversible; only a read is idempotent unless said otherwise.
+        without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert` and `preview` are
+        operations of this capability, as functions or by name.
         Raises `ConfigError` when a type has no JSON form.
         """
         if function is None:
@@ -105,12 +108,23 @@ class Capability:
         return function
 
     def _reference(self, other: Callable[..., Any] | str | None) -> str | None:
-        if other is None or isinstance(other, str):
-            return other
-        return f"{self.name}.{other.__name__}"
+        if other is None:
+            return None
+        if isinstance(other, str):
+            return other if "." in other else f"{self.name}.{other}"
+        declared = (f.operation.name for f in self._functions.values() if f.implementation is other)
+        return next(declared, f"{self.name}.{other.__name__}")
 
     def connector(self) -> FunctionConnector:
-        """The capability as it stands now, for `Inhabit(capabilities=[...])`."""
+        """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a `revert` or
+        `preview` that names no operation of it."""
+        known = [function.operation.name for function in self._functions.values()]
+        for operation in (function.operation for function in self._functions.values()):
+            for role, named in (("revert", operation.revert), ("preview", operation.preview)):
+                if named is not None and named not in known:
+                    near = difflib.get_close_matches(named, known, 1, 0.0)[0]
+                    raise ConfigError(f"{operation.name}: {role}={named!r} is no operation of {self.name}",
+                                      fix=f"declare it with @operation; the nearest is {near!r}")
         return FunctionConnector(self.name, self.description, dict(self._functions))
 
 
@@ -153,7 +167,7 @@ class FunctionConnector:
             raise
         except (ValueError, LookupError, PermissionError) as error:
             # What a product raises on purpose for its caller; anything else stays inside and is logged by the bridge.
-            raise CallError(str(error) or type(error).__name__, effect="none", code=_error_code(function, error)) from error
+            raise CallError(str(error) or type(error).__name__, effect=_effect_of(function, error), code=_error_code(function, error)) from error
         return function.result.serializer.to_python(value, mode="json", warnings="none") if function.result is not None else value
 
     async def close(self) -> None:
@@ -181,6 +195,14 @@ def _bind(function: _Function, call: Call) -> dict[str, Any]:
     for name, kind in function.injected.items():
         arguments[name] = call.principal if kind is Principal else call
     return arguments
+
+
+def _effect_of(function: _Function, error: Exception) -> Effect:
+    """An exception whose class carries `effect` speaks for itself; else nobody knows what was written before it."""
+    effect: Any = getattr(error, "effect", None)
+    if effect in _EFFECTS:
+        return effect
+    return "unknown" if function.operation.effects.may_write else "none"
 
 
 def _error_code(function: _Function, error: Exception) -> str:

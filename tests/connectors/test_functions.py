@@ -44,6 +44,7 @@ class Order(BaseModel):
 def shop() -> Capability:
     orders = Capability("shop.orders", "A customer's orders")
 
+    @orders.operation(writes="internal", irreversible=False)
     async def reinstate(order_id: str) -> None: ...
 
     @orders.operation(reads="private")
@@ -130,6 +131,50 @@ async def test_errors_a_product_raises_on_purpose_reach_the_program(connector: F
     with pytest.raises(CallError) as caught:
         await call(connector, "fail", kind=kind)
     assert caught.value.specific_code == code and caught.value.message
+
+
+@pytest.mark.parametrize(("writes", "own", "effect"), [
+    ("none", None, "none"), ("internal", None, "unknown"), ("external", None, "unknown"), ("internal", "none", "none"),
+    ("internal", "happened", "happened"), ("internal", "nonsense", "unknown")])
+async def test_what_a_write_raises_does_not_say_that_nothing_was_written(writes: Any, own: str | None, effect: str) -> None:
+    cap = Capability("shop.orders")
+
+    class Own(LookupError):
+        if own is not None:
+            effect = own
+
+    @cap.operation(writes=writes)
+    async def pay() -> str:
+        raise Own("oops")
+
+    with pytest.raises(CallError) as caught:
+        await call(cap.connector(), "pay")
+    assert caught.value.effect == effect
+
+
+@pytest.mark.parametrize("role", ["revert", "preview"])
+def test_a_reference_names_an_operation_of_its_capability(role: str) -> None:
+    async def reinstate_all() -> None: ...
+
+    for named in ("reinstat", "shop.carts.reinstate", reinstate_all):
+        cap = Capability("shop.orders")
+        cap.operation(lambda: None, name="reinstate")
+        cap.operation(lambda: None, name="cancel", writes="internal", **{role: named})  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"shop\.orders\.cancel: {role}=.* is no operation of shop\.orders") as caught:
+            cap.connector()
+        assert "'shop.orders.reinstate'" in (caught.value.fix or "")
+
+
+def test_a_reference_may_be_a_name_or_a_function_under_its_declared_name() -> None:
+    cap = Capability("shop.orders")
+
+    @cap.operation(name="reinstate")
+    async def some_function() -> None: ...
+
+    for number, named in enumerate((some_function, "reinstate", "shop.orders.reinstate")):
+        cap.operation(lambda: None, name=f"cancel{number}", writes="internal", revert=named)
+    reverts = {operation.revert for operation in cap.connector().operations() if operation.name != "shop.orders.reinstate"}
+    assert reverts == {"shop.orders.reinstate"}
 
 
 def test_fingerprint_follows_schema_and_docs(connector: FunctionConnector) -> None:
