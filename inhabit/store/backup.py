@@ -9,6 +9,7 @@ the replaced file can tell.
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,15 +76,16 @@ def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
 
 
 def _copied(source: Path, target: Path) -> Path:
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")      # of this copy alone: two may have one target
     try:
         if target.exists():
             raise InvalidInput(f"{target} exists already", fix="name a new file for the backup")
-        part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         _copy_pages(source, part)
-        part.rename(target)
+        os.link(part, target)       # unlike a rename, never over one that was made meanwhile
         _sync(target.parent)
+    except FileExistsError:
+        raise InvalidInput(f"{target} exists already", fix="name a new file for the backup") from None
     except OSError as error:
         raise Unavailable(f"cannot write the copy {target}: {error.strerror}", fix="name a writable directory") from error
     finally:

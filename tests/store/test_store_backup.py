@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Terminal
 from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store import backup
 from inhabit.store.schema import SCHEMA_VERSION
 from inhabit.store.store import Store
 from tests.store.store_samples import END, header, intent, outcome
@@ -159,3 +161,25 @@ async def test_restore_refuses_what_is_no_whole_backup(tmp_path: Path) -> None:
         Store.restore(tmp_path / "copy.db", path, now_ms=1)
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir() if "restoring" in p.name or "part" in p.name) == []
+
+
+async def test_two_backups_to_one_target_make_one_whole_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "journal.db")
+    head = header()
+    store.journal.begin(head)
+    await store.journal.append(head.run_id, END).durable()
+    both, real = threading.Barrier(2, timeout=20), backup._copy_pages
+
+    def together(source: Path, target: Path) -> None:
+        both.wait()     # both have their file and nothing in it
+        real(source, target)
+        both.wait()     # both are copied, and neither has its name
+
+    monkeypatch.setattr(backup, "_copy_pages", together)
+    made = await asyncio.gather(*(asyncio.to_thread(Store.copy, tmp_path / "journal.db", tmp_path / "copy.db") for _ in range(2)),
+                                return_exceptions=True)
+    monkeypatch.undo()
+    await store.close()
+    assert sorted(type(each).__name__ for each in made) == ["InvalidInput", "PosixPath"]
+    assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]
+    assert Store.restore(tmp_path / "copy.db", tmp_path / "r" / "journal.db", now_ms=5).closed == ()
