@@ -13,21 +13,23 @@ if TYPE_CHECKING:
     from inhabit.app import Inhabit
     from inhabit.app.sources import http, mcp, openapi, sql
     from inhabit.connectors.functions import Capability
+    from inhabit.connectors.http import HostGrant
     from inhabit.contracts.connector import Call
     from inhabit.contracts.effects import Effects
     from inhabit.contracts.principal import Principal
     from inhabit.contracts.result import RunResult
-    from inhabit.errors import InhabitError
+    from inhabit.errors import CallError, Denied, InhabitError
     from inhabit.kernel.grants import Grant
     from inhabit.limits import Limits
 
 __all__ = [
-    "Call", "Capability", "Effects", "Grant", "Inhabit", "InhabitError", "Limits", "Principal", "RunResult",
-    "http", "mcp", "openapi", "sql",
+    "Call", "CallError", "Capability", "Denied", "Effects", "Grant", "HostGrant", "Inhabit", "InhabitError", "Limits", "Principal",
+    "RunResult", "http", "mcp", "openapi", "sql",
 ]
 
 _HOMES = {
-    "Call": "inhabit.contracts.connector", "Capability": "inhabit.connectors.functions",
+    "Call": "inhabit.contracts.connector", "CallError": "inhabit.errors", "Capability": "inhabit.connectors.functions",
+    "Denied": "inhabit.errors", "HostGrant": "inhabit.connectors.http",
     "Effects": "inhabit.contracts.effects", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
     "InhabitError": "inhabit.errors", "Limits": "inhabit.limits", "Principal": "inhabit.contracts.principal",
     "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
