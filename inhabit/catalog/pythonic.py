@@ -12,27 +12,9 @@ import keyword
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from inhabit.catalog import shapes
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
-from inhabit.catalog.shapes import (
-    Anything,
-    Array,
-    Binary,
-    Intersection,
-    Literals,
-    Never,
-    Object,
-    Property,
-    Record,
-    Ref,
-    Scalar,
-    Scope,
-    Shape,
-    Tuple,
-    Union,
-    alias_of_itself,
-    shape_of,
-)
 from inhabit.catalog.style import BARE, FULL, Style
 from inhabit.contracts.operation import Operation
 
@@ -45,7 +27,7 @@ Binary = TypedDict("Binary", {"$binary": str, "type": str, "size": int})
 """
 """Built-in types under names that no method or key has: inside a class, `list` may be an operation."""
 
-_ANY_OBJECT = Record(Anything())
+_ANY_OBJECT = shapes.Record(shapes.Anything())
 
 RESERVED = frozenset(
     {"Any", "Literal", "Never", "NotRequired", "Required", "TypedDict", "Binary", "TypeAlias", "str", "int", "float", "bool",
@@ -65,38 +47,38 @@ class Python:
 
     # -- annotations ----------------------------------------------------------------------------------------------
 
-    def type(self, shape: Shape, hint: str, depth: int = 0) -> str:
+    def type(self, shape: shapes.Shape, hint: str, depth: int = 0) -> str:
         """An annotation; `hint` names what a nameless object would be called."""
         match shape:
-            case Anything():
+            case shapes.Anything():
                 return "Any"
-            case Never():
+            case shapes.Never():
                 return "Never"
-            case Binary():
+            case shapes.Binary():
                 return "Binary"
-            case Scalar(name=name):
+            case shapes.Scalar(name=name):
                 return "None" if name == "null" else self._mark + _SCALARS[name]
-            case Literals(values=values):
+            case shapes.Literals(values=values):
                 return self._literals(values)
-            case Ref():
+            case shapes.Ref():
                 return self._names.of(shape)
-            case Array(item=item):
+            case shapes.Array(item=item):
                 return f"{self._mark}list[{self.type(item, hint, depth)}]"
-            case Tuple():
+            case shapes.Tuple():
                 return f"{self._mark}list[Any]"
-            case Record(value=value):
+            case shapes.Record(value=value):
                 return f"{self._mark}dict[{self._mark}str, {self.type(value, hint, depth + 1)}]"
-            case Union(options=options):
+            case shapes.Union(options=options):
                 return self._union(options, hint, depth)
-            case Intersection():
+            case shapes.Intersection():
                 merged = _flattened(shape)
                 return "Any" if merged is None else self.type(merged, hint, depth)
-            case Object(properties=properties):
+            case shapes.Object(properties=properties):
                 if depth > self._style.depth or not properties:
                     return f"{self._mark}dict[{self._mark}str, Any]"
                 return self._hoist(shape, hint, depth)
 
-    def _union(self, options: Sequence[Shape], hint: str, depth: int) -> str:
+    def _union(self, options: Sequence[shapes.Shape], hint: str, depth: int) -> str:
         parts = dict.fromkeys(self.type(option, f"{hint}{place + 1}" if place else hint, depth) for place, option in enumerate(options))
         return "Any" if "Any" in parts else " | ".join(parts)
 
@@ -109,14 +91,14 @@ class Python:
             return " | ".join(kinds)
         return f"Literal[{', '.join(text_literal(value) for value in exact)}]"
 
-    def _hoist(self, shape: Object, hint: str, depth: int) -> str:
+    def _hoist(self, shape: shapes.Object, hint: str, depth: int) -> str:
         name = self._names.fresh(hint)
         self.hoisted.append(self.typed_dict(name, shape, "", depth))
         return name
 
     # -- declarations ---------------------------------------------------------------------------------------------
 
-    def typed_dict(self, name: str, shape: Object, note: str, depth: int = 0) -> str:
+    def typed_dict(self, name: str, shape: shapes.Object, note: str, depth: int = 0) -> str:
         """A TypedDict; in the functional form where a key is no attribute name."""
         doc = f"  # {note}" if note else ""
         if not all(_attribute(one.name) for one in shape.properties):
@@ -125,32 +107,32 @@ class Python:
         lines = [self._field(one, name, depth) for one in shape.properties] or ["    pass"]
         return "\n".join([f"class {name}(TypedDict, total=False):{doc}", *lines])
 
-    def _field(self, one: Property, owner: str, depth: int) -> str:
+    def _field(self, one: shapes.Property, owner: str, depth: int) -> str:
         note = one_line(one.note, self._style.note_chars) if depth < self._style.note_depth else ""
         return f"    {one.name}: {self._wrapped(one, owner, depth, 'Required')}{f'  # {note}' if note else ''}"
 
-    def _wrapped(self, one: Property, owner: str, depth: int, mark: str) -> str:
+    def _wrapped(self, one: shapes.Property, owner: str, depth: int, mark: str) -> str:
         text = self.type(one.shape, owner + _pascal(one.name), depth + 1)
         return f"{mark}[{text}]" if one.required == (mark == "Required") else text
 
-    def declaration(self, name: str, ref: Ref) -> str:
+    def declaration(self, name: str, ref: shapes.Ref) -> str:
         """One named type: a TypedDict where it is an object, else an alias."""
         shape = ref.resolve()
         note = one_line(ref.note(), self._style.note_chars)
-        if isinstance(shape, Intersection):
+        if isinstance(shape, shapes.Intersection):
             shape = _flattened(shape) or _ANY_OBJECT
-        if isinstance(shape, Object) and shape.properties:
+        if isinstance(shape, shapes.Object) and shape.properties:
             return self.typed_dict(name, shape, note)
-        if alias_of_itself(ref):
+        if shapes.alias_of_itself(ref):
             return f"{name}: TypeAlias = Any  # refers to nothing but itself"
         return f"{name}: TypeAlias = {self.type(shape, name + 'Option')}{f'  # {note}' if note else ''}"
 
     def parameters(self, operation: Operation) -> str:
         """`*, order_id: str, reason: Literal["late"] = ...`; required ones first."""
-        shape = shape_of(operation.input_schema, Scope(operation.definitions))
-        if isinstance(shape, Intersection):
+        shape = shapes.shape_of(operation.input_schema, shapes.Scope(operation.definitions))
+        if isinstance(shape, shapes.Intersection):
             shape = _flattened(shape) or shape
-        if not isinstance(shape, Object):
+        if not isinstance(shape, shapes.Object):
             return "**arguments: Any"
         if not shape.properties:
             return ""
@@ -162,10 +144,10 @@ class Python:
             parts.append("**more: Any")
         return ", ".join(parts if parts[0].startswith("**") else ["*", *parts])
 
-    def result(self, operation: Operation, output: Shape | None) -> str:
+    def result(self, operation: Operation, output: shapes.Shape | None) -> str:
         return "Any" if output is None else self.type(output, _pascal(operation.function) + "Result", 1)
 
-    def signature(self, operation: Operation, output: Shape | None, *, observed: bool = False) -> str:
+    def signature(self, operation: Operation, output: shapes.Shape | None, *, observed: bool = False) -> str:
         """`async def shop.orders.cancel(*, order_id: str) -> Order  # Cancel. writes internal`: the call as it is
         written, for a model to read."""
         doc = summary_of(operation, self._style.doc_chars)
@@ -178,8 +160,8 @@ class Python:
     def _parameter_notes(self, operation: Operation) -> list[str]:
         if not self._style.note_depth:
             return []
-        shape = shape_of(operation.input_schema, Scope(operation.definitions))
-        if not isinstance(shape, Object):
+        shape = shapes.shape_of(operation.input_schema, shapes.Scope(operation.definitions))
+        if not isinstance(shape, shapes.Object):
             return []
         return [f"#   {one.name}: {note}" for one in shape.properties if (note := one_line(one.note, self._style.note_chars))]
 
@@ -187,31 +169,31 @@ class Python:
 
 
 
-def _flattened(shape: Intersection) -> Shape | None:
+def _flattened(shape: shapes.Intersection) -> shapes.Shape | None:
     """The intersection of objects as one object; None when a part is none."""
-    properties: dict[str, Property] = {}
-    stack: list[Shape] = list(reversed(shape.parts))
+    properties: dict[str, shapes.Property] = {}
+    stack: list[shapes.Shape] = list(reversed(shape.parts))
     seen: set[str] = set()
     while stack:
         part = stack.pop()
-        if isinstance(part, Ref):
+        if isinstance(part, shapes.Ref):
             if part.name not in seen:
                 seen.add(part.name)
                 stack.append(part.resolve())
-        elif isinstance(part, Intersection):
+        elif isinstance(part, shapes.Intersection):
             stack.extend(reversed(part.parts))
-        elif isinstance(part, Object):
+        elif isinstance(part, shapes.Object):
             for one in part.properties:
                 old = properties.get(one.name)
-                properties[one.name] = one if old is None else Property(one.name, one.shape, one.required or old.required, one.note or old.note)
-        elif isinstance(part, Union):
-            options = [option for option in part.options if option != Scalar("null")]
+                properties[one.name] = one if old is None else shapes.Property(one.name, one.shape, one.required or old.required, one.note or old.note)
+        elif isinstance(part, shapes.Union):
+            options = [option for option in part.options if option != shapes.Scalar("null")]
             if len(options) > 1:
                 return None   # one of several objects: a TypedDict cannot say it
             stack.extend(options)
-        elif not (isinstance(part, Record) and isinstance(part.value, Anything)):
+        elif not (isinstance(part, shapes.Record) and isinstance(part.value, shapes.Anything)):
             return None
-    return Object(tuple(properties.values())) if properties else _ANY_OBJECT
+    return shapes.Object(tuple(properties.values())) if properties else _ANY_OBJECT
 
 
 # -- a whole file -----------------------------------------------------------------------------------------------------
@@ -252,11 +234,11 @@ class _Namespaces:
             yield f"{root}: {_class_of(root)}\n"
 
 
-def python_file(operations: Iterable[tuple[Operation, Shape | None, bool]], *, open_ended: bool = False) -> Iterator[str]:
+def python_file(operations: Iterable[tuple[Operation, shapes.Shape | None, bool]], *, open_ended: bool = False) -> Iterator[str]:
     """A stub in chunks: types as they are met, then one class a namespace, then a variable a root. With
     `open_ended` it is one for a check: no docs, and what it leaves out is `Any`."""
     yield STUB_HEADER
-    pending: deque[tuple[str, Ref]] = deque()
+    pending: deque[tuple[str, shapes.Ref]] = deque()
     names = TypeNames(RESERVED, lambda name, ref: pending.append((name, ref)), capital=True)
     language = Python(names, BARE if open_ended else FULL, stub=True)
     spaces = _Namespaces()
@@ -270,7 +252,7 @@ def python_file(operations: Iterable[tuple[Operation, Shape | None, bool]], *, o
     yield from spaces.lines(open_ended=open_ended)
 
 
-def _method(language: Python, operation: Operation, output: Shape | None, observed: bool, *, documented: bool) -> str:
+def _method(language: Python, operation: Operation, output: shapes.Shape | None, observed: bool, *, documented: bool) -> str:
     parameters = language.parameters(operation)
     result = language.result(operation, output)
     doc = summary_of(operation, 200).replace("\\", "\\\\").replace('"', "'") if documented else ""

@@ -13,27 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
+from inhabit.catalog import shapes
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
-from inhabit.catalog.shapes import (
-    Anything,
-    Array,
-    Binary,
-    Intersection,
-    Literals,
-    Never,
-    Object,
-    Property,
-    Record,
-    Ref,
-    Scalar,
-    Scope,
-    Shape,
-    Tuple,
-    Union,
-    alias_of_itself,
-    shape_of,
-)
 from inhabit.catalog.style import FULL, Style
 from inhabit.contracts.operation import Operation
 
@@ -56,38 +38,38 @@ class TypeScript:
 
     # -- types --------------------------------------------------------------------------------------------------
 
-    def type(self, shape: Shape, indent: int = 0, depth: int = 0) -> str:
+    def type(self, shape: shapes.Shape, indent: int = 0, depth: int = 0) -> str:
         """A type expression; continuation lines are indented by `indent` spaces and more."""
         match shape:
-            case Anything():
+            case shapes.Anything():
                 return "unknown"
-            case Never():
+            case shapes.Never():
                 return "never"
-            case Binary():
+            case shapes.Binary():
                 return "Binary"
-            case Scalar(name=name):
+            case shapes.Scalar(name=name):
                 return _SCALARS[name]
-            case Literals(values=values):
+            case shapes.Literals(values=values):
                 return self._literals(values)
-            case Ref():
+            case shapes.Ref():
                 return self._names.of(shape)
-            case Array(item=item):
+            case shapes.Array(item=item):
                 return f"{self._operand(item, indent, depth)}[]"
-            case Tuple():
+            case shapes.Tuple():
                 return self._tuple(shape, indent, depth)
-            case Record(value=value):
+            case shapes.Record(value=value):
                 return f"{{ [key: string]: {self.type(value, indent, depth + 1)} }}"
-            case Union(options=options):
+            case shapes.Union(options=options):
                 return " | ".join(self._operand(option, indent, depth, "&") for option in options)
-            case Intersection(parts=parts):
+            case shapes.Intersection(parts=parts):
                 return " & ".join(self._operand(part, indent, depth) for part in parts)
-            case Object():
+            case shapes.Object():
                 return self._object(shape, indent, depth)
 
-    def _operand(self, shape: Shape, indent: int, depth: int, also: str = "") -> str:
+    def _operand(self, shape: shapes.Shape, indent: int, depth: int, also: str = "") -> str:
         text = self.type(shape, indent, depth)
-        compound = isinstance(shape, Union) or (isinstance(shape, Intersection) and also != "&") or (
-            isinstance(shape, Literals) and len(shape.values) > 1 and also != "&") or (isinstance(shape, Object) and " & {" in text)
+        compound = isinstance(shape, shapes.Union) or (isinstance(shape, shapes.Intersection) and also != "&") or (
+            isinstance(shape, shapes.Literals) and len(shape.values) > 1 and also != "&") or (isinstance(shape, shapes.Object) and " & {" in text)
         return f"({text})" if compound else text
 
     def _literals(self, values: Sequence[object]) -> str:
@@ -98,24 +80,24 @@ class TypeScript:
                                          "string" if isinstance(v, str) else "number" for v in values))
         return f"{kinds} /* one of {len(shown)}: {comment(', '.join(shown[: self._style.enum_values]))}, … */"
 
-    def _tuple(self, shape: Tuple, indent: int, depth: int) -> str:
+    def _tuple(self, shape: shapes.Tuple, indent: int, depth: int) -> str:
         items = [self._operand(item, indent, depth) + ("?" if place >= shape.required else "") for place, item in enumerate(shape.items)]
         if shape.rest is not None:
             items.append(f"...{self._operand(shape.rest, indent, depth)}[]")
         return f"[{', '.join(items)}]"
 
-    def _object(self, shape: Object, indent: int, depth: int) -> str:
+    def _object(self, shape: shapes.Object, indent: int, depth: int) -> str:
         if depth >= self._style.depth:
             return "object"
         body = self.members(shape, indent, depth)
-        if shape.extra is not None and not isinstance(shape.extra, Anything):
+        if shape.extra is not None and not isinstance(shape.extra, shapes.Anything):
             return f"{body} & {{ [key: string]: {self.type(shape.extra, indent, depth + 1)} }}"
         return body
 
-    def members(self, shape: Object, indent: int, depth: int = 0) -> str:
+    def members(self, shape: shapes.Object, indent: int, depth: int = 0) -> str:
         """`{ a: string; b?: number }`: on one line where it is short and nothing needs a comment."""
         lines = [self._member(one, indent + 2, depth) for one in shape.properties]
-        if isinstance(shape.extra, Anything):
+        if isinstance(shape.extra, shapes.Anything):
             lines.append("[key: string]: unknown;")
         if not lines:
             return "{}"
@@ -125,7 +107,7 @@ class TypeScript:
         pad = " " * indent
         return "{\n" + "".join(f"{pad}  {line}\n" for line in lines) + pad + "}"
 
-    def _member(self, one: Property, indent: int, depth: int) -> str:
+    def _member(self, one: shapes.Property, indent: int, depth: int) -> str:
         text = f"{property_name(one.name)}{'' if one.required else '?'}: {self.type(one.shape, indent, depth + 1)};"
         note = one_line(one.note, self._style.note_chars) if depth < self._style.note_depth else ""
         if not note:
@@ -134,40 +116,40 @@ class TypeScript:
 
     # -- declarations -------------------------------------------------------------------------------------------
 
-    def declaration(self, name: str, ref: Ref) -> str:
+    def declaration(self, name: str, ref: shapes.Ref) -> str:
         """One named type, as an interface where it can be one."""
         shape = ref.resolve()
         note = one_line(ref.note(), self._style.note_chars)
         head = f"/** {comment(note)} */\n" if note else ""
-        if isinstance(shape, Object) and (shape.extra is None or isinstance(shape.extra, Anything)):
+        if isinstance(shape, shapes.Object) and (shape.extra is None or isinstance(shape.extra, shapes.Anything)):
             return f"{head}interface {name} {self.members(shape, 0)}"
-        if alias_of_itself(ref):
+        if shapes.alias_of_itself(ref):
             return f"{head}type {name} = unknown; // refers to nothing but itself"
         return f"{head}type {name} = {self.type(shape)};"
 
-    def signature(self, operation: Operation, output: Shape | None, *, observed: bool = False) -> str:
+    def signature(self, operation: Operation, output: shapes.Shape | None, *, observed: bool = False) -> str:
         """`function list(args: {…}): Promise<Order[]>; // reads private`, with a doc line where the style has one."""
-        scope = Scope(operation.definitions)
+        scope = shapes.Scope(operation.definitions)
         doc = summary_of(operation, self._style.doc_chars)
         head = f"/** {comment(doc)} */\n" if doc else ""
         result = "unknown" if output is None else self.type(output, 0, 1)
         mark = " /* observed */" if observed and output is not None else ""
         tail = "; ".join(part for part in (effects_of(operation), errors_of(operation, self._style.errors)) if part)
         note = f" // {line_comment(tail)}" if tail else ""
-        return (f"{head}function {operation.function}({self._arguments(shape_of(operation.input_schema, scope))}): "
+        return (f"{head}function {operation.function}({self._arguments(shapes.shape_of(operation.input_schema, scope))}): "
                 f"Promise<{result}{mark}>;{note}")
 
-    def _arguments(self, shape: Shape) -> str:
+    def _arguments(self, shape: shapes.Shape) -> str:
         match shape:
-            case Object(properties=properties) if not properties:
+            case shapes.Object(properties=properties) if not properties:
                 return ""
-            case Object(properties=properties, extra=extra):
+            case shapes.Object(properties=properties, extra=extra):
                 mark = "" if any(one.required for one in properties) else "?"
-                closed = Object(properties, None if isinstance(extra, Anything) else extra)
+                closed = shapes.Object(properties, None if isinstance(extra, shapes.Anything) else extra)
                 return f"args{mark}: {self.type(closed)}"
-            case Record(value=Anything()):
+            case shapes.Record(value=shapes.Anything()):
                 return "args?: { [key: string]: unknown }"
-            case Anything():
+            case shapes.Anything():
                 return "args?: { [key: string]: unknown }"
             case _:
                 return f"args: {self.type(shape)}"
@@ -176,7 +158,7 @@ class TypeScript:
 # -- a whole file ---------------------------------------------------------------------------------------------------
 
 
-def typescript_file(operations: Iterable[tuple[Operation, Shape | None, bool]]) -> Iterator[str]:
+def typescript_file(operations: Iterable[tuple[Operation, shapes.Shape | None, bool]]) -> Iterator[str]:
     """A `.d.ts` in chunks. Operations come as (operation, output shape, observed), those of one root together."""
     yield "// Types of the operations a program can call.\n"
     yield f"{BINARY_DECLARATION}\n"
@@ -199,13 +181,13 @@ class _NamespaceWriter:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._pending: deque[tuple[str, Ref]] = deque()
+        self._pending: deque[tuple[str, shapes.Ref]] = deque()
         self._language = TypeScript(TypeNames(RESERVED, lambda name, ref: self._pending.append((name, ref))))
 
     def start(self) -> str:
         return f"declare namespace {self._root} {{\n"
 
-    def operation(self, operation: Operation, output: Shape | None, observed: bool) -> Iterator[str]:
+    def operation(self, operation: Operation, output: shapes.Shape | None, observed: bool) -> Iterator[str]:
         path = operation.name.split(".")[1:-1]
         text = self._language.signature(operation, output, observed=observed)
         opening = "".join(f"namespace {part} {{ " for part in path)

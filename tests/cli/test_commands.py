@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,10 @@ from typing import Any
 import pytest
 
 from inhabit.cli import COMMANDS, main
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import RunHeader
+from inhabit.kernel.grants import Grant
+from inhabit.store.store import Store
 from tests.connectors.mcp_support import python_server
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +107,31 @@ def test_runs_list_show_tail(demo: Demo, capsys: pytest.CaptureFixture[str]):
     assert code == 0 and "// Retry the card charge" in out
     code, out, _ = inhabit(capsys, "runs", "list", "--home", str(demo.home), "-n", "2")
     assert code == 0 and out.splitlines()[0].startswith("RUN") and "--before" in out
+
+
+def test_commands_that_look_carry_nothing_on(capsys: pytest.CaptureFixture[str], home: Path):
+    left = asyncio.run(_left_behind(home))
+    here = ("--home", str(home), "--as", "ada")
+    for _ in range(2):
+        assert [run["state"] for run in as_json(capsys, "runs", "list", *here)["runs"]] == ["running"]
+    assert as_json(capsys, "runs", "show", left, *here)["entries"] == []
+    code, out, err = inhabit(capsys, "runs", "tail", left, *here)
+    assert (code, out) == (0, "") and f"run {left} is running and nobody carries it on: `inhabit serve` takes it up" in err
+    for command in (("search", "orders"), ("token", "list"), ("effects", "review")):
+        assert inhabit(capsys, *command, *here)[0] == 0
+    assert as_json(capsys, "runs", "show", left, *here)["state"] == "running"
+    assert as_json(capsys, "runs", "cancel", left, *here)["state"] == "failed"
+    assert as_json(capsys, "runs", "show", left, *here)["entries"][-1]["value"]["code"] == "cancelled"
+
+
+async def _left_behind(home: Path) -> str:
+    """A run that a process which is gone began."""
+    store = Store.open(home / "journal.db")
+    run = RunHeader("run0", Principal("ada"), "typescript", "hash", "return 1", "return 1", b"null", "an engine", 1, 1,
+                    grant=Grant.of("**").as_value())
+    await store.journal.begin(run).durable()
+    await store.close()
+    return run.run_id
 
 
 def test_run_prints_the_result_on_stdout_and_the_rest_on_stderr(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path):
