@@ -7,10 +7,10 @@ nothing used, no labels, nobody there to ask, noon of a Thursday.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from inhabit.contracts.effects import Effects
 from inhabit.contracts.json import is_array, is_number, is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
@@ -66,7 +66,8 @@ def read_example(table: Table) -> Example | None:
         table.name = table.text("name") or table.name
     operation, expect, rule = table.text("operation"), table.verdict("expect"), table.text("rule", "")
     try:
-        facts = facts_of({key: table.get(key) for key in EXAMPLE_KEYS if table.has(key)})
+        effects = {name: values[0] for name, values in table.effects().items()}
+        facts = facts_of({**{key: table.get(key) for key in EXAMPLE_KEYS if table.has(key)}, "effects": effects})
     except InvalidInput as error:
         table.error((), error.message, error.fix or "")
         return None
@@ -89,7 +90,7 @@ def facts_of(given: Mapping[str, Any]) -> Callable[[Operation], Facts]:
         str(run.get("id", "example")), principal, str(run.get("program", "")), str(run.get("language", "")), str(run.get("origin", "")),
         run.get("attended") is True, run.get("planning") is True, [{"args": {}, "ok": True, **call} for call in calls])
     labels, now_ms = _labels(given), _now(given)
-    return lambda operation: Facts(_with_effects(operation, given.get("effects")), arguments, now_ms, run=facts, labels=labels,
+    return lambda operation: Facts(_with_effects(operation, given.get("effects", {})), arguments, now_ms, run=facts, labels=labels,
                                    usage=UsedByName(used), approved=given.get("approved") is True)
 
 
@@ -121,7 +122,7 @@ def _table(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _labels(given: Mapping[str, Any]) -> Labels:
     names = given.get("labels", ())
-    if not is_array(names) or not set(names) <= {"private", "untrusted"}:
+    if not is_array(names) or any(name not in ("private", "untrusted") for name in names):
         raise InvalidInput("labels must be a list of `private` and `untrusted`")
     source = Source("example")
     return Labels(source if "private" in names else None, source if "untrusted" in names else None)
@@ -136,10 +137,6 @@ def _now(given: Mapping[str, Any]) -> int:
     return int((now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _with_effects(operation: Operation, given: Any) -> Operation:
+def _with_effects(operation: Operation, given: Mapping[str, Any]) -> Operation:
     """An example may state other effects than the operation has today."""
-    if not is_object(given):
-        return operation
-    held = {name: getattr(operation.effects, name) for name in ("reads", "trust", "writes", "irreversible", "idempotent")}
-    effects = Effects(**{**held, **{key: value for key, value in given.items() if key in held}})
-    return Operation(operation.name, operation.input_schema, effects=effects)
+    return replace(operation, effects=replace(operation.effects, **given)) if given else operation

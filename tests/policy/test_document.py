@@ -88,6 +88,8 @@ def test_version_is_of_what_decides() -> None:
     ("[[test]]\noperation = 'mail.send'", "p:1:1: error: test 1: `expect` is missing"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nprincipal = 'a b'", "p:1:1: error: test 1: principal part 'a b' is not allowed"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nlabels = ['secret']", "p:1:1: error: test 1: labels must be a list"),
+    ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nlabels = [[]]", "p:1:1: error: test 1: labels must be a list"),
+    ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\neffects = { writes = 'far' }", "p:4:22: error: test 1: effects.writes is 'far'"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nnow = 'noon'", "p:1:1: error: test 1: now must be a date and time"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nargs = 5", "p:1:1: error: test 1: args must be a table"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nrun = { atended = true }", "p:1:1: error: test 1: unknown key 'atended' in run"),
@@ -125,7 +127,7 @@ def test_outsized_or_broken_text_is_one_error(text: str) -> None:
     assert len(document.problems) == 1 and document.problems[0].severity == "error"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.text(max_size=200) | st.lists(st.sampled_from(
     ["[[rule]]", "[[limit]]", "[[test]]", "[rule.scope]", "name = 'a'", "name = 5", "on = '**'", "on = [[]]", "then = 'ask'", "when = 'args.x'", "when = []",
      "max = nan", "max = 5", "window = '1d'", "per = {}", "effects = []", "args = []", "expect = 'ask'", "operation = ''", "used = {a=nan}", "run = 5",
