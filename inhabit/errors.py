@@ -6,6 +6,7 @@
     │   └── ConfigError         inhabit.toml or an argument to `Inhabit(...)`
     ├── NotFound                no such run, operation, connector (or not visible: the same answer)
     ├── Denied                  a grant or the policy says no
+    │   └── Rejected            a person says no, or nobody said yes in time
     ├── CallError               one call of an operation failed; a program can catch it
     │   ├── UpstreamError       the system behind the connector answered with an error or died
     │   ├── MissingConnection   no credential of this principal for this connector
@@ -29,7 +30,7 @@ from typing import Any, ClassVar, Literal
 
 __all__ = [
     "CallError", "CallTimeout", "Cancelled", "ConfigError", "Denied", "Effect", "InhabitError", "InvalidInput",
-    "LimitExceeded", "MissingConnection", "NotFound", "ProgramError", "ProtocolError", "ResultInvalid",
+    "LimitExceeded", "MissingConnection", "NotFound", "ProgramError", "ProtocolError", "Rejected", "ResultInvalid",
     "TooMany", "Unavailable", "UpstreamError", "WorkerLost",
 ]
 
@@ -94,6 +95,12 @@ class Denied(InhabitError):
 
     code = "denied"
     status = 403
+
+
+class Rejected(Denied):
+    """A call that was asked for and not approved; the call was not made. A program can catch it and go on."""
+
+    code = "rejected"
 
 
 class CallError(InhabitError):

@@ -28,7 +28,7 @@ from inhabit.kernel.policy import (
     strictest,
 )
 
-__all__ = ["Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled", "visible"]
+__all__ = ["NO_LEDGER", "Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled", "visible"]
 
 _NOTHING_USED: Mapping[str, int] = MappingProxyType({})
 
@@ -56,7 +56,7 @@ class _NoLedger:
 
 
 _NOBODY = RunFacts("", Principal("nobody"))
-_NO_LEDGER: Usage = _NoLedger()
+NO_LEDGER: Usage = _NoLedger()
 
 
 class Facts(NamedTuple):
@@ -71,7 +71,7 @@ class Facts(NamedTuple):
     granted_calls: Mapping[str, int] = _NOTHING_USED
     run: RunFacts = _NOBODY
     labels: Labels = CLEAN
-    usage: Usage = _NO_LEDGER
+    usage: Usage = NO_LEDGER
     approved: bool = False
 
     @property

@@ -10,11 +10,12 @@ Invariant: labels only grow. Each keeps the call that first brought it, so that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from inhabit.contracts.effects import Effects
 
-__all__ = ["CLEAN", "Labels", "Source", "guard", "labels_of", "path"]
+__all__ = ["CLEAN", "Labels", "Source", "guard", "labelled", "labels_of", "path"]
 
 
 class Source(NamedTuple):
@@ -48,6 +49,12 @@ CLEAN = Labels()
 def labels_of(effects: Effects, source: Source) -> Labels:
     """What the result of a call brings. A call that reads nothing still answers in somebody's words."""
     return Labels(source if effects.reads == "private" else None, source if effects.trust == "untrusted" else None)
+
+
+def labelled(names: Sequence[tuple[str, str]]) -> Labels:
+    """Labels as a header keeps them: `(name, where it came from)`."""
+    found = dict(names)
+    return Labels(*(Source(found[name]) if name in found else None for name in Labels._fields))
 
 
 def path(labels: Labels) -> str:

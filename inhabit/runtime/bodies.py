@@ -10,11 +10,11 @@ from typing import Any
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
-from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, ResultInvalid
-from inhabit.limits import Limits
+from inhabit.errors import InhabitError, LimitExceeded, ResultInvalid
+from inhabit.limits import MAX_JSON_DEPTH, Limits
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
-__all__ = ["NAME_CHARS", "binaries_in", "error_body", "readable", "references", "result_body"]
+__all__ = ["NAME_CHARS", "binaries_in", "canonical", "error_body", "references", "result_body"]
 
 NAME_CHARS = 256
 _MESSAGE_CHARS = 16 * 1024
@@ -64,13 +64,14 @@ def _plain(text: str) -> str:
     return text[:_MESSAGE_CHARS + 64].encode("utf-8", "replace").decode()
 
 
-def readable(body: bytes) -> bytes:
-    """What a worker sent in place of arguments, as JSON that any reader of the journal can read."""
+def canonical(body: bytes) -> bytes:
+    """The arguments as they are recorded, whatever a worker sent: canonical JSON that any reader of the journal can read.
+    It depends on the body alone, so that a replay, where the operation may be gone, finds the same.
+    """
     try:
-        decode_value(body)
-    except ProtocolError:
+        return encode_value(decode_value(body, max_depth=MAX_JSON_DEPTH), canonical=True)
+    except InhabitError:
         return encode_value({"$unreadable": body[:_UNREADABLE_BYTES].decode("utf-8", "replace")})
-    return body
 
 
 def references(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -16,21 +16,17 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from inhabit.contracts.connector import Call, Connector
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
-from inhabit.contracts.run import Blobs, Intent, Outcome, Recorder, Ticket
+from inhabit.contracts.run import Blobs, Intent, Outcome, Recorder, Ticket, Write
 from inhabit.errors import (
-    CallError,
-    CallTimeout,
     Denied,
     InhabitError,
     InvalidInput,
@@ -39,18 +35,17 @@ from inhabit.errors import (
     ProtocolError,
 )
 from inhabit.kernel.decide import Decision, Facts, decide, settled
-from inhabit.kernel.grants import Grant
-from inhabit.limits import MAX_JSON_DEPTH, Limits
+from inhabit.kernel.flow import Source, labels_of
+from inhabit.kernel.policy import NO_POLICY
+from inhabit.limits import MAX_JSON_DEPTH
 from inhabit.runtime.binaries import CallBlobs
-from inhabit.runtime.bodies import NAME_CHARS, binaries_in, error_body, readable, result_body
-from inhabit.runtime.deadlines import Deadlines
+from inhabit.runtime.bodies import NAME_CHARS, binaries_in, canonical, error_body, result_body
+from inhabit.runtime.calling import Calling
+from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, Standing
 from inhabit.runtime.schemas import Validators
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
-__all__ = ["Admitted", "Bridge", "Directory", "RunContext"]
-
-_log = logging.getLogger(__name__)
-
+__all__ = ["Bridge", "Directory"]
 
 class Directory(Protocol):
     """Where operations and their connectors are found (the catalog, joined with the connectors)."""
@@ -64,84 +59,76 @@ class Directory(Protocol):
     def observe(self, operation: Operation, principal: Principal, value: Any) -> None: ...
 
 
-class Standing(NamedTuple):
-    """What all calls of one operation in one run have in common. `decision`: None where the grant looks at each call."""
-
-    operation: Operation
-    schema_hash: str
-    may_write: bool
-    idempotent: bool
-    limit_ms: int
-    decision: Decision | None
-
-
-@dataclass(slots=True)
-class RunContext:
-    """One run's authority and counters; lives on the host, survives a resume by being rebuilt from the journal."""
-
-    run_id: str
-    principal: Principal
-    grant: Grant
-    limits: Limits
-    granted_calls: dict[str, int] = field(default_factory=dict[str, int])
-    standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
-    binaries: set[str] = field(default_factory=set[str])
-    journaled_bytes: int = 0
-    in_flight: int = 0
-
-    def count(self, size: int) -> None:
-        """Raises `LimitExceeded` once the run has recorded more than it may."""
-        self.journaled_bytes += size
-        if self.journaled_bytes > self.limits.journal_bytes:
-            raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
-
-
-class Admitted(NamedTuple):
-    """A call that was decided. `error` is set when it is already over: refused, and why."""
-
-    issued: IssuedCall
-    intent: Intent
-    standing: Standing | None
-    arguments: dict[str, Any]
-    error: InhabitError | None = None
-
-
 class Bridge:
     """One for the whole server: it holds no state of any run."""
 
-    def __init__(self, directory: Directory, journal: Recorder, blobs: Blobs, now_ms: Callable[[], int]) -> None:
+    def __init__(self, directory: Directory, journal: Recorder, blobs: Blobs, now_ms: Callable[[], int],
+                 control: Control = NO_CONTROL) -> None:
         self._directory = directory
         self._journal = journal
         self._blobs = blobs
         self._now_ms = now_ms
+        self._control = control
         self._validators = Validators()
-        self._deadlines = Deadlines()
+        self._calling = Calling()
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
+
+    @property
+    def approval_ms(self) -> int:
+        """How long a question stays open."""
+        return self._control.approval_ms
 
     def admit(self, context: RunContext, issued: IssuedCall) -> Admitted:
         """Decode, check and decide. Never raises for what the program sent; raises `LimitExceeded` when the
-        run as a whole is over its bounds.
+        run as a whole is over its bounds. A call that is asked or held is admitted with that verdict and nothing booked.
         """
         context.count(len(issued.arguments))
+        return self._admitted(context, issued, issued.arguments, approved=False)
+
+    def admit_approved(self, context: RunContext, issued: IssuedCall, edited: bytes | None) -> Admitted:
+        """Decide a call that a person approved, as it stood or as they edited it: anew, with the approval in hand."""
+        return self._admitted(context, issued, issued.arguments if edited is None else edited, approved=True)
+
+    def admit_recorded(self, context: RunContext, issued: IssuedCall, intent: Intent) -> Admitted:
+        """A call that the journal has: as it was decided then. Its operation may be gone by now."""
+        context.count(len(issued.arguments))
+        context.book(intent.decision.get("counts", ()))
+        if self._control.policy(context.principal) is not NO_POLICY:
+            context.history.append({"operation": intent.operation, "args": decode_value(intent.arguments), "ok": intent.decision.get("verdict") != "deny"})
+        return Admitted(issued, intent, None, {})
+
+    def _admitted(self, context: RunContext, issued: IssuedCall, body: bytes, *, approved: bool) -> Admitted:
         now_ms = self._now_ms()
         standing, arguments, decision = None, dict[str, Any](), _REFUSED
         error: InhabitError | None = None
+        also: tuple[Write, ...] = ()
         try:
             standing = self._standing(context, issued.operation)
             operation = standing.operation
-            arguments = self._arguments(context, operation, issued.arguments)
-            decision = standing.decision or decide(Facts(operation, arguments, now_ms, context.granted_calls), context.grant)
-            if decision.verdict != "allow":
+            arguments = self._arguments(context, operation, body)
+            decision = standing.decision or decide(
+                Facts(operation, arguments, now_ms, context.granted_calls, context.run, context.labels, context.charges,
+                      approved), context.grant, standing.policy)
+            if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
             if context.in_flight >= context.limits.calls_in_flight:
                 raise LimitExceeded.of("calls_in_flight", context.limits.calls_in_flight, "calls", what=operation.name,
                                        fix="await some of the calls before making more")
-            for charge in decision.charges:
-                context.granted_calls[charge.key] = context.granted_calls.get(charge.key, 0) + int(charge.amount)
-            context.in_flight += 1
+            if decision.verdict == "allow":
+                also = self._book(context, decision)
+            if decision.verdict != "ask":
+                context.in_flight += 1
         except InhabitError as refused:
             error = refused
-        return Admitted(issued, _intent(context, issued, standing, arguments, decision, error, now_ms), standing, arguments, error)
+        if standing is not None and standing.policy is not NO_POLICY:
+            context.history.append({"operation": issued.operation, "args": arguments, "ok": error is None})
+        return Admitted(issued, _intent(context, issued, standing, arguments, body, decision, error, now_ms), standing, arguments, error, also)
+
+    def _book(self, context: RunContext, decision: Decision) -> tuple[Write, ...]:
+        if not decision.charges:
+            return ()
+        context.book([charge.key for charge in decision.charges if charge.window_ms is None])
+        return context.charges.reserve(decision.charges, context.run_id)
 
     async def perform(self, context: RunContext, admitted: Admitted, recorded: Ticket,
                       progress: Callable[[str], None]) -> Outcome:
@@ -152,27 +139,44 @@ class Bridge:
         """
         started = time.perf_counter()
         error = admitted.error
+        held = admitted.verdict == "hold"
         blobs = CallBlobs(self._blobs)
         body = b""
+        labels: tuple[str, ...] = ()
         if error is None:
             try:
-                if admitted.intent.may_write:
+                if admitted.intent.may_write and not held:
                     await recorded.durable()
-                body = await self._carry_out(context, admitted, blobs, progress)
+                body = await (self._hold(context, admitted) if held else self._carry_out(context, admitted, blobs, progress))
             except InhabitError as failed:
                 if failed.code == "unavailable":
                     raise
                 error = failed
             finally:
                 context.in_flight -= 1
+            labels = self._label(context, admitted)
         if error is not None:
             body = error_body(error, admitted.issued.operation)
         outcome = Outcome(admitted.issued.sequence, error is None, body,
-                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), (), blobs.kept)
+                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), labels, blobs.kept, held)
         context.count(len(body))
         self._journal.append(context.run_id, outcome)
         context.binaries.update(blobs.kept)
         return outcome
+
+    def refuse(self, context: RunContext, issued: IssuedCall, error: InhabitError) -> Outcome:
+        """Record that a call that was asked for will not be made."""
+        outcome = Outcome(issued.sequence, False, error_body(error, issued.operation), 0.0, self._now_ms())
+        context.count(len(outcome.value))
+        self._journal.append(context.run_id, outcome)
+        return outcome
+
+    def _label(self, context: RunContext, admitted: Admitted) -> tuple[str, ...]:
+        """What the answer brings joins the run's labels before it is delivered, an error's words like a result's."""
+        assert admitted.standing is not None
+        brought = labels_of(admitted.standing.operation.effects, Source(admitted.issued.operation, admitted.issued.sequence))
+        context.labels = context.labels.joined(brought)
+        return brought.names
 
     def learn_binaries(self, context: RunContext, given: bytes) -> None:
         """A run may use the references in its input: they are the word of whoever starts it."""
@@ -181,21 +185,25 @@ class Bridge:
     # -- admitting ----------------------------------------------------------------------------------------
 
     def _standing(self, context: RunContext, name: str) -> Standing:
-        """Raises `NotFound` for what is not there or not shown. A grant never changes within a run, an operation may."""
+        """Raises `NotFound` for what is not there or not shown. A grant never changes within a run; an operation and the
+        policy may.
+        """
         held = context.standings.get(name)
         operation = self._directory.operation(name) if held is not None or context.grant.shows(name) else None
         if operation is None:
             nearest = self._directory.nearest(name, context.grant.shows)
             raise NotFound(f"there is no operation {name!r}" + (f"; nearest: {', '.join(nearest)}" if nearest else ""),
                            fix="use search to find operations", details={"nearest": list(nearest)}, code="unknown_operation")
-        if held is None or held.operation is not operation:
+        policy = self._control.policy(context.principal)
+        if held is None or held.operation is not operation or held.policy is not policy:
             if len(context.standings) >= _STANDINGS_KEPT:
                 context.standings.clear()
             self._validators.ready(operation)
             most_ms = context.limits.call_ms
             held = context.standings[name] = Standing(
                 operation, self._schema_hash(operation), operation.effects.may_write, operation.effects.idempotent,
-                min(operation.timeout_ms or most_ms, most_ms), settled(operation, context.grant))
+                min(operation.timeout_ms or most_ms, most_ms),
+                settled(operation, context.grant, policy, planning=context.run.planning), policy, policy.applicable(operation).results)
         return held
 
     def _arguments(self, context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
@@ -234,39 +242,34 @@ class Bridge:
         call = Call(
             operation, admitted.arguments, context.principal, context.run_id, admitted.issued.sequence,
             admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, blobs, progress)
-        value = await self._ask(self._directory.connector_of(operation), call, loop, standing.limit_ms)
+        value = await self._calling.reach(self._directory.connector_of(operation), call, loop, standing.limit_ms)
+        if context.holder is not None:
+            value = await context.holder.read(context, admitted, value)
         body = result_body(operation, value, context.limits)
         self._validators.result(operation, value, len(body))
         if operation.output_schema is None:
             self._directory.observe(operation, context.principal, value)
         return body
 
-    async def _ask(self, connector: Connector, call: Call, loop: asyncio.AbstractEventLoop, limit_ms: int) -> Any:
-        operation = call.operation
-        doubt = "unknown" if operation.effects.may_write else "none"
-        try:
-            with self._deadlines.at(loop, call.deadline_s):
-                return await connector.call(call)
-        except TimeoutError:
-            raise CallTimeout(f"{operation.name} did not answer within {limit_ms} ms", effect=doubt,
-                              fix="it may have taken effect: read before trying again" if doubt == "unknown" else None) from None
-        except InhabitError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place where a stranger's code is called
-            # The program learns that it failed, never how our inside looks; the operator reads the log.
-            _log.exception("connector %s failed in %s (run %s)", connector.name, operation.name, call.run_id)
-            raise CallError(f"{operation.name} failed inside its connector ({type(error).__name__})", effect=doubt) from None
+    async def _hold(self, context: RunContext, admitted: Admitted) -> bytes:
+        assert admitted.standing is not None
+        operation = admitted.standing.operation
+        if context.holder is None:
+            raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="run it with mode=\"plan\"")
+        return result_body(operation, await context.holder.answer(context, admitted), context.limits)
 
 
-def _intent(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any],
+def _intent(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any], body: bytes,
             decision: Decision, error: InhabitError | None, now_ms: int) -> Intent:
     shown: dict[str, Any] = {"verdict": decision.verdict, "rule": decision.rule, "reason": decision.reason}
     if error is not None:
         shown = {**(shown if decision.verdict != "allow" else {"verdict": "deny", "rule": "limits"}), "reason": error.message}
+    elif decision.charges:
+        shown["counts"] = [charge.key for charge in decision.charges if charge.window_ms is None]
     effective = standing if error is None else None
     return Intent(
         issued.sequence, issued.operation[:NAME_CHARS],
-        encode_value(arguments, canonical=True) if standing is not None and arguments else readable(issued.arguments),
+        encode_value(arguments, canonical=True) if arguments else canonical(body),
         shown, standing.schema_hash if standing is not None else "", f"{context.run_id}:{issued.sequence}",
         effective is not None and effective.may_write, effective is not None and effective.idempotent, now_ms)
 

@@ -11,26 +11,34 @@ after a crash is the same thing with a `Recording`: recorded deliveries first, t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from inhabit.contracts.program import Boot, Delivery, Finished, Isolate, IssuedCall, LogLine, Timer, Turn
 from inhabit.contracts.run import (
+    Decided,
     Delivered,
     Entry,
+    Intent,
     Logged,
     Outcome,
     Recorder,
     Resumed,
     RunHeader,
+    RunState,
+    Suspended,
     Terminal,
     Ticket,
 )
 from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, WorkerLost
+from inhabit.kernel.flow import Labels, Source
 from inhabit.limits import Limits
+from inhabit.runtime.asking import question, refusal
 from inhabit.runtime.bodies import binaries_in
-from inhabit.runtime.bridge import Admitted, Bridge, RunContext
+from inhabit.runtime.bridge import Bridge
+from inhabit.runtime.context import Admitted, RunContext
 from inhabit.runtime.endings import ended
 from inhabit.runtime.recording import Diverged, Recording
 from inhabit.runtime.writes import Writes
@@ -38,12 +46,17 @@ from inhabit.wire.values import encode_value
 
 __all__ = ["RunDriver"]
 
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
 _REPLAY_BATCH = 256
 _LIVE_BATCH = 256
 _LOG_LINE_BYTES = 8
 """What a line costs beside its text: empty ones would be free, and fill the journal."""
 _TIMER_BYTES = 64
 """What the record of a timer takes: a loop of them makes no calls, and would fill the journal unpaid."""
+_CUT_OFF_S = 1.0
+"""How long a cancelled call may take to end before it is left behind."""
 _LEAVE_S = 5.0
 """How long a stopping server waits for calls in flight, so that fewer of them end in doubt."""
 
@@ -66,12 +79,16 @@ class RunDriver:
         self._ready: deque[Outcome] = deque()
         self._woken: asyncio.Future[None] | None = None
         self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
+        self._asks: dict[int, IssuedCall] = {}
         self._failure: BaseException | None = None
         self._clock_ms = header.clock_ms
         self._log_bytes = 0
         self._writes = Writes()
         self._turn = Turn()
         self._leaving = False
+        self._begun_s = 0.0
+        self._hurried: asyncio.Future[None] | None = None
+        self.asleep = False
         self.cancelled_by = "its owner"
         self.logs: list[LogLine] = []
         self.logs_truncated = False
@@ -81,37 +98,46 @@ class RunDriver:
     def limits(self) -> Limits:
         return self._context.limits
 
-    async def drive(self) -> Terminal:
-        """Run to the end; the terminal entry is on disk when this returns.
+    async def drive(self) -> Terminal | Suspended:
+        """Run to the end, or until only people can say how it goes on. The last entry is on disk when this returns.
 
         Raises `Unavailable` when the journal cannot record, and `WorkerLost` when the worker died through no
         fault of this run and nothing is in doubt: the run has not ended then, and a replay takes it up.
         """
+        loop = asyncio.get_running_loop()
+        self._begun_s, self._hurried = loop.time(), loop.create_future()
         try:
-            async with asyncio.timeout(self.limits.wall_ms / 1000):
+            async with asyncio.timeout(max(0.0, self.limits.wall_ms - self._recording.used.get("wall_ms", 0)) / 1000):
                 finished = await self._turns()
                 await self._settle()
-            terminal = self._terminal(*ended(finished, self.limits, self._writes))
+            end = self._ends(*ended(finished, self.limits, self._writes))
+        except _OnlyPeople:
+            end = self._falls_asleep()
         except TimeoutError:
-            terminal = await self._stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
-        except asyncio.CancelledError:
-            if self._leaving:
-                await self._calls_end(_LEAVE_S)
-                await self._abandon()
-                raise
-            terminal = await self._stopped(Cancelled(f"the run was cancelled by {self.cancelled_by}"))
+            end = self._is_stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
+        except asyncio.CancelledError as cancelled:
+            end = self._is_left(cancelled) if self._leaving else self._is_stopped(Cancelled(f"the run was cancelled by {self.cancelled_by}"))
         except InhabitError as error:
-            if error.code == "unavailable":
-                await self._abandon()
-                raise
-            self._failure = None
-            await self._calls_end(self.limits.call_ms / 1000)
-            if type(error) is WorkerLost and not self._doubtful():
-                await self._abandon()
-                raise
-            terminal = await self._stopped(error)
-        await self._journal.append(self._header.run_id, terminal).durable()
-        return terminal
+            end = self._fails(error)
+        except Exception:  # noqa: BLE001 - whatever it was, the run has an end
+            _log.exception("run %s met a fault of the host", self._header.run_id)
+            end = self._is_stopped(InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal"))
+        return await self._undisturbed(end)
+
+    def decided(self, decided: Decided) -> bool:
+        """A person has answered, as the journal has by now. False when this driver has gone to sleep over it."""
+        if self.asleep:
+            return False
+        issued = self._asks.pop(decided.sequence, None)
+        if issued is None:   # the replay has not come to it yet, or the call has its outcome
+            self._recording.decided.setdefault(decided.sequence, decided)
+            return True
+        entries: list[Entry] = []
+        admitted = self._answered(issued, decided, entries)
+        if admitted is not None:
+            self._launch(admitted, self._journal.append(self._header.run_id, *entries, also=admitted.also))
+        self._wake()
+        return True
 
     def leave(self) -> None:
         """The server stops: the next cancellation ends the driving, not the run. The journal keeps it unfinished."""
@@ -150,8 +176,8 @@ class RunDriver:
         calls = [call for issued in turn.calls if (call := self._admit(issued, entries)) is not None]
         if not entries:
             return None
-        recorded = self._journal.append(self._header.run_id, *entries)
-        if len(calls) == 1 and self._idle(turn) and not _doubted(calls[0]):
+        recorded = self._journal.append(self._header.run_id, *entries, also=[write for call in calls for write in call.also])
+        if len(calls) == 1 and self._idle(turn) and not calls[0].doubted:
             return calls[0], recorded
         for call in calls:
             self._launch(call, recorded)
@@ -192,22 +218,51 @@ class RunDriver:
             raise ProtocolError(f"call {issued.sequence} was issued where {self.call_count} was next")
         if self.call_count > self.limits.calls:
             raise LimitExceeded.of("calls", self.limits.calls, "calls")
+        intent = self._recording.intent_of(issued)
+        if intent is not None:
+            return self._recorded(issued, intent, entries)
         admitted = self._bridge.admit(self._context, issued)
-        if not self._recording.same_call(issued, admitted.intent.arguments):
-            entries.append(admitted.intent)
-            return admitted
-        outcome = self._recording.outcomes.get(issued.sequence)
-        if outcome is None:
-            entries.append(Resumed(self._now_ms(), "issued again", (issued.sequence,)))
-            return admitted
-        if admitted.error is None:
-            self._context.in_flight -= 1
-        self._context.binaries.update(outcome.binaries)
-        self._context.count(len(outcome.value))
+        entries.append(admitted.intent)
+        if admitted.error is None and admitted.verdict == "ask":
+            entries.append(question(self._header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms))
+            self._asks[issued.sequence] = issued
+            return None
+        return admitted
+
+    def _recorded(self, issued: IssuedCall, intent: Intent, entries: list[Entry]) -> Admitted | None:
+        """A call that the journal has: its outcome, or what is still to be done for one."""
+        recording, sequence = self._recording, issued.sequence
+        outcome = recording.outcomes.get(sequence)
+        if outcome is not None:
+            self._replay(self._bridge.admit_recorded(self._context, issued, intent), outcome)
+            return None
+        if intent.decision.get("verdict") != "ask":
+            entries.append(Resumed(self._now_ms(), "issued again", (sequence,)))
+            return self._bridge.admit(self._context, issued)
+        decided = recording.decided.get(sequence)
+        if decided is None:
+            self._asks[sequence] = issued
+            return None
+        return self._answered(issued, decided, entries)
+
+    def _answered(self, issued: IssuedCall, decided: Decided, entries: list[Entry]) -> Admitted | None:
+        """What a person's answer makes of a call: one to perform, or its outcome."""
+        if decided.verdict == "approve":
+            # Only after this entry may the call have begun: without it, a crash leaves no doubt.
+            entries.append(Resumed(self._now_ms(), "approved", (issued.sequence,)))
+            return self._bridge.admit_approved(self._context, issued, decided.arguments)
+        self._ready.append(self._bridge.refuse(self._context, issued, refusal(decided)))
+        return None
+
+    def _replay(self, admitted: Admitted, outcome: Outcome) -> None:
+        context, issued = self._context, admitted.issued
+        context.binaries.update(outcome.binaries)
+        context.count(len(outcome.value))
+        source = Source(issued.operation, issued.sequence)
+        context.labels = context.labels.joined(Labels(*(source if name in outcome.labels else None for name in Labels._fields)))
         self._writes.note(admitted.intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
             self._ready.append(outcome)
-        return None
 
     def _launch(self, admitted: Admitted, recorded: Ticket) -> None:
         sequence = admitted.issued.sequence
@@ -231,6 +286,9 @@ class RunDriver:
             del self._calls[admitted.issued.sequence]
         except InhabitError as failure:
             self._failure = failure
+        except Exception:  # noqa: BLE001 - whatever it was, the run has an end
+            _log.exception("call %d of run %s met a fault of the host", admitted.issued.sequence, self._header.run_id)
+            self._failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
         finally:
             self._wake()
 
@@ -256,13 +314,16 @@ class RunDriver:
                 raise self._failure
             if self._ready:
                 return self._results()
+            if self._asks and not self._calls:
+                raise _OnlyPeople
             now = self._now_ms()
-            if timer is not None and timer.due_ms <= now:
+            due_ms = 0 if timer is None else self._recording.awake_ms(timer.due_ms)
+            if timer is not None and due_ms <= now:
                 return [Delivery("timer", timer.id, b"null", self._tick(timer.due_ms))]
             if timer is None and not self._calls:
                 raise InhabitError("the program waits for something that can never happen (a promise nobody settles)",
                                    code="deadlock", fix="await only operations, timers and promises made of them")
-            await self._sleep(None if timer is None else (timer.due_ms - now) / 1000)
+            await self._sleep(None if timer is None else (due_ms - now) / 1000)
 
     def _results(self) -> list[Delivery]:
         clock, ready = self._tick(0), self._ready
@@ -291,12 +352,44 @@ class RunDriver:
 
     async def _settle(self) -> None:
         """Wait for calls that the program did not wait for: nothing half-done is called done."""
-        while self._calls:
+        while self._calls or self._asks:
             if self._failure is not None:
                 raise self._failure
+            if not self._calls:
+                raise _OnlyPeople
             await self._sleep(None)
 
-    async def _stopped(self, error: InhabitError) -> Terminal:
+    async def _ends(self, state: RunState, value: bytes) -> Terminal:
+        terminal = self._terminal(state, value)
+        await self._journal.append(self._header.run_id, terminal, also=self._context.charges.ended(self._header.run_id)).durable()
+        return terminal
+
+    async def _falls_asleep(self) -> Suspended:
+        """Nothing but people's answers can move the run: it holds no worker and no task until one comes."""
+        suspended = Suspended(self._now_ms(), self._usage())
+        ticket = self._journal.append(self._header.run_id, suspended)
+        self.asleep = True
+        await ticket.durable()
+        return suspended
+
+    async def _is_left(self, cancelled: asyncio.CancelledError) -> Terminal:
+        """The server stops, the run does not: it is taken up at the next start."""
+        await self._calls_end(_LEAVE_S)
+        await self._abandon()
+        raise cancelled
+
+    async def _fails(self, error: InhabitError) -> Terminal:
+        if error.code == "unavailable":
+            await self._abandon()
+            raise error
+        self._failure = None
+        await self._calls_end(self.limits.call_ms / 1000)
+        if type(error) is WorkerLost and not self._doubtful():
+            await self._abandon()
+            raise error
+        return await self._is_stopped(error)
+
+    async def _is_stopped(self, error: InhabitError) -> Terminal:
         """The run ends against its will; calls still in flight are cut off."""
         doubtful = self._doubtful()
         await self._abandon()
@@ -305,31 +398,50 @@ class RunDriver:
             value["effect"] = "unknown"
             value["details"] = {**value.get("details", {}), "unknown_calls": [
                 {"sequence": a.issued.sequence, "operation": a.issued.operation} for a in doubtful]}
-        return self._terminal("unknown" if doubtful else "failed", encode_value(value))
+        return await self._ends("unknown" if doubtful else "failed", encode_value(value))
 
     def _doubtful(self) -> list[Admitted]:
         """Calls in flight that may have written and must not be repeated."""
-        return [admitted for _, admitted in self._calls.values() if _doubted(admitted)]
+        return [admitted for _, admitted in self._calls.values() if admitted.doubted]
 
     async def _calls_end(self, timeout_s: float) -> None:
+        """Wait for the calls in flight, but not once somebody has cancelled the run that is ending."""
         tasks = [task for task, _ in self._calls.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+        if tasks and self._hurried is not None:
+            all_ended = asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([asyncio.shield(all_ended), self._hurried], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _abandon(self) -> None:
+        """Cut off what is in flight. A connector that swallows this is left behind: it was counted as doubtful already."""
         tasks = [task for task, _ in self._calls.values()]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=_CUT_OFF_S)
 
-    def _terminal(self, state: Any, value: bytes) -> Terminal:
-        usage = self._turn.usage
+    def _terminal(self, state: RunState, value: bytes) -> Terminal:
         held = binaries_in(value) & self._context.binaries if self._context.binaries else ()
-        return Terminal(state, value, self._now_ms(), {
-            "cpu_ms": round(usage.cpu_ms, 3), "memory_bytes": usage.memory_bytes, "calls": self.call_count,
-            "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes}, tuple(sorted(held)))
+        return Terminal(state, value, self._now_ms(), self._usage(), tuple(sorted(held)))
+
+    def _usage(self) -> dict[str, float]:
+        usage = self._turn.usage
+        wall_ms = self._recording.used.get("wall_ms", 0) + (asyncio.get_running_loop().time() - self._begun_s) * 1000
+        return {"cpu_ms": round(usage.cpu_ms, 3), "wall_ms": round(wall_ms, 3), "memory_bytes": usage.memory_bytes,
+                "calls": self.call_count, "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes}
 
 
-def _doubted(admitted: Admitted) -> bool:
-    return admitted.intent.may_write and not admitted.intent.idempotent
+    async def _undisturbed(self, end: Coroutine[Any, Any, _T]) -> _T:
+        """Finish ending whatever is cancelled meanwhile: a run whose end is cut off has no end. Cancelled, it hurries."""
+        task = asyncio.create_task(end)
+        while True:
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.done():
+                    raise
+                if self._hurried is not None and not self._hurried.done():
+                    self._hurried.set_result(None)
+
+
+class _OnlyPeople(Exception):
+    """What is left to wait for is people's answers."""

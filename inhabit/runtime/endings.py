@@ -20,14 +20,17 @@ from inhabit.wire.values import decode_value, encode_value
 __all__ = ["called_off", "ended", "given_up"]
 
 _CODE_CHARS = 100
+_FIX_CHARS = 400
+_DETAILS_CHARS = 2_048
 _WORDS_CHARS = 64 * 1024
 """Of an error's message or stack: what a program threw is kept whole up to here."""
 
 
-def ended(finished: Finished, limits: Limits, writes: Writes) -> tuple[Literal["completed", "failed"], bytes]:
-    """The run's state and the value to record."""
+def ended(finished: Finished, limits: Limits, writes: Writes) -> tuple[Literal["completed", "failed", "rejected"], bytes]:
+    """The run's state and the value to record. `rejected`: a person said no and the program had nothing to say to it."""
     if not finished.ok:
-        return "failed", encode_value(writes.told(_thrown(finished.value)))
+        error = writes.told(_thrown(finished.value))
+        return "rejected" if error["code"] in ("rejected", "approval_expired") else "failed", encode_value(error)
     try:
         decode_value(finished.value, max_bytes=limits.value_bytes)
     except ProtocolError as error:
@@ -80,9 +83,19 @@ def _thrown(body: bytes) -> dict[str, Any]:
     code, message = thrown.get("code"), thrown.get("message")
     details = {key: _cut(value) for key in ("name", "stack", "line", "column", "operation")
                if isinstance(value := thrown.get(key), str | int | float)}
-    return {"code": code[:_CODE_CHARS] if isinstance(code, str) and code else "program_failed",
+    given, fix = thrown.get("details"), thrown.get("fix")
+    if given:   # of an operation's error that the program did not catch: why it failed, which a model needs to go on
+        details["details"] = _kept(given)
+    return {**({"fix": fix[:_FIX_CHARS]} if isinstance(fix, str) and fix else {}),
+            "code": code[:_CODE_CHARS] if isinstance(code, str) and code else "program_failed",
             "message": _cut(message) if isinstance(message, str) else "the program failed",
             "retryable": False, "effect": "none", "details": details}
+
+
+def _kept(given: Any) -> Any:
+    text = encode_value(given).decode(errors="replace")
+    rest = len(text) - _DETAILS_CHARS
+    return given if rest <= 0 else f"{text[:_DETAILS_CHARS]}… {rest} more characters"
 
 
 def _cut(value: Any) -> Any:

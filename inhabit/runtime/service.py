@@ -22,6 +22,7 @@ from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, P
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import (
     Blobs,
+    Decided,
     Intent,
     Journal,
     RunEnding,
@@ -29,7 +30,9 @@ from inhabit.contracts.run import (
     RunRecord,
     RunState,
     RunSummary,
+    Suspended,
     Terminal,
+    Ticket,
 )
 from inhabit.errors import (
     InhabitError,
@@ -40,11 +43,14 @@ from inhabit.errors import (
     Unavailable,
     WorkerLost,
 )
+from inhabit.kernel.decide import RunFacts
+from inhabit.kernel.flow import labelled
 from inhabit.kernel.grants import Grant
 from inhabit.limits import DEFAULT_LIMITS, LIVE_RUNS, Limits, LiveRuns
 from inhabit.runtime.admission import Admission, Seat
-from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.check import Checker, language_of
+from inhabit.runtime.context import NO_CONTROL, Control, RunContext
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.endings import called_off, given_up
@@ -88,15 +94,19 @@ class Parts:
     now_ms: Callable[[], int] = now_ms
     random_seed: Callable[[], int] = lambda: secrets.randbits(53)
     live_runs: LiveRuns = LIVE_RUNS
+    control: Control = NO_CONTROL
 
 
 @dataclass(slots=True)
 class _Live:
-    task: asyncio.Task[Terminal]
+    """A run in a driver's hands. `woken`: an answer came when the driver had just gone to sleep."""
+
+    task: asyncio.Task[Terminal | Suspended]
     driver: RunDriver
     header: RunHeader
     seat: Seat
     cancelled: bool = False
+    woken: bool = False
 
 
 class Runtime:
@@ -107,8 +117,10 @@ class Runtime:
         self._checker = Checker(parts.directory.catalog)
         self.tally = Tally()
         self._recorder = Counting(parts.journal, self.tally)
-        self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms)
+        self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms, parts.control)
         self._live: dict[str, _Live] = {}
+        self._waking: dict[str, list[Decided]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._admission = Admission(parts.live_runs)
         self._results: OrderedDict[str, RunResult] = OrderedDict()
         self._started_ms = parts.now_ms()
@@ -122,13 +134,18 @@ class Runtime:
 
     async def stop(self) -> None:
         """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
-        tasks = [live.task for live in self._live.values()]
+        tasks = [*self._tasks, *(live.task for live in self._live.values())]
         for live in self._live.values():
             live.driver.leave()
             live.task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=10)
         await self.parts.pool.close()
+
+    @property
+    def live(self) -> frozenset[str]:
+        """Runs that are being driven or woken."""
+        return frozenset((*self._live, *self._waking))
 
     async def search(self, query: str, caller: Caller, *, language: str = "typescript", budget_tokens: int = 1_500) -> str:
         """Declarations the caller may use, as text for a model."""
@@ -271,7 +288,10 @@ class Runtime:
     def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
         def driver(isolate: Isolate, recording: Recording | None) -> RunDriver:
-            context = RunContext(header.run_id, header.principal, grant, bounds)
+            facts = RunFacts(header.run_id, header.principal, header.program_hash, header.language, header.origin, header.attended,
+                             header.mode == "plan", history := [])
+            context = RunContext(header.run_id, header.principal, grant, bounds, facts, labelled(header.labels),
+                                 self.parts.control.ledger(header.principal.tenant), history=history)
             self._bridge.learn_binaries(context, header.input)
             return RunDriver(header, context, isolate, self._bridge, self._recorder, self.parts.now_ms,
                              recording=recording, progress=progress)
@@ -281,14 +301,21 @@ class Runtime:
         live = self._live[header.run_id] = _Live(task, first, header, seat)
         return live
 
-    async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal:
-        """Drive; when the worker dies and this run did not ask for it, go on in a new one by replay."""
+    async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal | Suspended:
+        """Drive; when the worker dies and this run did not ask for it, go on in a new one by replay. A run that waits for
+        people leaves worker and seat behind.
+        """
         live = self._live[header.run_id]
         losses: list[WorkerLost] = []
         try:
             while True:
                 try:
-                    return await live.driver.drive()
+                    last = await live.driver.drive()
+                    if not live.woken:
+                        return last
+                    live.woken = False
+                    await isolate.close()
+                    record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
                 except WorkerLost as lost:
                     losses.append(lost)
                     await isolate.close()
@@ -296,8 +323,8 @@ class Runtime:
                     if sum(not lost.neighbours for lost in losses) > _REPLAYS or len(losses) > _MOVES:
                         return await self._close_record(header, *given_up(record, losses))
                     _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
-                    isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
-                    live.driver = again(isolate, Recording.of(record))
+                isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
+                live.driver = again(isolate, Recording.of(record, self.parts.now_ms()))
         except WorkerLost as lost:   # there is no other worker to go on in
             record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
             return await self._close_record(header, *given_up(record, [*losses, lost]))
@@ -316,6 +343,8 @@ class Runtime:
             raise Unavailable(f"the server stopped while run {run_id} went on", code="server_stopped",
                               fix=f"the next start takes it up: then ask for run {run_id}", details={"run": run_id})
         terminal = live.task.result()
+        if isinstance(terminal, Suspended):
+            return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count)
         return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
 
     async def _recorded(self, run: RunSummary) -> RunResult:
@@ -331,7 +360,7 @@ class Runtime:
                 self._results.popitem(last=False)
         return result
 
-    async def _take_up(self, record: RunRecord) -> None:
+    async def _take_up(self, record: RunRecord) -> _Live | None:
         """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
         header = record.header
         doubts = doubtful(record.entries)
@@ -340,20 +369,48 @@ class Runtime:
                      "retryable": False, "effect": "unknown", "details": {"unknown_calls": [
                          {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}}
             await self._close_record(header, "unknown", error)
-            return
+            return None
         try:
             bounds = Limits.of(header.limits)
             isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, bounds)
         except InhabitError as error:
             _log.warning("run %s cannot be taken up: %s", header.run_id, error)
             await self._close_record(header, "failed", _interrupted(record, str(error)))
-            return
+            return None
         if isolate.engine_version != header.engine:
             await isolate.close()
             await self._close_record(header, "failed", _interrupted(record, f"its engine {header.engine} is not here any more"))
-            return
+            return None
         seat = self._admission.seat(header.principal)
-        self._drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=Recording.of(record))
+        recording = Recording.of(record, self.parts.now_ms())
+        return self._drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=recording)
+
+    def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
+        """Record a person's answer and let the run go on with it. The ticket is the acknowledgement."""
+        ticket = self._recorder.append(run.run_id, decided)
+        live = self._live.get(run.run_id)
+        if live is not None:
+            live.woken = not live.driver.decided(decided)
+        elif run.run_id in self._waking:
+            self._waking[run.run_id].append(decided)
+        else:
+            self._waking[run.run_id] = []
+            task = asyncio.create_task(self._wake(run.run_id, run.principal.tenant), name=f"wake {run.run_id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return ticket
+
+    async def _wake(self, run_id: str, tenant: str) -> None:
+        """Take up a run that slept. Answers that come meanwhile are handed on."""
+        try:
+            live = await self._take_up(await self.parts.journal.read(run_id, tenant=tenant))
+            for decided in self._waking[run_id]:
+                if live is not None:
+                    live.woken |= not live.driver.decided(decided)
+        except InhabitError as error:
+            _log.warning("run %s cannot be woken now; the next start takes it up: %s", run_id, error)
+        finally:
+            del self._waking[run_id]
 
     async def _end_left(self, run_id: str, tenant: str, by: str) -> None:
         """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
@@ -369,9 +426,16 @@ class Runtime:
 
 def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
+    if ending.terminal is None and run.state == "suspended":
+        return suspended_result(run.run_id, logs, ending.logs_cut, run.calls)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     return _ended(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
+
+
+def suspended_result(run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int) -> RunResult:
+    return RunResult(run_id, "suspended", logs=logs, logs_truncated=logs_cut, calls=calls,
+                     next=f"waits for a person's approval; ask again with run={run_id!r} when it was given")
 
 
 def _ended(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int) -> RunResult:

@@ -141,11 +141,11 @@ def _decode_terminal(f: list[Any], parts: Sequence[bytes]) -> Terminal:
 
 
 def _encode_asked(e: Asked) -> Draft:
-    return Draft(ASKED, _json(e), ())
+    return Draft(ASKED, _json(tuple(e)), ())
 
 
 def _decode_asked(f: list[Any], parts: Sequence[bytes]) -> Asked:
-    return Asked(*f)
+    return Asked(f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7])
 
 
 def _encode_decided(e: Decided) -> Draft:
@@ -153,11 +153,11 @@ def _encode_decided(e: Decided) -> Draft:
 
 
 def _decode_decided(f: list[Any], parts: Sequence[bytes]) -> Decided:
-    return Decided(*f, parts[0] if parts else None)
+    return Decided(f[0], f[1], f[2], f[3], f[4], f[5], f[6], parts[0] if parts else None)
 
 
 def _encode_suspended(e: Suspended) -> Draft:
-    return Draft(SUSPENDED, _json(e), ())
+    return Draft(SUSPENDED, _json(tuple(e)), ())
 
 
 def _decode_suspended(f: list[Any], parts: Sequence[bytes]) -> Suspended:

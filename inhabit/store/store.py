@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from inhabit.store.approvals import Approvals
 from inhabit.store.backup import Restored, backup, copy_running, restore
 from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.checking import findings
@@ -42,6 +43,11 @@ class Store:
     def copy(path: Path, target: Path) -> Path:
         """A backup of the store at `path`, whether a process has it open or not. Blocks; raises as `backup`."""
         return copy_running(path, target)
+
+    @property
+    def approvals(self) -> Approvals:
+        """What waits for people."""
+        return Approvals(self.database)
 
     def ledger(self, now_ms: int) -> Ledger:
         """Usage of the policy's limits, as it was left. To be opened once."""

@@ -18,8 +18,9 @@ from inhabit.contracts.program import CallSite, IssuedCall, Prepared, Program
 from inhabit.errors import InvalidInput
 from inhabit.kernel.grants import Grant, Permitted
 from inhabit.limits import Limits
-from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.check import Checker
+from inhabit.runtime.context import RunContext
 from inhabit.runtime.schemas import Validators
 from tests.attacks.conftest import Target
 from tests.connectors.openapi_kit import Upstream, call, context

@@ -55,7 +55,7 @@ async def test_B20_suspend_limit_reset(bound: str) -> None:
         here = World(capability)
         here.journal.headers["run"] = whole.journal.headers["run"]
         here.journal.entries["run"] = whole.journal.entries["run"][:kept]
-        recording = Recording.of(here.journal.record())
+        recording = Recording.of(here.journal.record(), 1_000)
         again = await end_of(here.driver(ScriptedIsolate(_steps()), here.context(grant, **limits), recording))
         assert again == expected, f"after {kept} entries"
         assert sum(not outcome.ok for outcome in here.outcomes()) == refused

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inhabit.catalog import Catalog
 from inhabit.connectors.functions import Capability, FunctionConnector
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Delivery, Turn
@@ -21,13 +25,20 @@ from inhabit.contracts.run import (
     RunRecord,
     StoredEntry,
     Terminal,
+    Write,
 )
 from inhabit.errors import NotFound, Unavailable
 from inhabit.kernel.grants import Grant
-from inhabit.limits import Limits
-from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.limits import LIVE_RUNS, Limits, LiveRuns
+from inhabit.runtime.bridge import Bridge
+from inhabit.runtime.context import NO_CONTROL, Control, RunContext
+from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording
+from inhabit.runtime.service import Parts, Runtime
+from inhabit.store.ids import new_run_id
+from inhabit.store.store import Store
+from tests.runtime.inprocess import InProcessPool
 
 
 class MemoryTicket:
@@ -55,7 +66,7 @@ class MemoryJournal:
         self.entries[header.run_id] = []
         return MemoryTicket(self)
 
-    def append(self, run_id: str, *entries: Entry) -> MemoryTicket:
+    def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> MemoryTicket:
         if self.broken:
             raise Unavailable("the journal cannot write")
         self.entries.setdefault(run_id, []).extend(entries)
@@ -156,3 +167,40 @@ class World:
 @pytest.fixture
 def world() -> type[World]:
     return World
+
+
+class Clock:
+    """Real time until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.now: int | None = None
+
+    def __call__(self) -> int:
+        return now_ms() if self.now is None else self.now
+
+
+@pytest.fixture
+def opened_runtime(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A runtime over a journal on disk and the real engine, in this process; opened again it is the same journal."""
+    cache = tmp_path_factory.getbasetemp() / "engine-cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+
+    @asynccontextmanager
+    async def opened(connector: FunctionConnector, *, version: str | None = None, live_runs: LiveRuns = LIVE_RUNS,
+                     control: Control = NO_CONTROL, start: bool = True) -> AsyncIterator[tuple[Runtime, Store]]:
+        store = Store.open(tmp_path / "journal.db")
+        directory = ConnectedCatalog(Catalog(tmp_path))
+        await directory.add(connector)
+        clock = Clock()
+        runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000),
+                                now_ms=clock, live_runs=live_runs, control=control))
+        runtime.clock = clock  # type: ignore[attr-defined]
+        if start:
+            await runtime.start()
+        try:
+            yield runtime, store
+        finally:
+            await runtime.stop()
+            await store.close()
+
+    return opened

@@ -13,7 +13,7 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.program import Delivery, Finished, IssuedCall, LogLine, Timer, Turn, Usage
 from inhabit.contracts.run import Delivered, Intent, Logged, Outcome, Resumed, Terminal
-from inhabit.errors import LimitExceeded, ProtocolError, Unavailable, WorkerLost
+from inhabit.errors import CallError, LimitExceeded, ProtocolError, Unavailable, WorkerLost
 from inhabit.runtime.recording import Recording, doubtful
 from tests.runtime.conftest import ScriptedIsolate
 
@@ -178,7 +178,7 @@ async def test_write_that_may_have_happened_leaves_the_end_unsure(world: Any) ->
 
     @slow.operation(writes="internal")
     async def refused() -> None:
-        raise ValueError("no")
+        raise CallError("no", effect="none")
 
     thrown = Finished(False, b'{"message":"x"}')
     error = orjson.loads((await world(slow).driver(script(Turn((issued(1, "slow.refused"),)), Turn(finished=thrown))).drive()).value)
@@ -393,7 +393,7 @@ async def test_every_prefix_of_a_journal_leads_to_the_same_end(world: Any) -> No
         here = world(gates.capability)
         here.journal.entries["run"] = list(entries[:length])
         here.journal.headers["run"] = whole.journal.headers["run"]
-        recording = Recording.of(here.journal.record())
+        recording = Recording.of(here.journal.record(), 1_000)
         terminal = await here.driver(one_by_one(), recording=recording).drive()
         assert terminal.state == "completed", (length, terminal.value)
         performed = {o.sequence for o in here.outcomes()}
@@ -417,7 +417,7 @@ async def test_F08_replay_that_diverges_is_stopped_at_the_first_difference(world
         "operation": script(Turn((issued(1, "gate.put", name="a"),))),
         "points": script(FLOW[0], Turn((issued(3, "gate.put", name="c"),), issued_before=(2, 2, 3))),
     }[change]
-    terminal = await here.driver(isolate, recording=Recording.of(here.journal.record())).drive()
+    terminal = await here.driver(isolate, recording=Recording.of(here.journal.record(), 1_000)).drive()
     error = orjson.loads(terminal.value)
     assert terminal.state == "failed" and error["code"] == "replay_diverged"
     assert set(error["details"]) == {"recorded", "now"}
@@ -427,7 +427,7 @@ async def test_journal_that_delivers_what_never_ended_is_refused(world: Any) -> 
     here = world()
     here.journal.headers["run"] = (await record_of_flow(world)).journal.headers["run"]
     here.journal.entries["run"] = [Delivered("result", 1, 1, 0)]
-    terminal = await here.driver(script(Turn((issued(1, "gate.read", name="a"),))), recording=Recording.of(here.journal.record())).drive()
+    terminal = await here.driver(script(Turn((issued(1, "gate.read", name="a"),))), recording=Recording.of(here.journal.record(), 1_000)).drive()
     assert orjson.loads(terminal.value)["code"] == "replay_diverged"
 
 

@@ -30,11 +30,13 @@ from inhabit.contracts.run import (
     RunRecord,
     StoredEntry,
     Terminal,
+    Write,
 )
 from inhabit.errors import CallError
 from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
-from inhabit.runtime.bridge import Bridge, RunContext
+from inhabit.runtime.bridge import Bridge
+from inhabit.runtime.context import RunContext
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording, doubtful
 from tests.runtime.conftest import FunctionDirectory, NoBlobs
@@ -51,7 +53,7 @@ class Journal:
         self.entries = list(entries)
         self.durable = len(self.entries)
 
-    def append(self, run_id: str, *entries: Entry) -> Ticket:
+    def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
         assert not any(isinstance(entry, Terminal) for entry in self.entries), "nothing follows the end"
         self.entries += entries
         return Ticket(self, len(self.entries))
@@ -170,7 +172,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def _spin(self) -> None:
         async def turns() -> None:
-            for _ in range(25):
+            for _ in range(40):
                 await asyncio.sleep(0)
         self.loop.run_until_complete(turns())
 
@@ -206,7 +208,7 @@ class RunMachine(RuleBasedStateMachine):
             self.journal.append("run", Resumed(1_000, "start"), Terminal("unknown", b"null", 1_000))
             return
         recorded = sum(isinstance(entry, Delivered) for entry in entries)
-        self._drive(Recording.of(self.journal.record()))
+        self._drive(Recording.of(self.journal.record(), 1_000))
         now_seen = [(d.kind, d.id, d.value) for d in self.seen]
         assert now_seen[:recorded] == was_seen[:recorded], "a replay gives what was given"
 

@@ -57,7 +57,7 @@ class MemoryJournal:
         self.headers[header.run_id] = header
         self.entries[header.run_id] = []
 
-    def append(self, run_id: str, *entries: Entry) -> Any:
+    def append(self, run_id: str, *entries: Entry, also: Any = ()) -> Any:
         self.entries[run_id].extend(entries)
         self.changed.set()
         self.changed = asyncio.Event()

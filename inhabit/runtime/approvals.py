@@ -1,0 +1,114 @@
+"""The desk where people answer: what waits, and one answer to each.
+
+An answer counts once: it is checked against the question's record in one synchronous step with its own recording, so
+two people who press at the same time get one decision and one "already decided". It is acknowledged when it is on
+disk. Who may answer is for the door to say, by the credential that it has seen; a program never holds one, since a
+program's principal is not an approver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import Approval, Decided, Intent
+from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
+from inhabit.runtime.bodies import canonical
+from inhabit.runtime.service import Runtime
+
+__all__ = ["AlreadyDecided", "Approver", "Desk", "Questions"]
+
+MAX_REASON_CHARS = 2_000
+
+
+class AlreadyDecided(InhabitError):
+    """Somebody answered before, the time is over, or the run has ended; nothing changes."""
+
+    code = "already_decided"
+    status = 409
+
+
+class Questions(Protocol):
+    """The index of questions (`store.Approvals`)."""
+
+    async def pending(self, *, tenant: str, limit: int = 100) -> Sequence[Approval]: ...
+
+    async def of_run(self, run_id: str, *, tenant: str) -> Sequence[Approval]: ...
+
+    async def find(self, approval: str, *, tenant: str) -> Approval | None: ...
+
+    async def due(self, now_ms: int) -> Sequence[Approval]: ...
+
+
+class Approver(NamedTuple):
+    """A person, and how they proved that they are not the program: `passkey`, `operator`, `token`, … `protected` is
+    whether an agent on the same machine could not have used that credential.
+    """
+
+    principal: Principal
+    credential: str
+    protected: bool = False
+
+
+class Desk:
+    """One for a server."""
+
+    def __init__(self, runtime: Runtime, questions: Questions) -> None:
+        self._runtime = runtime
+        self._questions = questions
+        self._answered: set[str] = set()
+
+    async def pending(self, approver: Approver) -> Sequence[Approval]:
+        """What waits in the approver's tenant, oldest first."""
+        return await self._questions.pending(tenant=approver.principal.tenant)
+
+    async def intent(self, approval: Approval) -> Intent:
+        """The call as it would be made."""
+        record = await self._runtime.parts.journal.read(approval.run_id, tenant=approval.principal.tenant)
+        return next(e.entry for e in record.entries if isinstance(e.entry, Intent) and e.entry.sequence == approval.asked.sequence)
+
+    async def decide(self, approval_id: str, verdict: Literal["approve", "reject"], by: Approver, *, digest: str | None = None,
+                     arguments: bytes | None = None, reason: str = "") -> Decided:
+        """Answer a question, for good once this returns. `digest`: what the person was shown; another one is refused.
+        `arguments`: the edited call, which is decided anew. Raises `NotFound`, `AlreadyDecided`, `Denied`, `InvalidInput`.
+        """
+        if by.principal.agent is not None:
+            raise Denied("an agent cannot answer for a person", fix="sign in as the person who decides")
+        if len(reason) > MAX_REASON_CHARS:
+            raise InvalidInput(f"a reason has at most {MAX_REASON_CHARS} characters")
+        approval = await self._questions.find(approval_id, tenant=by.principal.tenant)
+        if approval is None:
+            raise NotFound(f"there is no approval {approval_id}")
+        if digest is not None and digest != approval.asked.digest:
+            raise AlreadyDecided("what you were shown is not what waits now", fix="look at it again")
+        now_ms = self._runtime.parts.now_ms()
+        late = now_ms >= approval.asked.expires_ms
+        decided = Decided(
+            approval_id, approval.asked.sequence, "expire" if late else verdict, str(by.principal), by.credential, reason, now_ms,
+            canonical(arguments) if arguments is not None and not late else None)
+        await self._record(approval, decided)
+        if late:
+            raise AlreadyDecided("the time to answer is over", fix="run the program again")
+        return decided
+
+    async def expire(self) -> int:
+        """Answer every question whose time is over. Returns how many."""
+        now_ms = self._runtime.parts.now_ms()
+        due = await self._questions.due(now_ms)
+        for approval in due:
+            await self._record(approval, Decided(approval.asked.approval, approval.asked.sequence, "expire", "", "clock", "", now_ms))
+        return len(due)
+
+    async def _record(self, approval: Approval, decided: Decided) -> None:
+        """One answer a question: the check and the recording are one step."""
+        if approval.verdict is not None or approval.asked.approval in self._answered:
+            raise AlreadyDecided(f"{approval.asked.approval} is already decided ({approval.verdict or 'just now'})")
+        self._answered.add(approval.asked.approval)
+        try:
+            run = await self._runtime.parts.journal.summary(approval.run_id, tenant=approval.principal.tenant)
+            if run.ended_ms is not None:
+                raise AlreadyDecided(f"run {run.run_id} has ended ({run.state})")
+            await self._runtime.decide(run, decided).durable()
+        finally:
+            self._answered.discard(approval.asked.approval)

@@ -1,0 +1,139 @@
+"""What the host knows of one run while it goes on: its authority, its counters, its labels.
+
+All of it is rebuilt from the journal when a run is taken up again. Nothing here comes from the program but what it
+did; who calls and with what right is fixed before its first line runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from inhabit.contracts.operation import Operation
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import IssuedCall
+from inhabit.contracts.run import Intent, Write
+from inhabit.errors import InhabitError, LimitExceeded
+from inhabit.kernel.decide import NO_LEDGER, Charge, Decision, RunFacts
+from inhabit.kernel.flow import CLEAN, Labels
+from inhabit.kernel.grants import Grant
+from inhabit.kernel.policy import NO_POLICY, Policy, ResultRule, Usage
+from inhabit.limits import Limits
+
+__all__ = ["NO_CONTROL", "Admitted", "Charges", "Control", "Holder", "RunContext", "Standing"]
+
+
+class Standing(NamedTuple):
+    """What all calls of one operation in one run have in common. `decision`: None where each call is looked at."""
+
+    operation: Operation
+    schema_hash: str
+    may_write: bool
+    idempotent: bool
+    limit_ms: int
+    decision: Decision | None
+    policy: Policy
+    results: tuple[ResultRule, ...] = ()
+
+
+class Charges(Usage, Protocol):
+    """A tenant's part of the ledger: read by the kernel, charged by the bridge."""
+
+    def reserve(self, charges: Sequence[Charge], run_id: str) -> tuple[Write, ...]: ...
+
+    def ended(self, run_id: str) -> tuple[Write, ...]: ...
+
+
+class _NothingKept:
+    def used(self, key: str, window_ms: int, now_ms: int, /) -> float:
+        return NO_LEDGER.used(key, window_ms, now_ms)
+
+    def reserve(self, charges: Sequence[Charge], run_id: str) -> tuple[Write, ...]:
+        return ()
+
+    def ended(self, run_id: str) -> tuple[Write, ...]:
+        return ()
+
+
+class Holder(Protocol):
+    """Answers calls that are held."""
+
+    async def answer(self, context: RunContext, admitted: Admitted) -> Any:
+        """What the program is told in place of the write. Raises `InhabitError`."""
+        ...
+
+    async def read(self, context: RunContext, admitted: Admitted, value: Any) -> Any:
+        """A live result with what the run has written so far laid over it."""
+        ...
+
+
+class Control(NamedTuple):
+    """The policy in force, asked at every call, so that a reload holds from the next one on; and who keeps count."""
+
+    policy: Callable[[Principal], Policy] = lambda _principal: NO_POLICY
+    ledger: Callable[[str], Charges] = lambda _tenant: _NOTHING_KEPT
+    approval_ms: int = 7 * 24 * 3_600_000
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run's authority and counters. `history`: its calls as conditions see them, kept where there is a policy."""
+
+    run_id: str
+    principal: Principal
+    grant: Grant
+    limits: Limits
+    facts: RunFacts | None = None
+    labels: Labels = CLEAN
+    charges: Charges = field(default_factory=lambda: _NOTHING_KEPT)
+    holder: Holder | None = None
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    granted_calls: dict[str, int] = field(default_factory=dict[str, int])
+    standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
+    binaries: set[str] = field(default_factory=set[str])
+    journaled_bytes: int = 0
+    in_flight: int = 0
+
+    @property
+    def run(self) -> RunFacts:
+        if self.facts is None:
+            self.facts = RunFacts(self.run_id, self.principal, calls=self.history)
+        return self.facts
+
+    def count(self, size: int) -> None:
+        """Raises `LimitExceeded` once the run has recorded more than it may."""
+        self.journaled_bytes += size
+        if self.journaled_bytes > self.limits.journal_bytes:
+            raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
+
+    def book(self, counts: Sequence[str]) -> None:
+        """Count a call against the clauses of the grant that bound it."""
+        for key in counts:
+            self.granted_calls[key] = self.granted_calls.get(key, 0) + 1
+
+
+class Admitted(NamedTuple):
+    """A call that was decided. `error` is set when it is already over: refused, and why. `also` is committed with its
+    intent.
+    """
+
+    issued: IssuedCall
+    intent: Intent
+    standing: Standing | None
+    arguments: dict[str, Any]
+    error: InhabitError | None = None
+    also: tuple[Write, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        return self.intent.decision["verdict"]
+
+    @property
+    def doubted(self) -> bool:
+        """Whether, cut off without an answer, it may have written something that must not be repeated."""
+        return self.intent.may_write and not self.intent.idempotent and self.verdict != "hold"
+
+
+_NOTHING_KEPT = _NothingKept()
+NO_CONTROL = Control()

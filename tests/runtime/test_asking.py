@@ -1,0 +1,167 @@
+"""A call that is asked waits for a person; its run goes on, sleeps without a worker, and wakes with the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inhabit.connectors.functions import Capability
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import Asked, Decided, Resumed, Suspended
+from inhabit.errors import Denied, InvalidInput
+from inhabit.kernel.grants import Grant
+from inhabit.kernel.policy import Policy, Rule
+from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
+from inhabit.runtime.context import Control
+from inhabit.runtime.service import Caller, Runtime
+
+ADA = Caller(Principal("ada"), Grant.of("**"))
+BOSS = Approver(Principal("boss"), "test", protected=True)
+POLICY = Policy([Rule("cancelling", ("shop.cancel",), "ask", "orders are cancelled by people")])
+TWO = """
+const [a, b] = await Promise.allSettled([shop.cancel({ id: "a" }), shop.cancel({ id: "b" })]);
+const now = await shop.read({});
+return [a.status, b.status, a.reason?.code ?? a.value, b.reason?.code ?? b.value, now];
+"""
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.capability = Capability("shop")
+        self.cancelled: list[str] = []
+
+        @self.capability.operation(writes="internal", irreversible=False)
+        async def cancel(id: str) -> str:
+            self.cancelled.append(id)
+            return f"cancelled {id}"
+
+        @self.capability.operation(reads="private")
+        async def read() -> int:
+            return len(self.cancelled)
+
+
+@pytest.fixture
+def opened(opened_runtime: Any) -> Any:
+    def open_shop(shop: Shop, policy: Policy = POLICY) -> Any:
+        return opened_runtime(shop.capability.connector(), control=Control(policy=lambda _who: policy))
+    return open_shop
+
+
+async def settled(runtime: Runtime, run_id: str) -> Any:
+    async with asyncio.timeout(10):
+        while (result := await runtime.wait(run_id, ADA, wait_s=0.2)).state == "running" or run_id in runtime.live:
+            await asyncio.sleep(0)
+    return result
+
+
+async def test_run_sleeps_over_its_questions_and_wakes_with_each_answer(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        run = await runtime.execute(TWO, ADA)
+        assert run.state == "suspended" and shop.cancelled == [], run.error
+        assert runtime.gauges()["live_runs"] == 0
+        first, second = await desk.pending(BOSS)
+        assert (first.asked.operation, first.asked.reason) == ("shop.cancel", "orders are cancelled by people")
+        assert (await desk.intent(first)).arguments == b'{"id":"a"}'
+        await desk.decide(first.asked.approval, "approve", BOSS, digest=first.asked.digest)
+        assert (await settled(runtime, run.run_id)).state == "suspended" and shop.cancelled == ["a"]
+        await desk.decide(second.asked.approval, "reject", BOSS, reason="keep it")
+        result = await settled(runtime, run.run_id)
+        assert result.value == ["fulfilled", "rejected", "cancelled a", "rejected", 1]
+        assert await desk.pending(BOSS) == []
+        kinds = [type(e.entry) for e in (await runtime.parts.journal.read(run.run_id, tenant="default")).entries]
+        assert kinds.count(Asked) == 2 and kinds.count(Decided) == 2 and kinds.count(Suspended) == 2 and kinds.count(Resumed) == 1
+
+
+async def test_a_sleeping_run_outlives_its_server(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+    async with opened(shop) as (runtime, store):
+        assert (await runtime.wait(run.run_id, ADA)).state == "suspended"
+        desk = Desk(runtime, store.approvals)
+        for approval in await desk.pending(BOSS):   # both at once: the second comes while the run wakes with the first
+            await desk.decide(approval.asked.approval, "approve", BOSS)
+        result = await settled(runtime, run.run_id)
+        assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2]
+        assert sorted(shop.cancelled) == ["a", "b"]
+
+
+async def test_rejection_that_nobody_catches_ends_the_run_rejected(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+        desk = Desk(runtime, store.approvals)
+        (approval,) = await desk.pending(BOSS)
+        await desk.decide(approval.asked.approval, "reject", BOSS)
+        result = await settled(runtime, run.run_id)
+        assert result.state == "rejected" and result.error["code"] == "rejected" and shop.cancelled == []
+
+
+async def test_E04_an_answer_counts_once_and_for_what_was_shown(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+        desk = Desk(runtime, store.approvals)
+        (approval,) = await desk.pending(BOSS)
+        with pytest.raises(AlreadyDecided, match="shown"):
+            await desk.decide(approval.asked.approval, "approve", BOSS, digest="0" * 64)
+        answers = await asyncio.gather(*(desk.decide(approval.asked.approval, "approve", BOSS) for _ in range(5)), return_exceptions=True)
+        assert sum(isinstance(a, Decided) for a in answers) == 1 and sum(isinstance(a, AlreadyDecided) for a in answers) == 4
+        await settled(runtime, approval.run_id)
+        with pytest.raises(AlreadyDecided):
+            await desk.decide(approval.asked.approval, "approve", BOSS)
+        assert shop.cancelled == ["a"]
+
+
+async def test_E07_an_agent_cannot_answer(opened: Any) -> None:
+    async with opened(Shop()) as (runtime, store):
+        await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+        desk = Desk(runtime, store.approvals)
+        (approval,) = await desk.pending(BOSS)
+        with pytest.raises(Denied):
+            await desk.decide(approval.asked.approval, "approve", Approver(Principal("ada", agent="helper"), "token"))
+        with pytest.raises(InvalidInput):
+            await desk.decide(approval.asked.approval, "reject", BOSS, reason="x" * 3_000)
+
+
+async def test_edited_call_is_decided_anew_and_both_forms_are_recorded(opened: Any) -> None:
+    shop = Shop()
+    never = Policy([*POLICY.rules, Rule("not b", ("shop.cancel",), "deny", "never b", condition=_is_b)])
+    async with opened(shop, never) as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        for edited, state in ((b'{"id": "c"}', "completed"), (b'{"id": "b"}', "failed"), (b'{"nope": 1}', "failed")):
+            run = await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+            (approval,) = await desk.pending(BOSS)
+            await desk.decide(approval.asked.approval, "approve", BOSS, arguments=edited)
+            assert (await settled(runtime, run.run_id)).state == state
+        assert shop.cancelled == ["c"]
+        entries = [e.entry for e in (await runtime.parts.journal.read(run.run_id, tenant="default")).entries]
+        assert next(e for e in entries if isinstance(e, Decided)).arguments == b'{"nope":1}'
+
+
+async def test_a_question_expires(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute("try { await shop.cancel({ id: 'a' }) } catch (e) { return e.code }", ADA)
+        desk = Desk(runtime, store.approvals)
+        assert await desk.expire() == 0
+        (approval,) = await desk.pending(BOSS)
+        runtime.clock.now = approval.asked.expires_ms + 1
+        with pytest.raises(AlreadyDecided, match="time"):
+            await desk.decide(approval.asked.approval, "approve", BOSS)
+        assert (await settled(runtime, run.run_id)).value == "approval_expired" and shop.cancelled == []
+
+
+class _IsB:
+    text = "args.id == 'b'"
+    reads = frozenset({"args.id"})
+
+    def __call__(self, facts: Any, /) -> bool:
+        return facts["args"].get("id") == "b"
+
+
+_is_b = _IsB()
