@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import inhabit.cli.serve
+import inhabit.cli.serving
 import inhabit.server.http  # noqa: F401 - loaded before the fork, like the command
 from bench.crash_ledger import LEDGER_ENV
 from bench.report import ROOT

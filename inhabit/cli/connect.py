@@ -8,25 +8,10 @@ at the source. A server that runs on this home takes it up at once.
 from __future__ import annotations
 
 import argparse
-import getpass
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
 
-from inhabit.app.sources import oauth_target
-from inhabit.cli.client import remote_api, running_server
+from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import config_from
-from inhabit.cli.options import add_app_options, add_principal_option, home_of, principal_from
-from inhabit.cli.terminal import complain, say, table
-from inhabit.connectors.oauth import OAuthFlows
-from inhabit.connectors.oauth_loopback import sign_in
-from inhabit.contracts.connections import ConnectionInfo, StoredConnection
-from inhabit.contracts.connector import Secret
-from inhabit.contracts.principal import Principal
-from inhabit.egress import Broker
-from inhabit.errors import InhabitError, InvalidInput, NotFound, UpstreamError
-from inhabit.store.connections import MAX_SECRET_BYTES, ConnectionStore
+from inhabit.cli.options import add_app_options, add_principal_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,86 +25,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_async(_run(args))
-
-
-async def _run(args: argparse.Namespace) -> int:
-    home = home_of(args)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    principal = principal_from(args)
-    store = ConnectionStore(home / "connections.db", home / "connections.key")
-    flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")      # each sign-in has a port of its own
-    try:
-        if args.list:
-            await _list(store, principal)
-        elif args.revoke:
-            await _revoke(store, flows, _known(args), principal)
-        else:
-            await _connect(store, flows, _known(args), principal, args)
-            await _tell_the_server(home, _known(args), principal)
-    finally:
-        store.close()
-    return 0
-
-
-def _known(args: argparse.Namespace) -> str:
-    config = config_from(args)
-    names = [*config.mcp, *config.openapi, *config.http]
-    if args.name not in names:
-        raise InvalidInput(f"there is no source {args.name!r} that takes a credential" if args.name else "which source?",
-                           fix=f"one of {', '.join(names) or 'none'}")
-    return str(args.name)
-
-
-async def _connect(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
-    source = config_from(args).mcp.get(name)
-    target = oauth_target(name, source) if source is not None and not args.key else None
-    if target is not None:
-        try:
-            await sign_in(flows, target, principal, _open_this)
-        except UpstreamError as error:
-            raise UpstreamError(error.message, code=error.specific_code,
-                                fix=error.fix or f"where {name} takes a key instead: inhabit connect {name} --key") from None
-        complain(f"{principal} is connected to {name}")
-        return
-    field: str = args.field
-    value = (getpass.getpass(f"{field} for {name}: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
-    if not value or len(value.encode()) > MAX_SECRET_BYTES:
-        raise InvalidInput(f"the value must have 1 to {MAX_SECRET_BYTES} bytes")
-    earlier = await store.get(name, principal)
-    values = {**(earlier.values if earlier and earlier.info.kind == "key" else {}), field: Secret(value)}
-    await store.put(StoredConnection(ConnectionInfo(name, principal, "key"), values))
-    complain(f"{principal} is connected to {name}")
-
-
-def _open_this(address: str) -> None:
-    complain(f"open this address and sign in: {address}")
-
-
-async def _tell_the_server(home: Path, name: str, principal: Principal) -> None:
-    """A server that runs on this home lists the source now; one that cannot says why, and the connection stands."""
-    note = running_server(home)
-    if note is None:
-        return
-    try:
-        async with remote_api(note) as api:
-            await api.post(f"/v1/connections/{name}/refresh", {"principal": str(principal)})
-    except InhabitError as error:
-        complain(f"the running server could not list {name}: {error.message}")
-
-
-async def _revoke(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal) -> None:
-    stored = await store.get(name, principal)
-    if stored is None or not await flows.revoke(name, principal):
-        raise NotFound(f"{principal} has no connection to {name}")
-    told = "and revoked there" if "revoke" in stored.details else "here; revoke it at its issuer, too"
-    complain(f"the connection of {principal} to {name} is forgotten {told}")
-
-
-async def _list(store: ConnectionStore, principal: Principal) -> None:
-    found = await store.list(tenant=principal.tenant)
-    table(("SOURCE", "FOR", "KIND", "SINCE"), [
-        (info.connector, info.principal, info.kind, datetime.fromtimestamp(info.created_ms / 1000, UTC).strftime("%Y-%m-%d"))
-        for info in found])
-    if not found:
-        say("none; `inhabit connect SOURCE` makes one")
+    return run_async(load("connecting").main(args))

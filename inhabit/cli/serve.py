@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from inhabit.cli.hosting import first_token, host, warn_of_problems
+from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
-from inhabit.cli.opening import open_app
-from inhabit.cli.options import add_app_options, add_principal_option, principal_from
-from inhabit.cli.terminal import progress, say
-from inhabit.server.hosting import bind
+from inhabit.cli.options import add_app_options, add_principal_option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,27 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_async(_run(args))
-
-
-async def _run(args: argparse.Namespace) -> int:
-    app = open_app(args)
-    port = app.server.port if args.port is None else args.port
-    with bind(args.host or app.server.host, port) as opened:
-        async with progress("starting"):
-            await app.start()
-        try:
-            warn_of_problems(app)
-            principal = principal_from(args)
-            token = await first_token(app, principal)
-
-            def announce(url: str) -> None:
-                say(f"{app.name} at {url}")
-                say(f"MCP      {url}/mcp")
-                say(f"token    {token}  (for {principal}; shown this once)" if token else
-                    "token    made before; `inhabit token create` makes another")
-
-            await host(app, opened, principal, announce)
-        finally:
-            await app.stop()
-    return 0
+    return run_async(load("serving").main(args))

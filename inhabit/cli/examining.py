@@ -1,0 +1,151 @@
+"""What `inhabit doctor` looks at: each part says what it found, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from inhabit.app import Inhabit
+from inhabit.cli.client import running_server
+from inhabit.cli.opening import open_app
+from inhabit.cli.options import HOME_NAME, find_config
+from inhabit.cli.terminal import progress, say
+from inhabit.contracts.program import Language, Program
+from inhabit.errors import InhabitError
+from inhabit.isolates.jail import JailPolicy
+from inhabit.isolates.pool import WorkerPool
+from inhabit.limits import DEFAULT_LIMITS
+from inhabit.store.store import Store
+
+_PROBES: tuple[tuple[Language, str], ...] = (("typescript", "const n: number = 1; return n"), ("python", "1"))
+_ENOUGH_BYTES = 1024**3
+
+
+class _Report:
+    """Lines as they are found; `failed` when one says that programs cannot run."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def fine(self, what: str, detail: str = "") -> None:
+        say(f"  ok       {what}" + (f": {detail}" if detail else ""))
+
+    def warn(self, what: str, detail: str, fix: str = "") -> None:
+        say(f"  missing  {what}: {detail}" + (f"\n           fix: {fix}" if fix else ""))
+
+    def fail(self, what: str, error: InhabitError) -> None:
+        self.failed = True
+        say(f"  BROKEN   {what}: {error.message}" + (f"\n           fix: {error.fix}" if error.fix else ""))
+
+
+async def main(args: argparse.Namespace) -> int:
+    report = _Report()
+    say(f"python {platform.python_version()} on {platform.system()} {platform.release()}, {os.cpu_count()} cores, {sys.executable}")
+    app = _configured(args, report)
+    home = app.home.path if app is not None else args.home or Path.cwd() / HOME_NAME
+    await _workers(home, report)
+    await _storage(home, report)
+    if app is not None and not report.failed and running_server(home) is None:
+        await _sources(app, report)
+    return 1 if report.failed else 0
+
+
+def _configured(args: argparse.Namespace, report: _Report) -> Inhabit | None:
+    say("configuration")
+    path = args.config or find_config(Path.cwd())
+    if path is None:
+        report.warn("inhabit.toml", "none here or in a folder above", "inhabit init makes one")
+        return None
+    try:
+        app = open_app(args)
+    except InhabitError as error:
+        report.fail(str(path), error)
+        return None
+    report.fine(str(path), f"for {'several tenants' if app.server.tenants == 'several' else 'one tenant'}")
+    return app
+
+
+async def _workers(home: Path, report: _Report) -> None:
+    say("jail")
+    pool = WorkerPool(home / "cache", jail=JailPolicy(require="warn"))
+    try:
+        async with progress("starting the workers"):
+            await pool.start()
+    except InhabitError as error:
+        report.fail("workers", error)
+        return
+    try:
+        for layer in pool.layers:
+            if layer.active:
+                report.fine(layer.name, layer.detail)
+            else:
+                report.warn(layer.name, layer.detail, layer.fix)
+        say("engines")
+        for language, source in _PROBES:
+            await _engine(pool, language, source, report)
+    finally:
+        await pool.close()
+
+
+async def _engine(pool: WorkerPool, language: Language, source: str, report: _Report) -> None:
+    try:
+        isolate = await pool.acquire(language, "doctor", DEFAULT_LIMITS)
+        try:
+            await isolate.prepare(Program(source, language), ())
+            report.fine(language, isolate.engine_version)
+        finally:
+            await isolate.close()
+    except InhabitError as error:
+        report.fail(language, error)
+
+
+async def _storage(home: Path, report: _Report) -> None:
+    say("home")
+    if running_server(home) is not None:
+        report.fine(str(home), "a server is running on it; its journal is not read a second time")
+        return
+    if not (home / "journal.db").exists():
+        report.fine(str(home), "no journal yet")
+        return
+    try:
+        store = Store.open(home / "journal.db")
+    except InhabitError as error:
+        report.fail(str(home), error)
+        return
+    try:
+        async with progress("reading the journal"):
+            findings = await store.check()
+        for finding in findings[:20]:
+            report.failed = True
+            say(f"  BROKEN   journal: {finding}")
+        if not findings:
+            report.fine(str(home / "journal.db"), "whole")
+    finally:
+        await store.close()
+    free = shutil.disk_usage(home).free
+    if free < _ENOUGH_BYTES:
+        report.warn("disk", f"{free // 1024**2} MiB free", "make room: a full disk stops every run")
+
+
+async def _sources(app: Inhabit, report: _Report) -> None:
+    say("sources")
+    try:
+        async with progress("opening the sources"):
+            await app.start(resume=False)
+    except InhabitError as error:
+        report.fail("start", error)
+        return
+    try:
+        for name, (operations, problems) in app.sources().items():
+            if operations:
+                report.fine(name, f"{operations} operations" + (f", {len(problems)} problems" if problems else ""))
+            else:
+                report.warn(name, problems[0].reason if problems else "it has no operations")
+        for name, error in app.problems.items():
+            report.fail(name, error)
+    finally:
+        await app.stop()
