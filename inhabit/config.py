@@ -15,9 +15,12 @@ environment (`INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
 from __future__ import annotations
 
 import difflib
+import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -307,10 +310,40 @@ def _explained(error: ValidationError, data: Mapping[str, Any], text: str, path:
         return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=_nearest(place[-1], _known(first["loc"])))
     if first["type"] == "missing":
         return ConfigError(f"{where}: {'.'.join(place)} needs {first['loc'][-1]}")
+    words = _in_words(first["type"], first.get("ctx", {}).get("pattern"), place, _value_at(data, place))
+    if words:
+        return ConfigError(f"{where}: {'.'.join(place)}: {words[0]}", fix=words[1])
     message = first["msg"].removeprefix("Value error, ")
     for theirs, ours in (("valid tuple", "list"), ("valid dictionary", "table"), ("valid string", "text"), ("Input should", "it should")):
         message = message.replace(theirs, ours)
     return ConfigError(f"{where}: {'.'.join(place) or 'the file'}: {message}")
+
+
+_FORMS = {
+    r"^https?://[^\s/?#@]+$": ("it is no origin: scheme and host, and nothing after them", 'e.g. "https://api.example.com"'),
+    r"^https?://[^\s/?#@]+": ("it is no http or https address", 'e.g. "https://mcp.example.com/mcp"'),
+    r"^/[^\s?#]*$": ("it is no path", 'it begins with /, e.g. "/v1/"'),
+    r"^[A-Za-z_][A-Za-z0-9_]*$": ("it is no name of an environment variable", 'e.g. "GITHUB_TOKEN": the name, never the value'),
+}
+"""What a pattern of these models asks for, in words."""
+
+
+def _in_words(kind: str, pattern: str | None, place: list[str], value: Any) -> tuple[str, str] | None:
+    """What is wrong, and an example of how it is right; None where the message of the model says enough."""
+    if kind == "string_pattern_mismatch":
+        return _FORMS.get(pattern or "")
+    if kind in ("tuple_type", "list_type") and isinstance(value, str) and place:
+        with suppress(ValueError):   # an unclosed quote: no words can be told
+            items = shlex.split(value) if place[-1] == "command" else [value]
+            return "it is a list, not text", f"{place[-1]} = {json.dumps(items, ensure_ascii=False)}"
+    return None
+
+
+def _value_at(data: Any, place: list[str]) -> Any:
+    node: Any = data
+    for part in place:
+        node = cast(list[Any], node)[int(part)] if isinstance(node, list) else cast(dict[str, Any], node)[part]
+    return node
 
 
 def _written(data: Mapping[str, Any], location: tuple[int | str, ...]) -> list[str]:

@@ -22,7 +22,7 @@ from inhabit.cli.loading import load
 from inhabit.cli.options import home_of
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
 
-__all__ = ["NOTE_NAME", "Api", "api", "remote_api", "running_server", "write_note"]
+__all__ = ["NOTE_NAME", "Api", "api", "remote_api", "remote_client", "running_server", "server_note", "write_note"]
 
 NOTE_NAME = "server.json"
 _ERRORS: dict[int, type[InhabitError]] = {401: Denied, 403: Denied, 404: NotFound, 413: InvalidInput, 422: InvalidInput, 503: Unavailable}
@@ -52,15 +52,22 @@ class Api:
     async def post(self, path: str, body: Any = None) -> Any:
         return _value(await self._client.post(path, json=body) if body is not None else await self._client.post(path))
 
-    async def events(self, path: str) -> AsyncIterator[dict[str, Any]]:
-        """The data of each server-sent event, until the stream ends."""
-        async with self._client.stream("GET", path, timeout=None) as response:
+    async def events(self, path: str, *, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """The data of each server-sent event behind entry `after`, to the terminal one. Raises `Unavailable` when the stream
+        ends before it."""
+        headers = {"last-event-id": str(after)} if after else {}
+        last = ""
+        async with self._client.stream("GET", path, timeout=None, headers=headers) as response:
             if response.status_code >= 400:
                 await response.aread()
                 _value(response)
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
-                    yield orjson.loads(line[6:])
+                    entry = orjson.loads(line[6:])
+                    last = entry["type"]
+                    yield entry
+        if response.status_code != 204 and last != "terminal":   # 204: the run had ended, and all of it was seen
+            raise Unavailable("the server ended the stream")
 
 
 @asynccontextmanager
@@ -68,7 +75,7 @@ async def api(args: argparse.Namespace, *, resume: bool = False) -> AsyncGenerat
     """The server that the environment names, or the one that runs on this home, or an app opened for this command: to be
     looked at, unless `resume` says that it is to run programs and take up those that an earlier process left.
     """
-    note = _from_environment() or running_server(_home(args))
+    note = server_note(args)
     if note is not None:
         async with remote_api(note) as client:
             yield client
@@ -80,11 +87,25 @@ async def api(args: argparse.Namespace, *, resume: bool = False) -> AsyncGenerat
 @asynccontextmanager
 async def remote_api(note: dict[str, str]) -> AsyncGenerator[Api]:
     """A server by its `url` and `token`."""
-    async with httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700) as client:
+    async with _http_client(note) as client:
         try:
             yield Api(client, serves=True)
         except httpx2.TransportError as error:
             raise Unavailable(f"the server at {note['url']} does not answer: {error}", fix="inhabit serve starts one") from None
+
+
+def server_note(args: argparse.Namespace) -> dict[str, str] | None:
+    """The server that the environment names, or the one that runs on this home now."""
+    return _from_environment() or running_server(_home(args))
+
+
+def remote_client(note: dict[str, str]) -> Api:
+    """For one long request to a server that may go away."""
+    return Api(_http_client(note), serves=True)
+
+
+def _http_client(note: dict[str, str]) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700)
 
 
 def write_note(home: Path, url: str, token: str) -> Path:

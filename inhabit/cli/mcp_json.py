@@ -63,7 +63,7 @@ def import_servers(path: Path) -> Imported:
     for name, (given, server) in zip(names, servers.items(), strict=True):
         known = len(file.secrets)
         try:
-            tables.append("\n".join([f"[mcp.{name}]", *_lines(name, _object(server), file)]))
+            tables.append("\n".join([f"[mcp.{name}]", *_lines(name, given, _object(server), file)]))
         except InvalidInput as error:
             skipped[given] = error.message
             del file.secrets[known:]
@@ -99,10 +99,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 # one server
 
-def _lines(name: str, server: dict[str, Any], file: _File) -> Iterator[str]:
+def _lines(name: str, given: str, server: dict[str, Any], file: _File) -> Iterator[str]:
     if server.get("disabled") is True or server.get("enabled") is False:
         raise InvalidInput("it is disabled")
     command = server.get("command")
+    if _is_inhabit(given, server):
+        raise InvalidInput("it is Inhabit itself, which would call itself without end")
     if isinstance(command, dict):       # Zed once wrote {"path", "args", "env"} here
         inner = cast(dict[str, Any], command)
         server = {**server, "command": inner.get("path"), "args": inner.get("args", []), "env": inner.get("env", {})}
@@ -117,6 +119,18 @@ def _lines(name: str, server: dict[str, Any], file: _File) -> Iterator[str]:
         raise InvalidInput("it speaks the old SSE transport; ask its maker for streamable HTTP")
     yield f"url = {_toml(_plain(url, 'its url', file))}"
     yield from _headers(name, server, file)
+
+
+def _is_inhabit(given: str, server: dict[str, Any]) -> bool:
+    """`inhabit mcp` in any of the ways to start it, or the address of an `inhabit serve` on this machine."""
+    command = server.get("command")
+    if isinstance(command, str):
+        words = [command, *_texts(server.get("args") or [])]
+        own = [n for n, word in enumerate(words) if re.sub(r"\.exe$|[@=<>].*$", "", re.split(r"[/\\]", word)[-1]) == "inhabit"]
+        return any("mcp" in words[n + 1:] for n in own)
+    url = next((server[key] for key in ("url", "serverUrl", "httpUrl") if isinstance(server.get(key), str)), "")
+    local = re.fullmatch(r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::(?P<port>\d+))?(?:/.*)?/mcp/?", url)
+    return local is not None and (local["port"] == "8642" or identifier(given) == "inhabit")
 
 
 def _local(command: str, server: dict[str, Any], file: _File) -> Iterator[str]:

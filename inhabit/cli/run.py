@@ -54,8 +54,13 @@ def _show(answer: dict[str, Any]) -> None:
         show_json(answer.get("result"))
     error = answer.get("error")
     if error:
-        complain(f"{error.get('code', 'error')}: {error.get('message', '')}")
-    complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {answer['next']}" if answer.get("next") else ""))
+        complain(f"{error.get('code', 'error')}: {error.get('message', '')}" + (f" ({error['fix']})" if error.get("fix") else ""))
+        cause = error.get("details", {}).get("details")
+        if cause:
+            complain(f"    {orjson.dumps(cause).decode()}")
+    going = answer["state"] in ("queued", "running", "suspended")
+    then = f"inhabit runs tail {answer['run']} follows it" if going else answer.get("next", "")
+    complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {then}" if then else ""))
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from inhabit.cli.client import Api, api
+from inhabit.cli.following import follow
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
@@ -73,7 +74,7 @@ async def _tail(client: Api, args: argparse.Namespace) -> None:
     path = f"/v1/runs/{args.run_id}"
     state = (await client.get(path))["state"]
     alone = not client.serves and state not in TERMINAL_STATES
-    async for entry in _so_far(client, path) if alone else client.events(f"{path}/events"):
+    async for entry in _so_far(client, path) if alone else follow(args, client, args.run_id):
         if args.json:
             show_json(entry, indent=False)
         else:

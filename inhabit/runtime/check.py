@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from inhabit.contracts.fences import only_fence
 from inhabit.contracts.program import CallSite, Isolate, Language, Prepared, Problem, Program
 from inhabit.errors import InvalidInput, LimitExceeded, ProgramError
 from inhabit.limits import Limits
@@ -22,6 +23,14 @@ _WORDS: dict[str, Language] = {
     "python": "python", "py": "python", "python3": "python",
 }
 _FENCE = re.compile(r"\s*(?:```|~~~)[ \t]*([A-Za-z0-9]+)")
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
+_PYTHON = re.compile(
+    r"^[ \t]*(?:from [\w.]+ import |import \w+(?: as \w+)?[ \t]*$|(?:async )?def \w+\(|elif |print\(|# )"
+    r"|^[ \t]*(?:if|for|while|with|try|except|else)\b[^{};\n]*:[ \t]*(?:#.*)?$"
+    r"|\(\w+=[^=>]|, \w+=[^=>]|\bfor \w+(?:, \w+)* in [^;\n]{1,200}[\])}]|\b(?:None|True|False)\b|\bf\"", re.MULTILINE)
+_TYPESCRIPT = re.compile(
+    r"\b(?:const|let|var|function|new|typeof|interface|enum)\s|=>|;[ \t]*$|===|!==|&&|\|\||\?\.|`|^[ \t]*//|\{[ \t]*$|\)[ \t]*\{", re.MULTILINE)
+_LOOKED_AT_CHARS = 20_000
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _KEPT = 512
 """Prepared programs held at once; a saved or repeated program skips parsing and types."""
@@ -40,15 +49,20 @@ class CheckerCatalog(Protocol):
 
 
 def language_of(source: str, asked: str | None) -> Language:
-    """The language asked for, else the one of the Markdown fence, else TypeScript. Raises `InvalidInput`."""
+    """The language asked for, else the one of the Markdown fence, else Python where the text has marks of it and none of
+    TypeScript, else TypeScript. Raises `InvalidInput`."""
     if _HALF_PAIR.search(source):
         raise InvalidInput("the program contains half a surrogate pair, which no text file can hold", fix="write it as an escape, \\ud800")
     if asked is not None:
         if asked.lower() not in _WORDS:
             raise InvalidInput(f"unknown language {asked!r}", fix="typescript (or javascript) or python")
         return _WORDS[asked.lower()]
-    fence = _FENCE.match(source)
-    return _WORDS.get(fence.group(1).lower(), "typescript") if fence else "typescript"
+    fence, only = _FENCE.match(source), only_fence(source)
+    for word in (fence.group(1).lower() if fence else "", only.language if only else ""):
+        if word in _WORDS:
+            return _WORDS[word]
+    start = _QUOTED.sub('""', (source[only.start:only.end] if only else source)[:_LOOKED_AT_CHARS])
+    return "python" if _PYTHON.search(start) and not _TYPESCRIPT.search(start) else "typescript"
 
 
 class Checker:

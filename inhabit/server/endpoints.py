@@ -16,7 +16,10 @@ from inhabit.errors import InhabitError
 from inhabit.server.problems import error_response
 from inhabit.server.requests import NoQuery
 
-__all__ = ["Endpoint", "Handler", "json_response", "routes"]
+__all__ = ["STOPPING", "Endpoint", "Handler", "json_response", "routes"]
+
+STOPPING = "inhabit.stopping"
+"""In a request's scope: an event that is set when the server begins to stop, for answers that would never end."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 

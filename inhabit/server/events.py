@@ -20,7 +20,7 @@ from inhabit.contracts.run import TERMINAL_STATES, Journal, StoredEntry
 from inhabit.errors import InvalidInput
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import caller_of, identity_of
-from inhabit.server.endpoints import Endpoint
+from inhabit.server.endpoints import STOPPING, Endpoint
 from inhabit.server.entries import entry_json
 from inhabit.server.metrics import Metrics
 from inhabit.server.problems import problem
@@ -60,10 +60,13 @@ class EventRoutes:
             return problem(429, "too_many_streams", f"this token has {self._open[token]} streams open",
                            fix="close one first", headers={"retry-after": "5"})
         entries = self._journal.follow(run_id, tenant=caller.principal.tenant, after=after)
-        return StreamingResponse(self._stream(entries, token), media_type="text/event-stream",
+        stopping: asyncio.Event = request.scope.get(STOPPING) or asyncio.Event()
+        return StreamingResponse(self._stream(entries, token, stopping), media_type="text/event-stream",
                                  headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
-    async def _stream(self, entries: AsyncIterator[StoredEntry], token: str) -> AsyncIterator[bytes]:
+    async def _stream(self, entries: AsyncIterator[StoredEntry], token: str, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+        """To the terminal entry, or until the server stops: an end without a terminal entry means that it goes on elsewhere."""
+        stop = asyncio.ensure_future(stopping.wait())
         self._open[token] += 1
         self._metrics.streams += 1
         upcoming: asyncio.Future[StoredEntry | None] | None = None
@@ -71,7 +74,9 @@ class EventRoutes:
             yield b"retry: 1000\n\n"
             while True:
                 upcoming = upcoming or asyncio.ensure_future(_next(entries))
-                done, _ = await asyncio.wait({upcoming}, timeout=self._heartbeat_s)
+                done, _ = await asyncio.wait({upcoming, stop}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+                if stop in done and upcoming not in done:
+                    return
                 if not done:
                     yield b": still here\n\n"
                     continue
@@ -80,6 +85,7 @@ class EventRoutes:
                     return
                 yield _event(stored)
         finally:
+            stop.cancel()
             self._metrics.streams -= 1
             self._open[token] -= 1
             if self._open[token] == 0:

@@ -20,10 +20,11 @@ from types import ModuleType
 import h11
 import uvicorn
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inhabit.errors import ConfigError, Unavailable
+from inhabit.server.endpoints import STOPPING
 from inhabit.server.problems import problem
 
 try:
@@ -76,16 +77,23 @@ def url_of(opened: socket.socket) -> str:
 async def serve(app: ASGIApp, opened: socket.socket, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGINT or SIGTERM; then end open requests within a few seconds."""
     _allow_many_files()
-    server = _Announcing(_config(app), on_ready)
+    stopping = asyncio.Event()
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[STOPPING] = stopping
+        await app(scope, receive, send)
+
+    server = _Announcing(_config(told), on_ready, stopping)
     await server.serve([opened])
 
 
 class _Announcing(uvicorn.Server):
     """Says when connections are accepted, and lets its caller finish after a signal (uvicorn raises it anew)."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], stopping: asyncio.Event) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._stopping = stopping
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -105,6 +113,7 @@ class _Announcing(uvicorn.Server):
         """The first signal lets open requests end, a second does not. (`handle_exit` is patched by a library that
         then ends every stream of the process for good.)"""
         self.force_exit, self.should_exit = self.should_exit, True
+        self._stopping.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

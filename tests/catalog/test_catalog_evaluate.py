@@ -30,8 +30,10 @@ def test_names_stay_as_given_and_recalls_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("tools", "queries", "said"), [
-    (["{"], [], "tools.jsonl, line 1: not JSON"), (["[]"], [], "line 1: expected a JSON object"), ([{"description": "x"}], [], "catalog line 1"),
-    ([{"name": "a"}], [{"gold": []}], "queries.jsonl, line 1: no text under"), ([{"name": "a"}, "nope"], [], "line 2"),
+    (["{"], [], "tools.jsonl, line 1: not JSON"), (["[]"], [], "line 1: expected a JSON object"), ([{"description": "x"}], [], r"tools.jsonl, line 1: no text under"),
+    ([{"name": "a"}], [{"gold": []}], "queries.jsonl, line 1: no text under"), (["", {"name": ""}], [], "tools.jsonl, line 2: no text under"),
+    ([{"name": "a"}], ["", {"query": "x", "gold": 5}], 'queries.jsonl, line 2: "gold" is a name or a list of names'),
+    ([{"name": "a"}], [{"query": "x", "gold": [5]}], 'queries.jsonl, line 1: "gold" is'), ([{"name": "a"}, "nope"], [], "line 2"),
 ])
 def test_bad_files_are_named(tmp_path: Path, tools: list[Any], queries: list[Any], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
@@ -51,3 +53,10 @@ def test_odd_schemas_do_not_break_it(tmp_path: Path) -> None:
 
 def test_recalls_of_nothing() -> None:
     assert recalls([]) == {"recall5": None, "recall10": None, "all10": None}
+
+
+def test_one_gold_name_may_stand_alone_and_doubtful_names_are_told(tmp_path: Path) -> None:
+    tools = _write(tmp_path / "t", [{"name": "wash", "description": "wash"}, {"name": "dry", "description": "dry"}, {"name": "dry", "description": "dry again"}])
+    *answers, last = evaluate(tools, _write(tmp_path / "q", [{"query": "wash", "gold": "wash"}, {"query": "dry", "gold": ["dry", "drie"]}]))
+    assert answers[0]["gold"] == ["wash"] and answers[0]["recall5"] == 1
+    assert last["summary"]["unknown_gold"] == ["drie"] and last["summary"]["duplicate_tools"] == ["dry"]

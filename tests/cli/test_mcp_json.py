@@ -134,3 +134,16 @@ def test_a_file_that_is_none_of_servers_is_refused(tmp_path: Path, content: str)
         import_servers(path)
     with pytest.raises(InvalidInput):
         import_servers(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("server", [
+    {"command": "inhabit", "args": ["mcp", "--config", "/x/inhabit.toml"]}, {"command": "uvx", "args": ["inhabit@latest", "mcp"]},
+    {"command": "/opt/venv/bin/inhabit", "args": ["mcp"]}, {"command": "python", "args": ["-m", "inhabit", "mcp"]},
+    {"command": "uv", "args": ["run", "--with", "inhabit>=1", "inhabit", "mcp"]}, {"url": "http://127.0.0.1:8642/mcp"},
+    {"url": "http://localhost:9000/mcp", "name": "Inhabit"},
+])
+def test_inhabit_itself_is_left_out_by_name(tmp_path: Path, server: dict[str, Any]) -> None:
+    name = server.pop("name", "tools")
+    imported = import_servers(write(tmp_path, {"mcpServers": {name: server, "files": {"command": "npx", "args": ["-y", "files", "/inhabit"]}}}))
+    assert imported.skipped == {name: "it is Inhabit itself, which would call itself without end"}
+    assert "[mcp.files]" in imported.toml and "[mcp.tools]" not in imported.toml

@@ -85,7 +85,7 @@ def test_an_empty_file_is_a_single_user_on_loopback():
     ("[mcp.a]\nurl = 'https://x'\nheaders = {Host = 'y'}", "inhabit.toml:3: mcp.a.headers.Host: 'Host' is no header", None),
     ("[mcp.a]\nurl = 'https://x'\nauth = 'oath'", "inhabit.toml:3: mcp.a.auth: it should be 'oauth'", None),
     ("[mcp.a]\nurl = 'https://x'\nclient_secret = 'S'", 'belong to a url with auth = "oauth"', None),
-    ("[mcp.a]\ncommand = 'npx -y x'", "inhabit.toml:2: mcp.a.command: it should be a list", None),
+    ("[mcp.a]\ncommand = 'npx -y x'", "inhabit.toml:2: mcp.a.command: it is a list, not text", 'command = ["npx", "-y", "x"]'),
     ("[openapi.a]\nsource = 'x'\nsecret = {k = {secrt = 'x'}}", "inhabit.toml:3: unknown key openapi.a.secret.k.secrt", "'secret'"),
     ("[openapi.a]\nbase_url = 'https://x'", "inhabit.toml:1: openapi.a needs source", None),
     ("[python.x]\nmodule = 'a'", "is not of the form module:attribute", None),
@@ -118,3 +118,17 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "inhabit.toml")
     assert "inhabit init" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(("text", "said", "fix"), [
+    ('[mcp.a]\ncommand = "npx -y foo"', ":2: mcp.a.command: it is a list, not text", 'command = ["npx", "-y", "foo"]'),
+    ('[openapi.a]\nsource = "x"\ninclude = "repos.*"', ":3: openapi.a.include: it is a list", 'include = ["repos.*"]'),
+    ('[http.a]\nallow = [{origin = "api.example.com"}]', "it is no origin: scheme and host", 'e.g. "https://api.example.com"'),
+    ('[http.a]\nallow = [{origin = "https://api.example.com/v1"}]', "it is no origin", 'e.g. "https://api.example.com"'),
+    ('[mcp.a]\nurl = "mcp.example.com"', ":2: mcp.a.url: it is no http or https address", 'e.g. "https://mcp.example.com/mcp"'),
+])
+def test_a_wrong_form_is_said_in_words_with_an_example(text: str, said: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, Path("inhabit.toml"))
+    assert said in caught.value.message and caught.value.fix == fix
+    assert "^" not in caught.value.message

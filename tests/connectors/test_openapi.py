@@ -479,3 +479,23 @@ async def test_include_and_exclude(tmp_path: Path) -> None:
         hidden = {"api.one.get_a", "api.one.drop_a", "api.two.get_b"} - set(names)
         assert all(connector.operation(name) is None for name in hidden)
         await connector.close()
+
+
+async def test_the_origin_of_the_source_is_the_operators_word_and_no_other(tmp_path: Path) -> None:
+    async with Upstream() as upstream, Upstream() as other:
+        for number, (server, may) in enumerate(((upstream.url, True), ("/", True), (other.url, False), (upstream.url.replace("127.0.0.1", "localhost"), False))):
+            upstream.seen.clear()
+            described = json.dumps(document({"/x": {"get": operation()}}, servers=[{"url": server}])).encode()
+            upstream.reply["/openapi.json"] = (200, "application/json", described)
+            connector = OpenApiConnector("api", f"{upstream.url}/openapi.json")
+            await connector.open(context(tmp_path / str(number)))
+            try:
+                if may:
+                    await call(connector, only(connector).name)
+                    assert upstream.seen[-1].target == "/x"
+                else:
+                    with pytest.raises(Denied) as caught:
+                        await call(connector, only(connector).name)
+                    assert "base_url" in (caught.value.fix or "") and other.seen == []
+            finally:
+                await connector.close()

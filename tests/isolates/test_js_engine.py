@@ -7,7 +7,7 @@ import json
 import os
 
 import pytest
-from js_harness import CLOCK_MS, Host, OperationFailed, loaded
+from js_harness import CLOCK_MS, Host, OperationFailed, ProgramFailed, loaded
 
 from inhabit.contracts.program import Boot, Delivery
 from inhabit.errors import LimitExceeded, WorkerLost
@@ -315,3 +315,27 @@ def test_memory_comes_back_when_guests_close(js: Host) -> None:
         one()
     assert resident() - before < 16 * 1024 * 1024
 
+
+
+@pytest.mark.parametrize(("details", "kept"), [
+    ({"body": {"error": "no such order"}}, {"body": {"error": "no such order"}}), ({}, None), ({"body": "x" * 9_000}, '{"body":"' + "x" * 2_039 + " …"),
+])
+def test_an_uncaught_operation_error_keeps_why_it_failed(js: Host, details: dict[str, object], kept: object) -> None:
+    def fail(_call: object) -> object:
+        raise OperationFailed({"code": "http_404", "message": "404: Not Found", "details": details, "fix": "look again"})
+
+    with pytest.raises(ProgramFailed) as failed:
+        js.run("await shop.orders.get({})", fail)
+    error = failed.value.error
+    assert (error["code"], error["message"], error["fix"], error.get("details")) == ("http_404", "404: Not Found", "look again", kept)
+
+
+def test_details_that_cannot_be_read_cost_nothing_but_themselves(js: Host) -> None:
+    source = "try { await shop.a({}) } catch (e) { e.details = {}; e.details.self = e.details; throw e }"
+
+    def fail(_call: object) -> object:
+        raise OperationFailed({"code": "x", "message": "y", "details": {"a": 1}})
+
+    with pytest.raises(ProgramFailed) as failed:
+        js.run(source, fail)
+    assert failed.value.error["code"] == "x" and "details" not in failed.value.error

@@ -35,7 +35,7 @@ def test_a_known_gap_says_what_to_do(js: Host, probe: str) -> None:
 
 
 @pytest.mark.parametrize(("source", "value"), [
-    ("", None), ("// nothing", None), ("return", None), ("if (!input) { return 1 }\n2", None), ("5 // five", 5), ("const a = 1;", None),
+    ("return", None), ("if (!input) { return 1 }\n2", None), ("5 // five", 5), ("const a = 1;", None),
     ("(async (given) => given.k)", "v"), ("function main(given) { return given.k }", "v"), ("export const a = 1;\nexport { a };\nreturn a", 1),
     ("export default function (given) { return given.k }", "v"), ("export default class A { static b = 1 }\n", None),
     ("export type { X } from './x';\n3", 3), ("~~~js\n7\n~~~", 7), ("Here it is\nreturn 1", None), ("'use strict'; 4", 4), ("`a${1}\n${2}`", "a1\n2"),
@@ -210,3 +210,26 @@ def test_a_forgotten_await_is_refused_where_it_is_plain(js: Host, source: str, l
 ])
 def test_a_promise_used_as_one_is_not_refused(js: Host, source: str) -> None:
     assert js.engine.prepare(source, ("shop",)).problems == ()
+
+
+@pytest.mark.parametrize("source", ["", "  \n", "// nothing", "/* nothing */ ;", "```ts\n```"])
+def test_an_empty_program_is_refused_by_name(js: Host, source: str) -> None:
+    (problem,) = js.engine.prepare(source, ()).problems
+    assert (problem.code, problem.message) == ("empty", "the program is empty")
+
+
+@pytest.mark.parametrize("source", [
+    "Here is the program:\n\n```ts\nreturn 7\n```\nIt returns seven; don't worry.", "Program:\n```\nreturn 7\n```", "```js\nreturn 7\n```\nThat is it.",
+    "Größe:\n```javascript\nreturn 7\n```",
+])
+def test_the_only_fence_is_taken_out_of_the_prose_around_it(js: Host, source: str) -> None:
+    assert js.value(source) == 7
+
+
+def test_lines_count_as_in_the_text_with_the_prose(js: Host) -> None:
+    (problem,) = js.engine.prepare("This is it.\n\n```ts\nreturn 1 +\n```\n", ()).problems
+    assert problem.line == 4
+
+
+def test_two_fences_are_not_guessed_at(js: Host) -> None:
+    assert js.engine.prepare("Here is one:\n```ts\nreturn 1\n```\ntwo:\n```ts\nreturn 2\n```\n", ()).problems

@@ -215,13 +215,13 @@ def test_fields_of_other_errors_are_not_made_up(host: Host) -> None:
 def test_an_uncaught_operation_error_ends_the_run_with_its_code(host: Host) -> None:
     error = host.run("x = 1\nawait shop.a.b()", {"shop.a.b": Fails("not_found", "no b")}).error
     assert error | {"stack": ""} == {
-        "name": "OperationError", "code": "not_found", "message": "not_found: no b", "operation": "shop.a.b",
+        "name": "OperationError", "code": "not_found", "message": "no b", "operation": "shop.a.b",
         "line": 2, "column": 1, "stack": ""}
 
 
 def test_an_uncaught_error_has_the_programs_own_lines(host: Host) -> None:
     error = host.run("```python\ndef f(x):\n    return 1 / x\n\nf(0)\n```").error
-    assert (error["name"], error["message"], error["line"]) == ("ZeroDivisionError", "division by zero", 3)
+    assert (error["name"], error["message"], error["line"]) == ("ZeroDivisionError", "ZeroDivisionError: division by zero", 3)
     assert error["stack"] == "line 5 in <module>\nline 3 in f"
 
 
@@ -325,3 +325,15 @@ def test_the_interpreters_fingerprint_is_kept(tmp_path: Path) -> None:
 def test_usage_counts_computing_only(host: Host) -> None:
     ran = host.run("import asyncio\nawait asyncio.sleep(3600)\nreturn sum(range(100000))", limits=Limits().as_value())
     assert 0 < ran.turns[-1].usage.cpu_ms < 2_000
+
+
+@pytest.mark.parametrize(("source", "message"), [
+    ("return {}['total']", "KeyError: 'total'"), ("return [][3]", "IndexError: list index out of range"), ("raise Exception('no')", "no"),
+])
+def test_the_message_of_an_uncaught_error_names_its_kind_where_that_says_more(host: Host, source: str, message: str) -> None:
+    assert host.run(source).error["message"] == message
+
+
+def test_an_uncaught_operation_error_keeps_why_it_failed(host: Host) -> None:
+    error = host.run("await shop.a.b()", {"shop.a.b": Fails("http_404", "404: Not Found", details={"body": {"error": "no such order"}}, fix="look again")}).error
+    assert (error["message"], error["details"], error["fix"]) == ("404: Not Found", {"body": {"error": "no such order"}}, "look again")

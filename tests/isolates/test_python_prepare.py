@@ -10,6 +10,7 @@ from python_support import NAMES, Host
 
 from inhabit.isolates.python import PythonEngine
 from inhabit.isolates.python.prepare import prepare
+from inhabit.isolates.python.source import unfence
 
 STUBS = '''
 from builtins import list as _list
@@ -210,3 +211,16 @@ def test_the_check_runs_nothing(engine: PythonEngine) -> None:
 ])
 def test_a_name_that_nobody_binds_is_told_as_a_call(engine: PythonEngine, source: str, paths: list[str]) -> None:
     assert [call.path for call in prepare(source, NAMES)[0].calls] == paths
+
+
+@pytest.mark.parametrize(("source", "code"), [
+    ("I count first.\n\n```python\nreturn 7\n```\nDone: that's it.", "\n\n\nreturn 7"), ("x = \"\"\"\n```py\nreturn 7\n```\n\"\"\"\nreturn x", None),
+])
+def test_the_only_fence_is_taken_out_of_the_prose_around_it(source: str, code: str | None) -> None:
+    assert unfence(source).rstrip() == (source if code is None else code)
+
+
+def test_open_comes_back_as_advice(engine: PythonEngine) -> None:
+    (problem,) = engine.prepare("x = open('a.txt').read()\nreturn x", NAMES).problems
+    assert problem.code == "unsupported" and "a program has no files" in problem.message
+    assert not engine.prepare("def open(name):\n    return name\nreturn open('a')", NAMES).problems

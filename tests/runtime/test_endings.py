@@ -65,3 +65,14 @@ def test_result_that_cannot_be_recorded_says_what_was_written_before_it(value: b
     state, body = ended(Finished(True, value), DEFAULT_LIMITS, writes)
     error = orjson.loads(body)
     assert (state, error["code"], error["effect"]) == ("failed", "result_not_json", "happened")
+
+
+def test_why_an_operation_failed_is_kept_with_its_fix_and_cut_where_it_is_long() -> None:
+    def error(**more: Any) -> dict[str, Any]:
+        thrown = orjson.dumps({"code": "http_404", "message": "404: Not Found", **more})
+        return orjson.loads(ended(Finished(False, thrown), DEFAULT_LIMITS, Writes())[1])
+
+    short = error(details={"body": {"error": "no such order"}}, fix="look again", operation="shop.a")
+    assert short["details"] == {"operation": "shop.a", "details": {"body": {"error": "no such order"}}} and short["fix"] == "look again"
+    assert len(error(details={"body": "x" * 9_000})["details"]["details"]) < 2_100
+    assert error(details=None, fix=7)["details"] == {} and "fix" not in error(fix=7)

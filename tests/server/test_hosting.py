@@ -86,3 +86,18 @@ def test_urls_are_ones_a_person_can_open():
     if socket.has_dualstack_ipv6():
         with bind("::1", 0) as opened:
             assert url_of(opened).startswith("http://[::1]:")
+
+
+async def test_a_stop_ends_a_stream_that_would_never_end_at_once_and_cleanly(app: Any, ada: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture):
+    run = (await ada.post("/v1/runs", json={"program": "wait", "wait_s": 0})).json()["run"]
+    async with serving(app) as url, httpx2.AsyncClient(headers={"authorization": "Bearer ada-token"}) as client:
+        async with client.stream("GET", f"{url}/v1/runs/{run}/events") as response:
+            lines = response.aiter_lines()
+            async for line in lines:
+                if line.startswith("data: "):
+                    break
+            signal_self()
+            async with asyncio.timeout(1):
+                rest = [line async for line in lines]     # to a proper end of the answer, no broken chunk
+        assert not any(line.startswith("event: terminal") for line in rest)
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []

@@ -54,7 +54,7 @@ class OpenApiConnector:
     """`name` is the capability; `source` a path or URL of an OpenAPI 3.0, 3.1 or Swagger 2.0 document.
 
     - `base_url` replaces the document's servers. `private_addresses` lets it lead to loopback or private ranges
-      (default: only where `base_url` or `source` itself is such an address or `localhost`).
+      (default: only where `base_url` is such an address or `localhost`, or `source` is and the server has exactly its origin).
     - `secret`: the name of the operator's secret, or scheme → name; without it each principal's connection is used.
     - `auth` overrides the document's security: see `credentials.scheme_of`.
     - `headers` are sent with each request. `origins`: more places that get the credential.
@@ -217,6 +217,13 @@ class OpenApiConnector:
     def _trusted(self, base: str) -> bool:
         return origin_of(base) in {origin_of(self._base), *(origin_of(origin) for origin in self._origins)} if self._base else False
 
+    def _named_by_operator(self, base: str) -> str | None:
+        """Of what the operator wrote, the address that leads there: `base_url`, or the very origin of `source`."""
+        if self._base_url is not None and base == self._base:
+            return self._base_url
+        same = is_url(self._location) and origin_of(base) == origin_of(self._location)
+        return self._location if same else None
+
     def _may_be_private(self, url: str | None) -> bool:
         """The operator wrote it: said so, or gave an address that is nothing else."""
         if self._private is not None:
@@ -235,8 +242,7 @@ class OpenApiConnector:
         origin = origin_of(base)
         client = self._clients.get(origin)
         if client is None:
-            reach = Reach((origin,), private_addresses=self._may_be_private(self._base_url if base == self._base else None),
-                          timeout_s=self._timeout_s)
+            reach = Reach((origin,), private_addresses=self._may_be_private(self._named_by_operator(base)), timeout_s=self._timeout_s)
             client = self._clients[origin] = self._context.outbound.client(reach)
         return client
 

@@ -155,6 +155,8 @@ def _call(node: ast.AST, tree: Tree) -> Iterator[str]:
     assert isinstance(node, ast.Call)
     if isinstance(node.func, ast.Name) and node.func.id == "input" and "input" not in tree.bound:
         yield "input is the run's input value, not a function: write input, or input['key']"
+    if isinstance(node.func, ast.Name) and node.func.id == "open" and "open" not in tree.bound:
+        yield "open is not available: a program has no files; call an operation that reads or writes them, or use input"
     if _last_name(node.func) == "gather" and node.keywords and node not in tree.rewritten:
         yield "gather takes no keyword arguments here: catch errors inside the functions that you gather"
 

@@ -19,6 +19,8 @@ __all__ = ["OperationErrors", "failure_of", "frames_of"]
 _KEPT = 10_000
 _MESSAGE = 8_000
 _FRAMES = 20
+_PLAIN = frozenset({"Exception", "RuntimeError", "SyntaxError"})
+"""Kinds of errors whose name adds nothing to the message."""
 
 
 class OperationErrors:
@@ -61,9 +63,12 @@ def failure_of(error: MontyError, known: OperationErrors) -> dict[str, Any]:
     name = type(inner).__name__
     value: dict[str, Any] = {"name": name, "message": _clean(_message(inner))}
     if fields is not None:
-        value |= {"name": "OperationError", "code": fields["code"], "operation": fields["operation"]}
-    elif hint := explain(name, value["message"]):
-        value["message"] = f"{value['message']}; {hint}"
+        value |= {"name": "OperationError", "code": fields["code"], "operation": fields["operation"], "message": str(fields["message"])[:_MESSAGE]}
+        value |= {key: fields[key] for key in ("fix", "details") if fields.get(key)}
+    else:
+        hint = explain(name, value["message"])
+        kind = f"{name}: " if name not in _PLAIN else ""   # `'total'` alone says nothing, `KeyError: 'total'` does
+        value["message"] = f"{kind}{value['message']}" + (f"; {hint}" if hint else "")
     if isinstance(error, MontySyntaxError):
         value["code"] = "syntax"
     frames = frames_of(error)

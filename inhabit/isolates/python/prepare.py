@@ -33,7 +33,7 @@ def prepare(given: str, names: Sequence[str]) -> tuple[Prepared, Unparsed | None
             return Prepared("", problems=(error.problem,)), None
         return Prepared(Plan().write(_OPERATION_ERROR.sub("RuntimeError  ", text)), problems=(error.problem,)), error
     if not tree.module.body:
-        return Prepared("", problems=(Problem("the program is empty", 1, 1),)), None
+        return Prepared("", problems=(Problem("the program is empty", 1, 1, "empty"),)), None
     edited, plan = rewrite(source, tree)
     problems = unsupported(source, tree)[:_MAX_PROBLEMS]
     sites = call_sites(source, tree)

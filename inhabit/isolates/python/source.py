@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from inhabit.contracts.fences import only_fence
 from inhabit.contracts.program import Problem
 from inhabit.limits import CEILINGS
 
@@ -91,8 +92,11 @@ class Tree:
 
 
 def unfence(source: str) -> str:
-    """Without Markdown fences and carriage returns; a program indented as a whole is moved to the margin."""
+    """Without Markdown fences, the prose around the only one, and carriage returns; a program indented as a whole is moved to the margin."""
     text = source.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    only = only_fence(text)
+    if only is not None:
+        return _dedent("\n" * text[:only.start].count("\n") + text[only.start:only.end])
     fenced = _FENCE.match(text)
     if fenced and not (fenced["rest"] or "").strip():
         text = "\n" * text[:fenced.start("body")].count("\n") + fenced["body"]

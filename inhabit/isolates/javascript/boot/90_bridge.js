@@ -223,7 +223,7 @@ expose({
 });
 
 // ---- the end --------------------------------------------------------------------------------------------------------
-const MESSAGE_LENGTH = 8192, STACK_LENGTH = 4096;
+const MESSAGE_LENGTH = 8192, STACK_LENGTH = 4096, DETAILS_LENGTH = 2048;
 const textOf = (value) => { try { return NativeString(value); } catch { return '[no text]'; } };
 const cut = (text, length) => (text.length > length ? slice(text, 0, length) + ' …' : text);
 const isOutOfMemory = (error) => error instanceof InternalErrorType && error.message === 'out of memory';
@@ -240,7 +240,14 @@ const errorFields = (error) => {
   const stack = error.stack;
   if (typeof stack === 'string' && stack !== '') fields.stack = cut(stack, STACK_LENGTH);
   if (typeof error.code === 'string') fields.code = cut(error.code, 200);
-  if (error instanceof OperationError) fields.operation = cut(textOf(error.operation), 400);
+  if (error instanceof OperationError) {
+    fields.operation = cut(textOf(error.operation), 400);
+    if (typeof error.fix === 'string') fields.fix = cut(error.fix, 400);
+    try {
+      const details = toJson(error.details);   // once, since what a program put there may answer anew each time
+      if (typeof details === 'string' && details !== '{}') fields.details = details.length > DETAILS_LENGTH ? cut(details, DETAILS_LENGTH) : parseJson(details);
+    } catch { /* details that cannot be read are left out: the message counts */ }
+  }
   if (isOutOfMemory(error)) fields.code = 'out_of_memory';
   if (error instanceof NativeSyntaxError) {
     const place = typeof stack === 'string' ? matches(PLACE, stack) : null;

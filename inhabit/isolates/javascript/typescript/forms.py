@@ -4,7 +4,7 @@
     statements that end in an expression               its value is the result, when there is no `return`
     a function alone (`async () => …`, `function f`)   called with `input`
     `export default …`                                 a function is called with `input`, else the value
-    Markdown fences around any of these                left out, lines keep their numbers
+    a Markdown fence around any of these               left out with the prose around it, lines keep their numbers
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
+from inhabit.contracts.fences import only_fence
 from inhabit.contracts.program import Problem
 from inhabit.isolates.javascript.typescript.tree import Edit, Item, Source, blank
 
@@ -28,11 +29,17 @@ _NO_IMPORT = "programs cannot import: capabilities and the usual globals are the
 
 
 def unfenced(source: bytes) -> bytes:
-    """The code inside a Markdown fence that spans the source, with blank lines in place of what was left out."""
-    found = _FENCE.match(source)
-    if found is None:
-        return source
-    start, end = found.span(2)
+    """The code inside a Markdown fence that spans the source, or the only one in it, with blank lines in place of what was
+    left out."""
+    only = only_fence(source.decode("utf-8", "replace")) if b"```" in source else None
+    if only is not None:
+        text = source.decode("utf-8", "replace")
+        start, end = len(text[:only.start].encode()), len(text[:only.end].encode())
+    else:
+        found = _FENCE.match(source)
+        if found is None:
+            return source
+        start, end = found.span(2)
     return blank(source[:start]) + source[start:end] + blank(source[end:])
 
 
@@ -60,6 +67,8 @@ class Form:
                 self._import(statement)
             elif statement.type == "export_statement":
                 self._export(statement)
+        if not statements:
+            self.problems.append(Problem("the program is empty", 1, 1, "empty"))
         if self._default is not None or not statements:
             return
         last = statements[-1]
