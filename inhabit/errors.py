@@ -76,7 +76,7 @@ class InvalidInput(InhabitError):
 
 
 class ProgramError(InvalidInput):
-    """`details["problems"]` lists `{line, column, message, nearest?}`; nothing ran."""
+    """The message says each problem; `details["problems"]` lists `{line, column, code, nearest?}` in the same order; nothing ran."""
 
     code = "program_invalid"
 

@@ -116,9 +116,10 @@ def _keep(cache: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
 
 
 def _refusal(problems: Sequence[Problem]) -> ProgramError:
+    """The message says each problem, in order; `details` has their places and codes and does not say them again."""
     lines = [f"{p.line}:{p.column} {p.message}" if p.line else p.message for p in problems]
     return ProgramError(
         "the program was not run: " + "; ".join(lines),
         details={"problems": [
-            {"line": p.line, "column": p.column, "code": p.code, "message": p.message,
+            {"line": p.line, "column": p.column, "code": p.code,
              **({"nearest": list(p.nearest)} if p.nearest else {})} for p in problems]})

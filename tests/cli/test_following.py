@@ -14,7 +14,7 @@ from inhabit.cli import following
 from inhabit.cli.client import Api
 from inhabit.errors import Denied, Unavailable
 
-ENTRIES = [{"number": n, "type": "logged"} for n in range(1, 5)] + [{"number": 5, "type": "terminal"}]
+ENTRIES: list[dict[str, Any]] = [{"number": n, "type": "logged"} for n in range(1, 5)] + [{"number": 5, "type": "terminal"}]
 
 
 class Server:
