@@ -12,7 +12,7 @@ import keyword
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from inhabit.catalog import shapes
+import inhabit.catalog.shapes as shapes
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
 from inhabit.catalog.style import BARE, FULL, Style

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
-from inhabit.catalog import shapes
+import inhabit.catalog.shapes as shapes
 from inhabit.catalog.naming import TypeNames
 from inhabit.catalog.prose import effects_of, errors_of, one_line, summary_of
 from inhabit.catalog.style import FULL, Style
