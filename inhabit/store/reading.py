@@ -61,7 +61,7 @@ def record(connection: sqlite3.Connection, key: int) -> RunRecord:
     if isinstance(last, Terminal):
         return RunRecord(header, stored, last.state)
     (state,) = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
-    return RunRecord(header, stored, cast(RunState, state))
+    return RunRecord(header, stored, "suspended" if state == "suspended" else "running")    # without an end it cannot have ended
 
 
 def page(connection: sqlite3.Connection, key: int, after: int, limit: int) -> EntryPage:
