@@ -234,7 +234,7 @@ class Runtime:
 
     def health(self) -> Mapping[str, Any]:
         failure = self.parts.journal.failure
-        return {"status": "ok" if failure is None else f"no runs: {failure.message}", "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": self._admission.live,
+        return {"status": "ok" if failure is None else f"no runs: {failure.message}", "policy": self.parts.control.trouble(), "uptime_s": (self.parts.now_ms() - self._started_ms) // 1000, "live_runs": self._admission.live,
                 "operations": sum(1 for _ in self.parts.directory.catalog.names())}
 
     def gauges(self) -> Mapping[str, int]:
@@ -242,7 +242,8 @@ class Runtime:
         return {"live_runs": self._admission.live, "live_runs_limit": self.parts.live_runs.live_runs,
                 "operations": sum(1 for _ in self.parts.directory.catalog.names()),
                 "uptime_seconds": (self.parts.now_ms() - self._started_ms) // 1000,
-                "journal_failed": int(self.parts.journal.failure is not None), **self.parts.journal.gauges()}
+                "journal_failed": int(self.parts.journal.failure is not None),
+                "policy_failed": int(bool(self.parts.control.trouble())), **self.parts.journal.gauges()}
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -283,7 +284,8 @@ class Runtime:
         return RunHeader(
             run_id=self.parts.new_run_id(), principal=caller.principal, language=program.language, program_hash=program.hash,
             source=program.source, code=prepared.code, input=body, engine=engine, seed=self.parts.random_seed(),
-            clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door)
+            clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door,
+            policy_version=self.parts.control.policy(caller.principal).version)
 
     def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
@@ -415,7 +417,7 @@ class Runtime:
     async def _end_left(self, run_id: str, tenant: str, by: str) -> None:
         """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
         record = await self.parts.journal.read(run_id, tenant=tenant)
-        if record.state == "running":
+        if record.state in ("running", "suspended"):
             await self._close_record(record.header, *called_off(record, by))
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:

@@ -165,3 +165,15 @@ class _IsB:
 
 
 _is_b = _IsB()
+
+
+async def test_a_sleeping_run_can_be_cancelled_and_asks_nothing_more(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+        assert (await runtime.cancel(run.run_id, ADA)).error["code"] == "cancelled"
+        desk = Desk(runtime, store.approvals)
+        assert await desk.pending(BOSS) == []
+        with pytest.raises(AlreadyDecided):
+            await desk.decide(f"{run.run_id}.1", "approve", BOSS)
+        assert shop.cancelled == []
