@@ -215,8 +215,8 @@ def test_A13_what_os_and_sys_show_is_nothing_of_the_host(ground: Ground) -> None
 
 
 @pytest.mark.parametrize("source", [
-    "return open('/proc/self/environ').read()", "return open('/etc/passwd').read()", "import os\nreturn os.listdir('/')",
-    "from pathlib import Path\nreturn Path('/etc/hostname').read_text()", "open('/tmp/x', 'w').write('x')",
+    "o = open\nreturn o('/proc/self/environ').read()", "o = open\nreturn o('/etc/passwd').read()", "import os\nreturn os.listdir('/')",
+    "from pathlib import Path\nreturn Path('/etc/hostname').read_text()", "o = open\no('/tmp/x', 'w').write('x')",
     "import os\nos.system('id')", "import os\nos.fork()", "import os\nreturn os.popen('id').read()",
 ])
 def test_A20_no_files_and_no_processes(ground: Ground, source: str) -> None:
