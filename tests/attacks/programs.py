@@ -75,13 +75,13 @@ _HELD: dict[str, dict[Language, tuple[str, ...]]] = {
         "typescript": ("let a = []; for (let i = 0; i < 100000; i++) a = [a]; return a", "let a = {}; for (let i = 0; i < 100000; i++) a = { a }; await shop.echo({ value: a })"),
         "python": ("a = []\nfor i in range(100000): a = [a]\nreturn a", "a = []\nfor i in range(100000): a = [a]\nreturn repr(a)", "a = []\na.append(a)\nreturn a == a")},
     "A18_mount_symlink_out": {"python": (
-        "import os\nos.symlink('/etc', '/tmp/a')\nreturn open('/tmp/a/passwd').read()", "from pathlib import Path\nreturn Path('/proc/self/root/etc/passwd').read_text()",
+        "import os\nos.symlink('/etc', '/tmp/a')\no = open\nreturn o('/tmp/a/passwd').read()", "from pathlib import Path\nreturn Path('/proc/self/root/etc/passwd').read_text()",
         "import os\nreturn os.listdir('/')")},
     "A19_mount_unicode_case": {"python": tuple(
         f"return open({path!r}).read()" for path in ("/etc/./passwd", "//etc//passwd", "/etc/passwd/", "/ETC/passwd", "/etc/pa\u0308sswd", "/etc/passwd\0.txt", "../../../../etc/passwd"))},
     "A20_proc_self": {
         "typescript": ("return [typeof process, typeof require, typeof std, typeof os, typeof WebAssembly, typeof Deno]",),
-        "python": ("return open('/etc/passwd').read()", "import os\nreturn dict(os.environ)", "return open('/proc/self/environ').read()", "import os\nreturn os.getcwd()")},
+        "python": ("o = open\nreturn o('/etc/passwd').read()", "import os\nreturn dict(os.environ)", "o = open\nreturn o('/proc/self/environ').read()", "import os\nreturn os.getcwd()")},
     "A26_clock": {
         "typescript": ("const s = new Set(); for (let i = 0; i < 1e4; i++) { s.add(performance.now()); s.add(Date.now()) } if (s.size > 3) throw new Error('CANARY_CLOCK'); return s.size",),
         "python": ("import time\ns = set()\nfor i in range(3000):\n    s.add(time.time())\nif len(s) > 2:\n    raise ValueError('CANARY_CLOCK')\nreturn len(s)",)},
