@@ -22,6 +22,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inhabit.app.connecting import AppConnections
+from inhabit.app.governing import Governing, PolicySource
 from inhabit.app.home import Home
 from inhabit.app.reviewing import AppReview
 from inhabit.app.sources import Source, connectors_of, operator_secret
@@ -39,6 +40,7 @@ from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
 from inhabit.limits import LIVE_RUNS, LIVE_RUNS_OF_ONE_TENANT, Limits
+from inhabit.runtime.context import Control
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.auth import Identity, TokenCheck
@@ -58,12 +60,12 @@ class Inhabit:
     `home`: where journal, connections and caches lie (default `$INHABIT_HOME`, else `.inhabit`). `grants`: user or
     `tenant/user` → grant; `"default"` for the others. Without `grants`, a user may use all that this app was given,
     which is what a start for oneself means; with several tenants there is no such default. `limits`: as
-    `inhabit.limits`. Raises `ConfigError`, `InvalidInput`.
+    `inhabit.limits`. `policy`: a file, the same as values, or a `Policy`. Raises `ConfigError`, `InvalidInput`.
     """
 
     def __init__(self, capabilities: Sequence[Source] = (), *, home: Path | str | None = None, name: str = "inhabit",
                  limits: Mapping[str, Any] | Limits | None = None, grants: Mapping[str, Any] | None = None,
-                 server: ServerConfig | None = None) -> None:
+                 server: ServerConfig | None = None, policy: PolicySource = None) -> None:
         self.name = name
         self.server = server or ServerConfig.model_validate({})
         self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url)
@@ -75,6 +77,7 @@ class Inhabit:
         if named and max(named.values()) > 1:
             raise ConfigError(f"{max(named, key=lambda name: named[name])!r} is the name of more than one source",
                               fix="give each its own; one capability can hold several functions")
+        self.governing = Governing(policy)
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
         self._resumed = False
@@ -85,7 +88,8 @@ class Inhabit:
         """The app that an `inhabit.toml` describes."""
         place = Home(Path(home or config.base / ".inhabit"))
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
-                   grants=config.grants, server=config.server)
+                   grants=config.grants, server=config.server,
+                   policy=config.resolve(config.policy.file) if config.policy is not None else None)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -147,10 +151,12 @@ class Inhabit:
             require="all" if self.server.tenants == "several" else "warn",
             accept_missing=frozenset(self.server.accept_missing_layers)))
         runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
-                                live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT))
+                                live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT,
+                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble)))
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await self._connecting.list_unlisted()
+            self.governing.begin(self._known)
         except BaseException:
             await runtime.stop()
             await self._close()
@@ -181,6 +187,9 @@ class Inhabit:
     def operations(self) -> tuple[Operation, ...]:
         """Of every open source: what a policy is held against."""
         return tuple(operation for source in self._sources if source.name not in self.problems for operation in source.operations())
+
+    def _known(self) -> tuple[Sequence[Operation], bool]:
+        return self.operations(), not self.problems and all(held for held, _ in self.sources().values())
 
     # -- use ----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from inhabit.connectors.connections import OAuthConnections
@@ -19,11 +20,14 @@ from inhabit.errors import Unavailable
 from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.connections import ConnectionStore
 from inhabit.store.journal import SqliteJournal
+from inhabit.store.ledger import Ledger
 from inhabit.store.store import Store
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Home"]
 
+_log = logging.getLogger(__name__)
+_PRUNE_EVERY_S = 3_600
 _NO_WAY_BACK = "http://127.0.0.1/"
 
 
@@ -36,6 +40,7 @@ class Home:
         self.url = url
         self.outbound = Broker()
         self._store: Store | None = None
+        self._ledger: Ledger | None = None
         self._connections: OAuthConnections | None = None
         self._flows: OAuthFlows | None = None
 
@@ -65,6 +70,13 @@ class Home:
     @property
     def tokens(self) -> TokenStore:
         return self.store.tokens
+
+    @property
+    def ledger(self) -> Ledger:
+        """Usage of the policy's limits. Raises `Unavailable` while the home is not open."""
+        if self._ledger is None:
+            raise Unavailable("the app's home is not open", fix="start the app first")
+        return self._ledger
 
     @property
     def connections(self) -> OAuthConnections:
@@ -98,16 +110,30 @@ class Home:
             raise
         self._flows = OAuthFlows(self.outbound, self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
         self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
-        self._pruning = asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal")
+        self._ledger = self._store.ledger(now_ms())
+        self._tasks = [asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal"),
+                       asyncio.create_task(_keep_pruning(self._ledger), name="prune the ledger")]
 
     async def close(self) -> None:
         store, self._store = self._store, None
         if store is not None:
-            self._pruning.cancel()
-            await asyncio.wait([self._pruning])
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+            self._ledger = None
             self._connections = self._flows = None
             self._vault.close()
             await store.close()
 
     def _connect_url(self, connector: str) -> str | None:
         return f"{self.url.rstrip('/')}/connect/{connector}" if self.url else None
+
+
+async def _keep_pruning(ledger: Ledger) -> None:
+    """Until cancelled. What cannot be pruned now is pruned an hour later."""
+    while True:
+        try:
+            await ledger.prune()
+        except Unavailable as error:
+            _log.warning("the ledger was not pruned: %s", error)
+        await asyncio.sleep(_PRUNE_EVERY_S)

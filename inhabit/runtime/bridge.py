@@ -2,7 +2,7 @@
 
 Every call of every program on every rung passes `admit` and then `perform`, in this order:
 
-    decode → known and shown? → arguments fit? → decide → intent (journal) → connector → result fits? → outcome (journal)
+    decode → known and shown? → arguments fit? → decide → intent (journal) → connector → result fits? → redact → outcome (journal)
 
 Invariants
 - Nothing is called that was not decided and whose intent was not handed to the journal first; where the call
@@ -43,6 +43,7 @@ from inhabit.runtime.bodies import NAME_CHARS, binaries_in, canonical, error_bod
 from inhabit.runtime.calling import Calling
 from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, Standing
 from inhabit.runtime.schemas import Validators
+from inhabit.runtime.shaping import ResultRules, discreet
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
 __all__ = ["Bridge", "Directory"]
@@ -70,6 +71,7 @@ class Bridge:
         self._now_ms = now_ms
         self._control = control
         self._validators = Validators()
+        self._result_rules = ResultRules()
         self._calling = Calling()
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
 
@@ -151,7 +153,8 @@ class Bridge:
             except InhabitError as failed:
                 if failed.code == "unavailable":
                     raise
-                error = failed
+                assert admitted.standing is not None
+                error = discreet(admitted.standing.results, context.run, failed)
             finally:
                 context.in_flight -= 1
             labels = self._label(context, admitted)
@@ -247,6 +250,9 @@ class Bridge:
             value = await context.holder.read(context, admitted, value)
         body = result_body(operation, value, context.limits)
         self._validators.result(operation, value, len(body))
+        if standing.results:
+            value = self._result_rules.shaped(operation, standing.results, context.run, value)
+            body = result_body(operation, value, context.limits)
         if operation.output_schema is None:
             self._directory.observe(operation, context.principal, value)
         return body
@@ -256,7 +262,10 @@ class Bridge:
         operation = admitted.standing.operation
         if context.holder is None:
             raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="run it with mode=\"plan\"")
-        return result_body(operation, await context.holder.answer(context, admitted), context.limits)
+        answer = await context.holder.answer(context, admitted)
+        if admitted.standing.results:
+            answer = self._result_rules.shaped(operation, admitted.standing.results, context.run, answer)
+        return result_body(operation, answer, context.limits)
 
 
 def _intent(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any], body: bytes,

@@ -69,13 +69,16 @@ class Holder(Protocol):
 
 
 class Control(NamedTuple):
-    """The policy in force, asked at every call, so that a reload holds from the next one on; and who keeps count."""
+    """The policy in force, asked at every call, so that a reload holds from the next one on; and who keeps count.
+    `trouble`: why what its author last wrote is not in force, if it is not.
+    """
 
     policy: Callable[[Principal], Policy] = lambda _principal: NO_POLICY
     ledger: Callable[[str], Charges] = lambda _tenant: _NOTHING_KEPT
     approval_ms: int = 7 * 24 * 3_600_000
 
 
+    trouble: Callable[[], str] = lambda: ""
 @dataclass(slots=True)
 class RunContext:
     """One run's authority and counters. `history`: its calls as conditions see them, kept where there is a policy."""

@@ -30,6 +30,7 @@ def header_json(header: RunHeader) -> dict[str, Any]:
         "input": as_json(header.input), "program_hash": header.program_hash, "engine": header.engine,
         "clock_ms": header.clock_ms, "seed": header.seed, "grant": header.grant, "limits": header.limits,
         "rung": header.rung, "origin": header.origin, "parent_run": header.parent_run,
+        "policy_version": header.policy_version,
     }
 
 

@@ -94,9 +94,11 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     async def health(request: Request) -> Response:
         """For whoever watches; no detail to those without a token. 503 while nothing can be recorded."""
         read_query(request, NoQuery)
-        if runtime.health()["status"] != "ok":
+        found = runtime.health()
+        if found["status"] != "ok":
             raise Unavailable("the server is up but cannot record runs", fix="its log says why: often a full disk")
-        return json_response({"status": "ok", "version": VERSION})
+        stale = {"policy": "the file has errors; the last good one is in force"} if found.get("policy") else {}
+        return json_response({"status": "ok", "version": VERSION, **stale})
 
     async def show_metrics(request: Request) -> Response:
         read_query(request, NoQuery)
