@@ -33,7 +33,7 @@ class Operation:
     Every segment is an identifier in TypeScript and Python. `input_schema` is an object schema; its
     properties are the parameters. `definitions` is the capability's shared, possibly lazy, map of named
     types; only what is referred to counts as part of the operation. `output_schema` is None when the
-    source declares none. `origin` is how the source names it (`GET /orders/{id}`, an MCP tool name).
+    source declares none. `url_argument` names the parameter that says where a request goes. `origin` is how the source names it (`GET /orders/{id}`, an MCP tool name).
     """
 
     name: str
@@ -52,6 +52,7 @@ class Operation:
     revert: str | None = None
     preview: str | None = None
     reconcile: str | None = None
+    url_argument: str = ""
 
     @property
     def capability(self) -> str:

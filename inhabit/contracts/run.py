@@ -77,7 +77,8 @@ class Intent(NamedTuple):
 
 class Outcome(NamedTuple):
     """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False. `binaries`: hashes of the
-    bytes that the host kept for this call; a `$binary` that a value merely contains gives a run nothing.
+    bytes that the host kept for this call; a `$binary` that a value merely contains gives a run nothing. `kept`: what a
+    handle stands for, where `value` is the handle; the program never sees it.
     """
 
     sequence: int
@@ -88,6 +89,7 @@ class Outcome(NamedTuple):
     labels: tuple[str, ...] = ()
     binaries: tuple[str, ...] = ()
     simulated: bool = False
+    kept: bytes | None = None
 
 
 class Asked(NamedTuple):

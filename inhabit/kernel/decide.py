@@ -62,7 +62,7 @@ NO_LEDGER: Usage = _NoLedger()
 class Facts(NamedTuple):
     """All the kernel may know of a call. `now_ms` is Unix time, passed in; `granted_calls` counts the run's
     earlier allowed calls by the key of the grant clause that bounds them; `labels` are those of the run and of the
-    call's arguments; `approved`: a person has said yes to exactly this call.
+    call's arguments; `approved`: a person has said yes to exactly this call; `built_url`: as `flow.guard` takes it.
     """
 
     operation: Operation
@@ -73,6 +73,7 @@ class Facts(NamedTuple):
     labels: Labels = CLEAN
     usage: Usage = NO_LEDGER
     approved: bool = False
+    built_url: bool = False
 
     @property
     def effects(self) -> Effects:
@@ -125,7 +126,7 @@ def reasons(facts: Facts, grant: Grant, policy: Policy) -> tuple[list[Reason], t
     here = policy.applicable(facts.operation)
     if here.rules or here.limits:
         _by_policy(facts, here, words, charges)
-    flow = guard(facts.effects, facts.labels, attended=facts.run.attended)
+    flow = guard(facts.effects, facts.labels, attended=facts.run.attended, built_url=facts.built_url)
     if flow is not None:
         words.append(Reason(flow[0], "information flow", flow[1]))
     return words, tuple(charges)
@@ -136,7 +137,7 @@ def settled(operation: Operation, grant: Grant, policy: Policy = NO_POLICY, *, p
     time, the run's labels and what was used; None where these matter. It may be kept for as long as all are the same.
     """
     effects, here = operation.effects, policy.applicable(operation)
-    flows = effects.writes == "external" or (effects.may_write and (effects.irreversible or planning))
+    flows = effects.writes == "external" or (effects.may_write and (effects.irreversible or planning)) or operation.url_argument
     if flows or here.rules or here.limits or grant.looks_at_calls(operation.name):
         return None
     return decide(Facts(operation, {}, 0), grant)

@@ -2,7 +2,7 @@
 
 Every call of every program on every rung passes `admit` and then `perform`, in this order:
 
-    decode → known and shown? → arguments fit? → decide → intent (journal) → connector → result fits? → redact → outcome (journal)
+    decode → known and shown? → handles → arguments fit? → decide → intent (journal) → connector → result fits? → redact → outcome (journal)
 
 Invariants
 - Nothing is called that was not decided and whose intent was not handed to the journal first; where the call
@@ -19,7 +19,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from inhabit.contracts.connector import Call, Connector
 from inhabit.contracts.operation import Operation
@@ -32,19 +32,19 @@ from inhabit.errors import (
     InvalidInput,
     LimitExceeded,
     NotFound,
-    ProtocolError,
 )
 from inhabit.kernel.decide import Decision, Facts, decide, settled
-from inhabit.kernel.flow import Source, labels_of
+from inhabit.kernel.flow import CLEAN
 from inhabit.kernel.policy import NO_POLICY
-from inhabit.limits import MAX_JSON_DEPTH
 from inhabit.runtime.binaries import CallBlobs
-from inhabit.runtime.bodies import NAME_CHARS, binaries_in, canonical, error_body, result_body
+from inhabit.runtime.bodies import binaries_in, error_body, result_body
 from inhabit.runtime.calling import Calling
 from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, Standing
+from inhabit.runtime.handles import SUFFIX, Given, kept_error, only_reads, veiled
+from inhabit.runtime.intents import brought_by, decoded, intended
 from inhabit.runtime.schemas import Validators
 from inhabit.runtime.shaping import ResultRules, discreet
-from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
+from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["Bridge", "Directory"]
 
@@ -101,16 +101,21 @@ class Bridge:
 
     def _admitted(self, context: RunContext, issued: IssuedCall, body: bytes, *, approved: bool) -> Admitted:
         now_ms = self._now_ms()
-        standing, arguments, decision = None, dict[str, Any](), _REFUSED
+        standing, arguments, decision, given = None, dict[str, Any](), _REFUSED, Given({})
+        name, kept = self._meant(issued.operation)
         error: InhabitError | None = None
         also: tuple[Write, ...] = ()
         try:
-            standing = self._standing(context, issued.operation)
+            standing = self._standing(context, name)
             operation = standing.operation
-            arguments = self._arguments(context, operation, body)
+            if kept:
+                only_reads(operation)
+            arguments = decoded(context, operation, body)
+            given = context.handles.given(arguments, body, context.limits.value_bytes)
+            self._fits(context, operation, given, body)
             decision = standing.decision or decide(
-                Facts(operation, arguments, now_ms, context.granted_calls, context.run, context.labels, context.charges,
-                      approved), context.grant, standing.policy)
+                Facts(operation, given.value, now_ms, context.granted_calls, context.run, context.labels.joined(given.labels),
+                      context.charges, approved, context.urls.built(operation, given.value)), context.grant, standing.policy)
             if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
             if context.in_flight >= context.limits.calls_in_flight:
@@ -124,7 +129,9 @@ class Bridge:
             error = refused
         if standing is not None and standing.policy is not NO_POLICY:
             context.history.append({"operation": issued.operation, "args": arguments, "ok": error is None})
-        return Admitted(issued, _intent(context, issued, standing, arguments, body, decision, error, now_ms), standing, arguments, error, also)
+        intent = intended(context, issued, standing, arguments, body, decision, error, now_ms)
+        shown = veiled(error, name) if error is not None and given.any else error
+        return Admitted(issued, intent, standing, given.value, shown, also, given.labels, kept)
 
     def _book(self, context: RunContext, decision: Decision) -> tuple[Write, ...]:
         if not decision.charges:
@@ -144,7 +151,7 @@ class Bridge:
         held = admitted.verdict == "hold"
         blobs = CallBlobs(self._blobs)
         body = b""
-        labels: tuple[str, ...] = ()
+        brought = CLEAN
         if error is None:
             try:
                 if admitted.intent.may_write and not held:
@@ -157,14 +164,17 @@ class Bridge:
                 error = discreet(admitted.standing.results, context.run, failed)
             finally:
                 context.in_flight -= 1
-            labels = self._label(context, admitted)
+            brought = brought_by(admitted)
         if error is not None:
             body = error_body(error, admitted.issued.operation)
+        kept = body if admitted.kept and admitted.error is None else None
+        if kept is not None:
+            body = context.handles.new() if error is None else kept_error()
         outcome = Outcome(admitted.issued.sequence, error is None, body,
-                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), labels, blobs.kept, held)
-        context.count(len(body))
+                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), brought.names, blobs.kept, held, kept)
+        context.count(len(body) + len(kept or b""))
         self._journal.append(context.run_id, outcome)
-        context.binaries.update(blobs.kept)
+        context.learn(outcome, brought, admitted.intent.arguments)
         return outcome
 
     def refuse(self, context: RunContext, issued: IssuedCall, error: InhabitError) -> Outcome:
@@ -174,18 +184,12 @@ class Bridge:
         self._journal.append(context.run_id, outcome)
         return outcome
 
-    def _label(self, context: RunContext, admitted: Admitted) -> tuple[str, ...]:
-        """What the answer brings joins the run's labels before it is delivered, an error's words like a result's."""
-        assert admitted.standing is not None
-        brought = labels_of(admitted.standing.operation.effects, Source(admitted.issued.operation, admitted.issued.sequence))
-        context.labels = context.labels.joined(brought)
-        return brought.names
-
-    def learn_binaries(self, context: RunContext, given: bytes) -> None:
-        """A run may use the references in its input: they are the word of whoever starts it."""
-        context.binaries |= binaries_in(given)
-
     # -- admitting ----------------------------------------------------------------------------------------
+
+    def _meant(self, called: str) -> tuple[str, bool]:
+        """The operation that a call means, and whether its result is to stay here, behind a handle."""
+        kept = called.endswith(SUFFIX) and self._directory.operation(called) is None
+        return (called.removesuffix(SUFFIX), True) if kept else (called, False)
 
     def _standing(self, context: RunContext, name: str) -> Standing:
         """Raises `NotFound` for what is not there or not shown. A grant never changes within a run; an operation and the
@@ -209,22 +213,12 @@ class Bridge:
                 settled(operation, context.grant, policy, planning=context.run.planning), policy, policy.applicable(operation).results)
         return held
 
-    def _arguments(self, context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
-        if len(body) > context.limits.value_bytes:
-            raise LimitExceeded.of("value_bytes", context.limits.value_bytes, "bytes", what=f"the argument of {operation.name}")
-        try:
-            value = decode_value(body, max_depth=MAX_JSON_DEPTH, max_items=context.limits.value_items)
-        except ProtocolError as error:
-            if error.specific_code == TOO_MANY_ITEMS:
-                raise LimitExceeded.of("value_items", context.limits.value_items, "items", what=f"the argument of {operation.name}") from None
-            raise InvalidInput(f"{operation.name}: {error.message}", code="arguments_invalid") from None
-        if not isinstance(value, dict):
-            raise InvalidInput(f"{operation.name} takes one object of named arguments", code="arguments_invalid")
-        arguments = cast(dict[str, Any], value)
-        self._validators.arguments(operation, arguments)
-        if not binaries_in(body) <= context.binaries:
+    def _fits(self, context: RunContext, operation: Operation, given: Given, body: bytes) -> None:
+        """Raises `InvalidInput` for arguments that break the schema or refer to bytes that the run was not given."""
+        self._validators.arguments(operation, given.value)
+        if not binaries_in(body) <= context.binaries or (
+                given.any and not binaries_in(encode_value(given.value)) <= context.binaries | context.handles.binaries):
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")
-        return arguments
 
     def _schema_hash(self, operation: Operation) -> str:
         """The pin of an operation, computed once for as long as the connector gives the same object."""
@@ -266,21 +260,6 @@ class Bridge:
         if admitted.standing.results:
             answer = self._result_rules.shaped(operation, admitted.standing.results, context.run, answer)
         return result_body(operation, answer, context.limits)
-
-
-def _intent(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any], body: bytes,
-            decision: Decision, error: InhabitError | None, now_ms: int) -> Intent:
-    shown: dict[str, Any] = {"verdict": decision.verdict, "rule": decision.rule, "reason": decision.reason}
-    if error is not None:
-        shown = {**(shown if decision.verdict != "allow" else {"verdict": "deny", "rule": "limits"}), "reason": error.message}
-    elif decision.charges:
-        shown["counts"] = [charge.key for charge in decision.charges if charge.window_ms is None]
-    effective = standing if error is None else None
-    return Intent(
-        issued.sequence, issued.operation[:NAME_CHARS],
-        encode_value(arguments, canonical=True) if arguments else canonical(body),
-        shown, standing.schema_hash if standing is not None else "", f"{context.run_id}:{issued.sequence}",
-        effective is not None and effective.may_write, effective is not None and effective.idempotent, now_ms)
 
 
 _HASHES_KEPT = 4_000

@@ -13,13 +13,16 @@ from typing import Any, NamedTuple, Protocol
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
-from inhabit.contracts.run import Intent, Write
+from inhabit.contracts.run import Intent, Outcome, Write
 from inhabit.errors import InhabitError, LimitExceeded
 from inhabit.kernel.decide import NO_LEDGER, Charge, Decision, RunFacts
 from inhabit.kernel.flow import CLEAN, Labels
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import NO_POLICY, Policy, ResultRule, Usage
 from inhabit.limits import Limits
+from inhabit.runtime.bodies import binaries_in
+from inhabit.runtime.handles import Handles
+from inhabit.runtime.provenance import GIVEN_BY_PEOPLE, Urls
 
 __all__ = ["NO_CONTROL", "Admitted", "Charges", "Control", "Holder", "RunContext", "Standing"]
 
@@ -76,9 +79,9 @@ class Control(NamedTuple):
     policy: Callable[[Principal], Policy] = lambda _principal: NO_POLICY
     ledger: Callable[[str], Charges] = lambda _tenant: _NOTHING_KEPT
     approval_ms: int = 7 * 24 * 3_600_000
-
-
     trouble: Callable[[], str] = lambda: ""
+
+
 @dataclass(slots=True)
 class RunContext:
     """One run's authority and counters. `history`: its calls as conditions see them, kept where there is a policy."""
@@ -95,6 +98,8 @@ class RunContext:
     granted_calls: dict[str, int] = field(default_factory=dict[str, int])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     binaries: set[str] = field(default_factory=set[str])
+    handles: Handles = field(default_factory=Handles)
+    urls: Urls = field(default_factory=Urls)
     journaled_bytes: int = 0
     in_flight: int = 0
 
@@ -110,6 +115,22 @@ class RunContext:
         if self.journaled_bytes > self.limits.journal_bytes:
             raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
 
+    def learn(self, outcome: Outcome, brought: Labels, arguments: bytes) -> None:
+        """What an answer gives the run, before it is delivered: labels, bytes it may use, URLs it may go to; or a handle."""
+        if outcome.kept is None:
+            self.labels = self.labels.joined(brought)
+            self.binaries.update(outcome.binaries)
+            self.urls.learn(outcome.value, arguments)
+        else:
+            self.handles.learn(outcome, brought)
+            self.urls.learn(outcome.kept, arguments)
+
+    def begin(self, given: bytes, origin: str) -> None:
+        """A run may use the references in its input, the word of whoever starts it, and go where a person's input says."""
+        self.binaries |= binaries_in(given)
+        if origin in GIVEN_BY_PEOPLE:
+            self.urls.learn(given)
+
     def book(self, counts: Sequence[str]) -> None:
         """Count a call against the clauses of the grant that bound it."""
         for key in counts:
@@ -118,7 +139,7 @@ class RunContext:
 
 class Admitted(NamedTuple):
     """A call that was decided. `error` is set when it is already over: refused, and why. `also` is committed with its
-    intent.
+    intent. `arguments` have the values of handles in place, whose labels are `carried`; `kept`: its result becomes a handle.
     """
 
     issued: IssuedCall
@@ -127,6 +148,8 @@ class Admitted(NamedTuple):
     arguments: dict[str, Any]
     error: InhabitError | None = None
     also: tuple[Write, ...] = ()
+    carried: Labels = CLEAN
+    kept: bool = False
 
     @property
     def verdict(self) -> str:

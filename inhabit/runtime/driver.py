@@ -40,6 +40,7 @@ from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Admitted, RunContext
 from inhabit.runtime.endings import ended
+from inhabit.runtime.handles import RETURNED
 from inhabit.runtime.recording import Diverged, Recording
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import encode_value
@@ -110,6 +111,8 @@ class RunDriver:
             async with asyncio.timeout(max(0.0, self.limits.wall_ms - self._recording.used.get("wall_ms", 0)) / 1000):
                 finished = await self._turns()
                 await self._settle()
+            if finished.ok and self._context.handles.within(finished.value):
+                finished = Finished(False, RETURNED)
             end = self._ends(*ended(finished, self.limits, self._writes))
         except _OnlyPeople:
             end = self._falls_asleep()
@@ -256,10 +259,9 @@ class RunDriver:
 
     def _replay(self, admitted: Admitted, outcome: Outcome) -> None:
         context, issued = self._context, admitted.issued
-        context.binaries.update(outcome.binaries)
-        context.count(len(outcome.value))
+        context.count(len(outcome.value) + len(outcome.kept or b""))
         source = Source(issued.operation, issued.sequence)
-        context.labels = context.labels.joined(Labels(*(source if name in outcome.labels else None for name in Labels._fields)))
+        context.learn(outcome, Labels(*(source if name in outcome.labels else None for name in Labels._fields)), admitted.intent.arguments)
         self._writes.note(admitted.intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
             self._ready.append(outcome)

@@ -294,7 +294,7 @@ class Runtime:
                              header.mode == "plan", history := [])
             context = RunContext(header.run_id, header.principal, grant, bounds, facts, labelled(header.labels),
                                  self.parts.control.ledger(header.principal.tenant), history=history)
-            self._bridge.learn_binaries(context, header.input)
+            context.begin(header.input, header.origin)
             return RunDriver(header, context, isolate, self._bridge, self._recorder, self.parts.now_ms,
                              recording=recording, progress=progress)
 

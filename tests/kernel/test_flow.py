@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
-from inhabit.kernel.decide import Facts, RunFacts, decide
+from inhabit.kernel.decide import Facts, RunFacts, decide, settled
 from inhabit.kernel.effects import READS, TRUST, WRITES
-from inhabit.kernel.flow import CLEAN, Labels, Source, guard, labels_of, path
+from inhabit.kernel.flow import CLEAN, Labels, Source, guard, labelled, labels_of, path
 from inhabit.kernel.grants import Grant
 
 INBOX, WEB = Source("inbox.list", 3), Source("web.fetch", 5)
@@ -40,6 +40,27 @@ def test_refusal_names_the_path() -> None:
     assert said == ("deny", "private data, untrusted input and an outward write meet here: "
                             "private since call 3 inbox.list, untrusted since call 5 web.fetch")
     assert path(Labels(None, Source("conversation"))) == "untrusted from the start (conversation)"
+
+
+def test_labels_of_a_header_are_what_the_run_begins_with() -> None:
+    begun = labelled([("untrusted", "web.fetch"), ("private", "inbox.list")])
+    assert begun == Labels(Source("inbox.list"), Source("web.fetch")) and labelled([]) == CLEAN
+    assert path(begun) == "private from the start (inbox.list), untrusted from the start (web.fetch)"
+
+
+@pytest.mark.parametrize("attended", [False, True])
+def test_C25_a_built_url_after_private_data_is_stopped(attended: bool) -> None:
+    reading = Effects("public", "untrusted", "none", False, True)
+    said = guard(reading, Labels(INBOX), attended=attended, built_url=True)
+    assert said is not None and said[0] == ("ask" if attended else "deny") and "since call 3 inbox.list" in said[1]
+    assert guard(reading, Labels(None, WEB), attended=attended, built_url=True) is None
+    assert guard(reading, BOTH, attended=attended, built_url=False) is None
+
+
+def test_C25_an_operation_with_a_url_is_looked_at_each_time() -> None:
+    fetch = Operation("web.get", {}, effects=Effects("public", "untrusted", "none", False, True), url_argument="url")
+    assert settled(fetch, Grant.of("**")) is None
+    assert decide(Facts(fetch, {}, 0, labels=Labels(INBOX), built_url=True), Grant.of("**")).verdict == "deny"
 
 
 def test_call_brings_the_labels_of_its_effects() -> None:
