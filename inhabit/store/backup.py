@@ -19,6 +19,7 @@ import orjson
 
 from inhabit.contracts.run import Terminal
 from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.audit.log import AuditLog, Gathered
 from inhabit.store.codec import encode_entry
 from inhabit.store.database import Database, connect
 from inhabit.store.ownership import Mark, Ownership
@@ -144,13 +145,20 @@ def _prepared(fresh: Path, ownership: Ownership, revoked: Sequence[tuple[int, st
     connection = connect(fresh, writing=True)
     try:
         migrate(connection)
+        log = AuditLog(connection, None)
+        gathered = Gathered()
         connection.execute("BEGIN IMMEDIATE")
         runs = open_runs(connection)
+        body = pack_inline(end.meta, end.parts)
         for run in runs:
+            gathered.add(run.key, run.salt, run.number + 1, end.kind, body)
             connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?)",
-                               (run.key, run.number + 1, end.kind, pack_inline(end.meta, end.parts)))
+                               (run.key, run.number + 1, end.kind, body))
             connection.execute("UPDATE runs SET state = 'unknown', ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                                (now_ms, run.calls, run.bytes + end.size, run.key))
+        log.open(gathered.items())
+        log.note(connection, {"restored": [run.key for run in runs]})
+        log.write(connection)
         connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked)
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
         epoch = max(epoch, *(mark.epoch for mark in ownership.found)) + 1

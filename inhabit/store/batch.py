@@ -21,14 +21,15 @@ __all__ = ["Batch", "Ending", "Job", "OpenRun", "Row"]
 class OpenRun:
     """The counters of a run without a terminal entry, kept by the appending side."""
 
-    __slots__ = ("asked", "bytes", "calls", "generation", "key", "number", "run_id", "tenant")
+    __slots__ = ("asked", "bytes", "calls", "generation", "key", "number", "run_id", "salt", "tenant")
 
-    def __init__(self, key: int, run_id: str, tenant: str, generation: int, *, number: int = 0, calls: int = 0,
-                 size: int = 0, asked: bool = False) -> None:
+    def __init__(self, key: int, run_id: str, tenant: str, generation: int, salt: bytes, *, number: int = 0,
+                 calls: int = 0, size: int = 0, asked: bool = False) -> None:
         self.key = key
         self.run_id = run_id
         self.tenant = tenant
         self.generation = generation
+        self.salt = salt     # of the audit log's leaves
         self.number = number
         self.calls = calls
         self.bytes = size

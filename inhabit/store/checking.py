@@ -66,7 +66,7 @@ def _of_run(connection: sqlite3.Connection, key: int, run_id: str, state: str) -
 def _loose(connection: sqlite3.Connection) -> Iterator[str]:
     for table in ("entries", "headers", "blob_uses"):
         (count,) = connection.execute(
-            f"SELECT count(DISTINCT run) FROM {table} WHERE run NOT IN (SELECT key FROM runs)").fetchone()
+            f"SELECT count(DISTINCT run) FROM {table} WHERE run > 0 AND run NOT IN (SELECT key FROM runs)").fetchone()
         if count:
             yield f"{table} of {count} runs that do not exist"
     (count,) = connection.execute("SELECT count(*) FROM runs WHERE key NOT IN (SELECT run FROM headers)").fetchone()

@@ -3,7 +3,8 @@
 Every statement here runs on the writer's connection. The usual batch (entries alone, none of them long) is ONE
 statement in autocommit: each SQLite step gives the interpreter's lock away and must win it back from a busy event
 loop, so the number of steps, not of rows, is what a commit costs.
-Invariant: nothing is written unless the database still carries this owner's epoch.
+Invariants: nothing is written unless the database still carries this owner's epoch; every record is written together
+with the leaf of the audit log that stands for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from inhabit.errors import Unavailable
+from inhabit.store.audit.log import AuditLog, Gathered
 from inhabit.store.batch import Batch, OpenRun, Row
 from inhabit.store.packing import INLINE_BYTES, Draft, pack, pack_inline
 
@@ -25,23 +27,25 @@ _MAX_ROWS = 128
 _BINARY = re.compile(rb'"\$binary"\s*:\s*"([0-9a-f]{64})"')
 
 
-def write_batch(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
+def write_batch(connection: sqlite3.Connection, batch: Batch, epoch: int, log: AuditLog) -> None:
     """Write all of `batch` in one transaction, durable on return. Raises `sqlite3.Error`, `Unavailable`."""
     if not (batch.rows or batch.begun or batch.jobs):
         return
-    plain = _plain_fields(batch)
+    plain = _plain_fields(batch, log)
     if plain is not None:
-        _insert(connection, plain, len(batch.rows), epoch)
+        _insert(connection, plain, len(batch.rows) + 1, epoch)
+        log.committed()
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         check_epoch(connection, epoch)
-        _write_all(connection, batch, epoch)
+        _write_all(connection, batch, epoch, log)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    log.committed()
 
 
 def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
@@ -58,20 +62,25 @@ def insert_blob(connection: sqlite3.Connection, tenant: str, digest: bytes, data
         (tenant, digest, len(data), touched_ms, data))
 
 
-def _plain_fields(batch: Batch) -> list[Any] | None:
-    """The fields of the usual batch's rows, one after the other; None for any other batch."""
-    if batch.begun or batch.ended or batch.also or batch.jobs or len(batch.rows) > _MAX_ROWS:
+def _plain_fields(batch: Batch, log: AuditLog) -> list[Any] | None:
+    """The fields of the usual batch's rows and of its leaves, one after the other; None for any other batch."""
+    if batch.begun or batch.ended or batch.also or batch.jobs or len(batch.rows) >= _MAX_ROWS:
         return None
     fields: list[Any] = []
+    gathered = Gathered()
     for run, number, (kind, meta, parts) in batch.rows:
         for part in parts:
             if len(part) > INLINE_BYTES or b"$binary" in part:
                 return None
-        fields += (run.key, number, kind, pack_inline(meta, parts))
+        body = pack_inline(meta, parts)
+        gathered.add(run.key, run.salt, number, kind, body)
+        fields += (run.key, number, kind, body)
+    fields += log.stage(gathered.items())
     return fields
 
 
-def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None:
+def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int, log: AuditLog) -> None:
+    gathered = Gathered()
     for run, header, draft in batch.begun:
         principal = header.principal
         connection.execute(
@@ -79,21 +88,27 @@ def _write_all(connection: sqlite3.Connection, batch: Batch, epoch: int) -> None
             " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?)",
             (run.key, run.run_id, run.tenant, principal.user, principal.agent, header.language, header.program_hash,
              header.origin, header.parent_run, header.clock_ms))
-        connection.execute("INSERT INTO headers VALUES (?, ?)", (run.key, _shared(connection, run, draft)))
+        body = _shared(connection, run, draft)
+        gathered.add(run.key, run.salt, 0, draft.kind, body)
+        connection.execute("INSERT INTO headers VALUES (?, ?, ?)", (run.key, body, run.salt))
     for start in range(0, len(batch.rows), _MAX_ROWS):
         rows = batch.rows[start:start + _MAX_ROWS]
-        _insert(connection, [field for row in rows for field in _packed(connection, row)], len(rows), epoch)
+        _insert(connection, [field for row in rows for field in _packed(connection, row, gathered)], len(rows), epoch)
     for write in batch.also:
         connection.execute(write.sql, write.values)
     for ending in batch.ended:
         connection.execute("UPDATE runs SET state = ?, ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                            (ending.state, ending.ended_ms, ending.calls, ending.bytes, ending.run.key))
+    log.open(gathered.items())
     for job in batch.jobs:
-        _do(connection, job)
+        _do(connection, job, log)
+    log.write(connection)
 
 
-def _packed(connection: sqlite3.Connection, row: Row) -> tuple[int, int, int, bytes]:
-    return row.run.key, row.number, row.draft.kind, _shared(connection, row.run, row.draft)
+def _packed(connection: sqlite3.Connection, row: Row, gathered: Gathered) -> tuple[int, int, int, bytes]:
+    body = _shared(connection, row.run, row.draft)
+    gathered.add(row.run.key, row.run.salt, row.number, row.draft.kind, body)
+    return row.run.key, row.number, row.draft.kind, body
 
 
 def _shared(connection: sqlite3.Connection, run: OpenRun, draft: Draft) -> bytes:
@@ -140,7 +155,8 @@ def _insertion(width: int) -> str:
 _INSERTIONS = tuple(_insertion(1 << places) for places in range(_MAX_ROWS.bit_length()))
 
 
-def _do(connection: sqlite3.Connection, job: Any) -> None:
+def _do(connection: sqlite3.Connection, job: Any, log: AuditLog) -> None:
+    staged = log.staged
     connection.execute("SAVEPOINT job")
     try:
         job.result = job.work(connection)
@@ -150,6 +166,7 @@ def _do(connection: sqlite3.Connection, job: Any) -> None:
             raise
         job.error = error
         connection.execute("ROLLBACK TO job")
+        log.back_to(staged)
     connection.execute("RELEASE job")
 
 

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from inhabit.errors import Unavailable
+from inhabit.store.audit.log import AuditLog
+from inhabit.store.audit.notes import Signer
 from inhabit.store.ownership import Mark, Ownership
 from inhabit.store.schema import migrate, refuse_foreign
 from inhabit.store.writer import Writer
 
-__all__ = ["Database", "connect"]
+__all__ = ["Database", "audit_key", "connect"]
 
 READERS = 3
 QUICK_CHECK_BYTES = 256 * 1024 * 1024
@@ -44,11 +46,12 @@ class Database:
         try:
             with _plainly(self.path):
                 connection, epoch, last_run = _opened(self.path, self._ownership)
+                self.audit = _log_of(connection, self.path)
         except BaseException:
             self._ownership.release()
             raise
         self._connection = connection
-        self.writer = Writer(connection, self._ownership, epoch, last_run)
+        self.writer = Writer(connection, self._ownership, epoch, last_run, self.audit)
         self.epoch = epoch
         self.last_run = last_run
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
@@ -96,6 +99,19 @@ class Database:
         with contextlib.suppress(sqlite3.Error):  # the log stays then, and the next start reads it
             self._connection.close()
         self._ownership.release()
+
+
+def audit_key(path: Path) -> Path:
+    """Where the key of a database's audit log lies."""
+    return path.with_name(path.name + ".audit-key")
+
+
+def _log_of(connection: sqlite3.Connection, path: Path) -> AuditLog:
+    try:
+        return AuditLog(connection, Signer(audit_key(path)))
+    except BaseException:
+        connection.close()
+        raise
 
 
 def connect(path: Path, *, writing: bool) -> sqlite3.Connection:

@@ -30,6 +30,7 @@ from inhabit.contracts.run import (
 )
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.approvals import standing
+from inhabit.store.audit.log import new_salt
 from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
 from inhabit.store.codec import INTENT, STANDING, TERMINAL, encode_entry, encode_header
 from inhabit.store.database import Database
@@ -72,7 +73,7 @@ class SqliteJournal:
             if header.run_id in self._open:
                 raise InvalidInput(f"run {header.run_id} has begun already", fix="a new id for every run")
             run = OpenRun(self._next_key, header.run_id, header.principal.tenant, self._writer.generation,
-                          size=draft.size)
+                          new_salt(), size=draft.size)
             ticket = self._writer.begin(run, header, draft)
             self._next_key += 1
             self._open[header.run_id] = run

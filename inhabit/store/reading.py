@@ -118,7 +118,7 @@ def shown_header(connection: sqlite3.Connection, key: int) -> RunHeader:
 def open_runs(connection: sqlite3.Connection) -> tuple[OpenRun, ...]:
     """The counters of every run without an end, as far as it is on disk."""
     return tuple(_counted(connection, *row) for row in connection.execute(
-        "SELECT key, run_id, tenant FROM runs WHERE ended_ms IS NULL ORDER BY key").fetchall())
+        "SELECT key, run_id, tenant, salt FROM runs JOIN headers ON run = key WHERE ended_ms IS NULL ORDER BY key").fetchall())
 
 
 def summary(row: Sequence[Any]) -> RunSummary:
@@ -186,10 +186,10 @@ def _fetched(connection: sqlite3.Connection, tenant: str, reference: BlobRef, wh
     return data
 
 
-def _counted(connection: sqlite3.Connection, key: int, run_id: str, tenant: str) -> OpenRun:
+def _counted(connection: sqlite3.Connection, key: int, run_id: str, tenant: str, salt: bytes) -> OpenRun:
     number, calls, size = connection.execute(
         "SELECT coalesce(max(number), 0), coalesce(sum(kind = ?), 0), coalesce(sum(length(body)), 0) FROM entries"
         " WHERE run = ?", (INTENT, key)).fetchone()
     (shared,) = connection.execute("SELECT coalesce(sum(size), 0) FROM blob_uses JOIN blobs ON key = blob WHERE run = ?",
                                    (key,)).fetchone()
-    return OpenRun(key, run_id, tenant, 0, number=number, calls=calls, size=size + shared, asked=True)
+    return OpenRun(key, run_id, tenant, 0, salt, number=number, calls=calls, size=size + shared, asked=True)

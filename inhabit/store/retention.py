@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from inhabit.errors import ConfigError, Unavailable
 from inhabit.store.database import Database
 
-__all__ = ["PRUNE_EVERY_S", "Pruned", "Retention", "keep_pruning", "prune"]
+__all__ = ["PRUNE_EVERY_S", "Pruned", "Retention", "Went", "drop", "keep_pruning", "prune", "tighten"]
 
 PRUNE_EVERY_S = 3_600.0
 _log = logging.getLogger(__name__)
@@ -63,17 +63,15 @@ async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned
     before = now_ms - int(retention.max_age_days * _DAY_MS)
     do = database.writer.perform
     runs = values = 0
-    while (went := await do(lambda c: _drop_old(c, before, database.forget_mark))).runs:
+    while (went := await do(lambda c: _drop_old(c, before, database))).runs:
         runs, values = runs + went.runs, values + went.values
-    while (went := await do(lambda c: _drop_excess(c, retention.max_bytes, database.forget_mark))).runs:
+    while (went := await do(lambda c: _drop_excess(c, retention.max_bytes, database))).runs:
         runs, values = runs + went.runs, values + went.values
     while unused := await do(lambda c: _drop_unused(c, now_ms - _UNUSED_BLOB_MS)):
         values += unused
     tokens = await do(lambda c: c.execute("DELETE FROM tokens WHERE expires_ms < ?1 OR revoked_ms < ?1",
                                           (before,)).rowcount)
-    while await do(_shrink):
-        pass
-    cut = await database.writer.maintain(_cut_log)
+    cut = await tighten(database)
     return Pruned(runs, values, tokens, cut, max(0, await database.read(_used) - retention.max_bytes))
 
 
@@ -90,19 +88,26 @@ async def keep_pruning(database: Database, now_ms: Callable[[], int], retention:
         await asyncio.sleep(every_s)
 
 
+async def tighten(database: Database) -> bool:
+    """Give up what was deleted: free pages to the file system, the write-ahead log cut. False when a long reading kept it."""
+    while await database.writer.perform(_shrink):
+        pass
+    return await database.writer.maintain(_cut_log)
+
+
 @dataclass(frozen=True, slots=True)
-class _Went:
+class Went:
     runs: int
     values: int
 
 
-def _drop_old(connection: sqlite3.Connection, before_ms: int, forget_mark: Callable[[], None]) -> _Went:
+def _drop_old(connection: sqlite3.Connection, before_ms: int, database: Database) -> Went:
     keys = [key for key, _size in connection.execute(
         f"{_FINISHED} AND ended_ms < ? ORDER BY ended_ms LIMIT ?", (before_ms, _STEP_RUNS))]
-    return _drop(connection, keys, forget_mark)
+    return drop(connection, keys, database, "retention")
 
 
-def _drop_excess(connection: sqlite3.Connection, max_bytes: int, forget_mark: Callable[[], None]) -> _Went:
+def _drop_excess(connection: sqlite3.Connection, max_bytes: int, database: Database) -> Went:
     excess = _used(connection) - max_bytes
     keys: list[int] = []
     for key, size in connection.execute(f"{_FINISHED} ORDER BY ended_ms LIMIT ?", (_STEP_RUNS,)):
@@ -110,24 +115,27 @@ def _drop_excess(connection: sqlite3.Connection, max_bytes: int, forget_mark: Ca
             break
         keys.append(key)
         excess -= size
-    return _drop(connection, keys, forget_mark)
+    return drop(connection, keys, database, "retention")
 
 
-def _drop(connection: sqlite3.Connection, keys: list[int], forget_mark: Callable[[], None]) -> _Went:
+def drop(connection: sqlite3.Connection, keys: list[int], database: Database, reason: str) -> Went:
+    """Delete these runs and all that only they need, with a note in the audit log that and why they went."""
     if not keys:
-        return _Went(0, 0)
-    forget_mark()
+        return Went(0, 0)
+    database.forget_mark()
+    database.audit.note(connection, {"erased": keys, "reason": reason})
     marks = ",".join("?" * len(keys))
     held = [blob for (blob,) in connection.execute(f"SELECT DISTINCT blob FROM blob_uses WHERE run IN ({marks})", keys)]
-    for table in ("entries", "headers", "blob_uses"):
+    for table in ("entries", "headers", "blob_uses", "approvals"):
         connection.execute(f"DELETE FROM {table} WHERE run IN ({marks})", keys)
+    connection.execute(f"DELETE FROM charges WHERE run IN (SELECT run_id FROM runs WHERE key IN ({marks}))", keys)
     connection.execute(f"DELETE FROM runs WHERE key IN ({marks})", keys)
     values = 0
     for blob in held:
         values += connection.execute(
             "DELETE FROM blobs WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?1)",
             (blob,)).rowcount
-    return _Went(len(keys), values)
+    return Went(len(keys), values)
 
 
 def _drop_unused(connection: sqlite3.Connection, before_ms: int) -> int:

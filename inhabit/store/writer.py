@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from inhabit.contracts.run import RunHeader, Write
 from inhabit.errors import Unavailable
+from inhabit.store.audit.log import AuditLog
 from inhabit.store.batch import Batch, Ending, Job, OpenRun, Row, again
 from inhabit.store.commit import check_epoch, write_batch
 from inhabit.store.ownership import Mark, Ownership
@@ -46,8 +47,9 @@ _T = TypeVar("_T")
 class Writer:
     """Owns the writing connection. Thread-safe; `close` is to be called once, from any thread."""
 
-    def __init__(self, connection: sqlite3.Connection, ownership: Ownership, epoch: int, last_run: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, ownership: Ownership, epoch: int, last_run: int, log: AuditLog) -> None:
         self._connection = connection
+        self._audit = log
         self._ownership = ownership
         self._epoch = epoch
         self._last_run = last_run
@@ -175,6 +177,9 @@ class Writer:
             if batch is None:
                 break
             self._settle(batch, self.failure or self._commit(batch))
+            if self._audit.due():
+                self._sign()
+        self._sign()
         self._settle(Batch(self._ask), Unavailable("the journal is closed", code="journal_closed"))
 
     def _idle(self) -> None:
@@ -187,8 +192,24 @@ class Writer:
             if not self._open.empty:
                 return
         if self._rests():
-            self._wake.get()
+            self._rest()
             self._linger()
+
+    def _rest(self) -> None:
+        """Sleep until the next append; sign meanwhile what is not signed."""
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=self._audit.due_in_s())
+            return
+        self._sign()
+        self._wake.get()
+
+    def _sign(self) -> None:
+        """A checkpoint that cannot be written is made up for later: what it would sign is on disk."""
+        if self.failure is None:
+            try:
+                self._audit.sign(self._connection, self._epoch)
+            except sqlite3.Error as error:
+                _log.warning("the audit log's checkpoint was put off: %s", error)
 
     def _linger(self) -> None:
         if not (self._urgent or self._closing):
@@ -219,7 +240,7 @@ class Writer:
         if batch.empty:
             return None
         try:
-            write_batch(self._connection, batch, self._epoch)
+            write_batch(self._connection, batch, self._epoch, self._audit)
         except Unavailable as error:
             return error
         except Exception as error:  # noqa: BLE001  the thread must outlive any failure, to tell it

@@ -62,7 +62,7 @@ async def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     modes = {name.name: stat.S_IMODE(name.stat().st_mode) for name in (path.parent, *path.parent.iterdir())}
     await store.close()
     assert modes == {"new": 0o700, "journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600,
-                     "journal.db.lock": 0o600}
+                     "journal.db.lock": 0o600, "journal.db.audit-key": 0o600}
 
 
 async def test_files_left_open_to_others_are_tightened(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_check_names_what_breaks_the_promises(tmp_path: Path) -> None:
     connection.execute("DELETE FROM entries WHERE run = 1 AND number = 1")
     connection.execute("UPDATE runs SET state = 'failed' WHERE key = 2")
     connection.execute("DELETE FROM blobs")
-    connection.execute("INSERT INTO headers VALUES (99, x'00')")
+    connection.execute("INSERT INTO headers VALUES (99, x'00', NULL)")
     connection.commit()
     connection.close()
     store = Store.open(path)
