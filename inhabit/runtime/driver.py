@@ -316,19 +316,21 @@ class RunDriver:
                 raise self._failure
             if self._ready:
                 return self._results()
-            if self._asks and not self._calls:
-                raise _OnlyPeople
             now = self._now_ms()
             due_ms = 0 if timer is None else self._recording.awake_ms(timer.due_ms)
             if timer is not None and due_ms <= now:
                 return [Delivery("timer", timer.id, b"null", self._tick(timer.due_ms))]
+            if self._asks and not self._calls:
+                raise _OnlyPeople
             if timer is None and not self._calls:
                 raise InhabitError("the program waits for something that can never happen (a promise nobody settles)",
                                    code="deadlock", fix="await only operations, timers and promises made of them")
             await self._sleep(None if timer is None else (due_ms - now) / 1000)
 
     def _results(self) -> list[Delivery]:
-        clock, ready = self._tick(0), self._ready
+        clock, ready, arrived = self._tick(0), self._ready, self._recording.arrived
+        if arrived and len(ready) > 1:   # a replay finds them in the order of their calls; they are given as they had come
+            ready = self._ready = deque(sorted(ready, key=lambda outcome: arrived.get(outcome.sequence, len(arrived))))
         batch: list[Delivery] = []
         while ready and len(batch) < _LIVE_BATCH:
             outcome = ready.popleft()

@@ -34,13 +34,14 @@ class Diverged(InhabitError):
 @dataclass(slots=True)
 class Recording:
     """`deliveries` are those still to be replayed; taken from the left as the replay goes on. `asked` and `decided` are by
-    call. `slept`: from when to when the run waited for people alone. `used`: what it had used when it last went to sleep.
+    call. `arrived`: which outcome came when. `slept`: from when to when the run waited for people alone. `used`: what it had used when it last went to sleep.
     """
 
     intents: dict[int, Intent] = field(default_factory=dict[int, Intent])
     outcomes: dict[int, Outcome] = field(default_factory=dict[int, Outcome])
     deliveries: deque[Delivered] = field(default_factory=lambda: deque[Delivered]())
     logs: int = 0
+    arrived: dict[int, int] = field(default_factory=dict[int, int])
     delivered_calls: set[int] = field(default_factory=set[int])
     asked: dict[int, Asked] = field(default_factory=dict[int, Asked])
     decided: dict[int, Decided] = field(default_factory=dict[int, Decided])
@@ -57,6 +58,7 @@ class Recording:
                     recording.intents[intent.sequence] = intent
                 case Outcome() as outcome:
                     recording.outcomes[outcome.sequence] = outcome
+                    recording.arrived[outcome.sequence] = len(recording.arrived)
                 case Delivered() as delivered:
                     recording.deliveries.append(delivered)
                     if delivered.kind != "timer":

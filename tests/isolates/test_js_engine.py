@@ -9,7 +9,7 @@ import os
 import pytest
 from js_harness import CLOCK_MS, Host, OperationFailed, ProgramFailed, loaded
 
-from inhabit.contracts.program import Boot, Delivery
+from inhabit.contracts.program import Boot, Delivery, Timer
 from inhabit.errors import LimitExceeded, WorkerLost
 from inhabit.limits import Limits
 
@@ -123,6 +123,14 @@ def test_the_earliest_timer_is_reported_and_fired_by_delivery(js: Host) -> None:
         turn = guest.deliver([Delivery("timer", turn.timer.id, b"", turn.timer.due_ms)])
     assert fired == [20, 30, 31]
     assert turn.finished.value == b"[2,3]"
+    guest.close()
+
+
+def test_a_timer_that_went_off_within_a_batch_is_not_reported_again(js: Host) -> None:
+    guest = js.engine.create(js.boot("setTimeout(() => {}, 5); await shop.a({}); await shop.b({});"))
+    assert guest.start().timer == Timer(1, CLOCK_MS + 5)
+    turn = guest.deliver([Delivery("result", 1, b"1", CLOCK_MS + 1), Delivery("timer", 1, b"null", CLOCK_MS + 5)])
+    assert turn.timer is None and turn.issued_before == (1, 2)
     guest.close()
 
 

@@ -406,6 +406,17 @@ async def test_every_prefix_of_a_journal_leads_to_the_same_end(world: Any) -> No
         assert {s for r in here.journal.of(Resumed) for s in r.reissued} == reissued
 
 
+async def test_results_that_were_recorded_and_not_delivered_come_in_the_order_in_which_they_had_come(world: Any) -> None:
+    here = await record_of_flow(world)
+    entries = here.journal.entries["run"]
+    kept = [e for e in entries if isinstance(e, Intent) and e.sequence < 3]
+    kept += sorted((e for e in entries if isinstance(e, Outcome) and e.sequence < 3), key=lambda outcome: -outcome.sequence)
+    here.journal.entries["run"] = kept
+    isolate = script(FLOW[0], Turn(issued_before=(2, 2), finished=DONE))
+    assert (await here.driver(isolate, recording=Recording.of(here.journal.record(), 1_000)).drive()).state == "completed"
+    assert [d.id for d in isolate.delivered] == [2, 1]
+
+
 @pytest.mark.parametrize("change", ["arguments", "operation", "points"])
 async def test_F08_replay_that_diverges_is_stopped_at_the_first_difference(world: Any, change: str) -> None:
     whole = await record_of_flow(world)

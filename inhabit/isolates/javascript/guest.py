@@ -173,6 +173,7 @@ class JavaScriptGuest:
                 calls.append(IssuedCall(int(fields[0]), fields[1].decode(), fields[2]))
             elif kind == b"D":
                 before.append(int(fields[0]))
+                timer = None   # a batch of several times is answered in parts, and the last part knows which timer is left
             elif kind == b"L":
                 logs.append(LogLine(fields[0].decode(), orjson.loads(fields[1])))  # type: ignore[arg-type]
             elif kind == b"T":
