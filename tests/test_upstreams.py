@@ -3,6 +3,9 @@ behind Prism's mock server. Nothing here is a fake of ours.
 
 The memory server (2026.8.31) reads, changes and writes its file without a lock: sent two `create_entities` at once it
 keeps one. Calls that may write take turns at a server that is started here, so the program may be written as it is meant.
+
+The servers' own annotations are trusted, as an operator says who has looked at them: unknown effects are the dangerous
+ones, and what has read private and untrusted data may write outward only when a person says so.
 """
 
 from __future__ import annotations
@@ -87,9 +90,9 @@ async def test_one_program_over_four_real_systems_in_both_languages(tmp_path: Pa
     (folder / "beta.txt").write_text("second\n")
     async with github_mock(document, peers / "@stoplight" / "prism-cli" / "dist" / "index.js") as url:
         sources = [
-            mcp([*npm_server("filesystem"), str(folder)], name="files"),
-            mcp(npm_server("memory"), name="memory", env={"MEMORY_FILE_PATH": str(tmp_path / "memory.jsonl")}),
-            mcp(npm_server("everything"), name="everything"),
+            mcp([*npm_server("filesystem"), str(folder)], name="files", trust_annotations=True),
+            mcp(npm_server("memory"), name="memory", env={"MEMORY_FILE_PATH": str(tmp_path / "memory.jsonl")}, trust_annotations=True),
+            mcp(npm_server("everything"), name="everything", trust_annotations=True),
             openapi(document, name="github", base_url=url),
         ]
         async with Inhabit(sources, home=tmp_path / "home") as app:
