@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any
 
@@ -152,6 +153,7 @@ class Inhabit:
             accept_missing=frozenset(self.server.accept_missing_layers)))
         runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
                                 live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT,
+                                conversations=self.home.store.conversations,
                                 control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble)))
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
@@ -193,13 +195,19 @@ class Inhabit:
 
     # -- use ----------------------------------------------------------------------------------------------
 
-    def caller(self, principal: str | Principal, *, grant: Grant | Sequence[Any] | None = None, door: str = "python") -> Caller:
+    @property
+    def attended(self) -> bool:
+        """Whether a person answers what the doors of this app ask: at a start for oneself, its owner does."""
+        return self.server.tenants == "single"
+
+    def caller(self, principal: str | Principal, *, grant: Grant | Sequence[Any] | None = None, door: str = "python",
+               attended: bool = False, conversation: str = "") -> Caller:
         """`principal` with the grant the app has for them, narrowed by `grant` when one is given."""
         who = Principal.parse(principal)
         held = self.grant_of(who)
         if grant is not None:
             held = held.within(grant if isinstance(grant, Grant) else Grant.from_value(list(grant)))
-        return Caller(who, held, door)
+        return Caller(who, held, door, attended, conversation)
 
     def grant_of(self, principal: Principal) -> Grant:
         """The principal's own grant, else the user's, else the default, else nothing.
@@ -214,20 +222,24 @@ class Inhabit:
 
     async def execute(self, source: str, *, principal: str | Principal, language: str | None = None, input: Any = None,
                       grant: Grant | Sequence[Any] | None = None, limits: Mapping[str, Any] | None = None,
-                      wait_s: float | None = None) -> RunResult:
-        """Run a program for `principal`. Raises `ProgramError` when nothing ran; see `Runtime.execute`."""
+                      wait_s: float | None = None, attended: bool = False, conversation: str = "") -> RunResult:
+        """Run a program for `principal`. `attended`: somebody answers what it asks; else what would be asked for its flow of
+        information is denied. `conversation`: whose model wrote the program; its runs know what it has read. Raises
+        `ProgramError` when nothing ran; see `Runtime.execute`.
+        """
         runtime = await self.start()
-        return await runtime.execute(source, self.caller(principal, grant=grant), language=language, input=input,
-                                     limits=limits, wait_s=wait_s)
+        caller = self.caller(principal, grant=grant, attended=attended, conversation=conversation)
+        return await runtime.execute(source, caller, language=language, input=input, limits=limits, wait_s=wait_s)
 
     async def search(self, query: str, *, principal: str | Principal, language: str = "typescript") -> str:
         """Declarations of the operations that fit `query`, as a model reads them."""
         runtime = await self.start()
         return await runtime.search(query, self.caller(principal), language=language)
 
-    def tools(self, kind: str, *, principal: str | Principal) -> Any:
-        """`search` and `execute` for an existing model loop: "openai", "anthropic" or "pydantic-ai"."""
-        return model_tools(kind, self.start, self.caller(principal), self.server.options(self.name).tools)
+    def tools(self, kind: str, *, principal: str | Principal, attended: bool = False) -> Any:
+        """`search` and `execute` for an existing model loop, which is one conversation: "openai", "anthropic" or "pydantic-ai"."""
+        caller = self.caller(principal, door="tools", attended=attended, conversation=f"tools:{token_hex(8)}")
+        return model_tools(kind, self.start, caller, self.server.options(self.name).tools)
 
     def asgi(self) -> ASGIApp:
         """The HTTP API and `/mcp` for any ASGI host; mounted under a prefix, it starts with the first request."""
@@ -246,7 +258,7 @@ class Inhabit:
         found = await self.home.tokens.verify(token, now_ms=now_ms())
         if found is None:
             return None
-        return Identity(found.id, found.principal, self.grant_of(found.principal).within(Grant.from_value(found.authority)))
+        return Identity(found.id, found.principal, attended=self.attended, grant=self.grant_of(found.principal).within(Grant.from_value(found.authority)))
 
     async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
                            expires_ms: int | None = None) -> tuple[str, TokenRecord]:

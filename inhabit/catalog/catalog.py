@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +151,11 @@ class Catalog:
     def stubs_for(self, names: Sequence[str], *, tenant: str | None = None) -> str:
         """A Python stub of these operations only; what it leaves out is `Any`, not an error. Unknown names are
         left out. Observed types are not used: a guess must not refuse a program."""
-        typed = (self._typed(name, None) for name in names)
-        return "".join(python_file(((one.operation, one.output, False) for one in typed if one is not None), open_ended=True))
+        found = {name: self._typed(name, None) for name in names}
+        handles = [_handle_of(one.operation) for name in names if found[name] is None and name.endswith(".handle")
+                   and (one := self._typed(name.removesuffix(".handle"), None)) is not None]
+        typed = [(one.operation, one.output, False) for one in found.values() if one is not None]
+        return "".join(python_file([*typed, *((operation, None, False) for operation in handles)], open_ended=True))
 
     def check(self, calls: Sequence[CallSite], visible: Visible | None = None) -> tuple[Problem, ...]:
         """What is surely wrong with the calls of a program, before it runs."""
@@ -265,3 +268,8 @@ def _result(shown: Shown, found: Iterable[Typed], direct: Lookup, language: Lang
     if step:
         lines.append(f"{mark} more: {step}")
     return SearchResult("\n".join(lines), names, bool(steps), step)
+
+
+def _handle_of(operation: Operation) -> Operation:
+    """What a program calls for a handle: the same parameters, and a result of any type, since it stands for any."""
+    return replace(operation, name=f"{operation.name}.handle", output_schema=None)

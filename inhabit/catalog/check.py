@@ -36,7 +36,7 @@ def check_calls(calls: Sequence[CallSite], find: Callable[[str], Operation | Non
     has no operation at all; None for one that has, or is not there."""
     problems: list[Problem] = []
     for call in calls:
-        operation = find(call.path) if visible is None or visible(call.path) else None
+        operation = _meant(call.path, find, visible)
         if operation is None:
             if not _beyond_an_operation(call.path, find):
                 why = empty(call.path) if visible is None or visible(call.path) else None
@@ -46,6 +46,15 @@ def check_calls(calls: Sequence[CallSite], find: Callable[[str], Operation | Non
         if len(problems) >= _MAX_PROBLEMS:
             break
     return tuple(problems[:_MAX_PROBLEMS])
+
+
+def _meant(path: str, find: Callable[[str], Operation | None], visible: Visible | None) -> Operation | None:
+    """The operation that a path names, itself or with `.handle` behind it."""
+    for name in dict.fromkeys((path, path.removesuffix(".handle"))):
+        operation = find(name) if visible is None or visible(name) else None
+        if operation is not None:
+            return operation
+    return None
 
 
 def _beyond_an_operation(path: str, find: Callable[[str], Operation | None]) -> bool:
@@ -160,7 +169,7 @@ def _refuted(shape: _Shape, schema: Any, rules: _Rules, pointer: str, depth: int
         return pointer, "nothing is allowed here"
     kind = shape.get("kind")
     rules.left[0] -= 1
-    if not is_object(schema) or kind in ("unknown", None) or depth > _MAX_DEPTH or rules.left[0] < 0:
+    if not is_object(schema) or kind in ("unknown", None) or _may_be_a_handle(shape) or depth > _MAX_DEPTH or rules.left[0] < 0:
         return None
     if kind == "literal" and isinstance(shape.get("value"), dict | list | tuple):
         shape = _of_value(shape["value"])
@@ -168,6 +177,12 @@ def _refuted(shape: _Shape, schema: Any, rules: _Rules, pointer: str, depth: int
         return None
     return (_refuted_by_type(shape, schema, pointer) or _refuted_by_parts(shape, schema, rules, pointer, depth)
             or _refuted_inside(shape, schema, rules, pointer, depth))
+
+
+def _may_be_a_handle(shape: _Shape) -> bool:
+    """`{...handle, at: "/body"}` stands for a value that nobody knows here."""
+    names = shape.get("properties", {}).keys()
+    return shape.get("kind") == "object" and ("$handle" in names or (bool(shape.get("open")) and names <= {"at"}))
 
 
 def _refuted_by_parts(shape: _Shape, schema: Schema, rules: _Rules, pointer: str, depth: int) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ async def local_client(args: argparse.Namespace, *, resume: bool) -> AsyncGenera
     """`resume`: take unfinished runs up, and be able to run programs; else it is only looked at."""
     app = open_app(args)
     caller = caller_from(args, app)
-    identity = Identity("cli", caller.principal, caller.grant, operator=True)
+    identity = Identity("cli", caller.principal, caller.grant, operator=True, attended=app.attended)
 
     async def check(_: str) -> Identity | None:
         return identity

@@ -34,4 +34,4 @@ def open_app(args: argparse.Namespace) -> Inhabit:
 
 def caller_from(args: argparse.Namespace, app: Inhabit, door: str = "cli") -> Caller:
     """The person at this terminal, with the grant that the configuration gives them."""
-    return app.caller(principal_from(args), door=door)
+    return app.caller(principal_from(args), door=door, attended=app.attended)

@@ -43,7 +43,7 @@ class RemoteRuntime(Runtime):
                       limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
                       progress: Callable[[str], None] = lambda _text: None) -> RunResult:
         body = {"program": source, "language": language, "input": input, "limits": dict(limits) if limits else None,
-                "wait_s": 30.0 if wait_s is None else wait_s}
+                "wait_s": 30.0 if wait_s is None else wait_s, "conversation": caller.conversation or None}
         return self.blobs.noted(await self._api.post("/v1/runs", body))
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:

@@ -79,20 +79,21 @@ class Capability:
         self, function: Callable[..., Any] | None = None, *, name: str | None = None, reads: Reads = "private",
         trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
         revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
-        errors: Mapping[str, str] | None = None, timeout_s: float | None = None,
+        errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
     ) -> Any:
         """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
 
         What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
         without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert` and `preview` are
-        operations of this capability, as functions or by name.
+        operations of this capability, as functions or by name. `url_argument` names the parameter that says where a request
+        goes: after private data, only to a URL that somebody gave.
         Raises `ConfigError` when a type has no JSON form.
         """
         if function is None:
             def decorate(real: Callable[..., Any]) -> Any:
                 return self.operation(
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
-                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s)
+                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s, url_argument=url_argument)
             return decorate
         short = name or function.__name__
         effects = checked_effects({
@@ -104,7 +105,7 @@ class Capability:
         self._functions[short] = _build(
             f"{self.name}.{short}", self.name, function, effects,
             tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
-            None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview))
+            None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview), url_argument)
         return function
 
     def _reference(self, other: Callable[..., Any] | str | None) -> str | None:
@@ -216,7 +217,7 @@ def _error_code(function: _Function, error: Exception) -> str:
 
 
 def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects, errors: tuple[ErrorDoc, ...],
-           timeout_ms: int | None, revert: str | None, preview: str | None) -> _Function:
+           timeout_ms: int | None, revert: str | None, preview: str | None, url_argument: str) -> _Function:
     at = "its annotations"
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -253,7 +254,7 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
         name=full_name, connector=capability, summary=summary, description=description, effects=effects, errors=errors,
         input_schema={"type": "object", "properties": properties, "required": required, "additionalProperties": False},
         output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
-        timeout_ms=timeout_ms, revert=revert, preview=preview)
+        timeout_ms=timeout_ms, revert=revert, preview=preview, url_argument=url_argument)
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
 
 

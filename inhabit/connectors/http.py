@@ -187,13 +187,15 @@ class HttpConnector:
         yield Operation(
             name=f"{self.name}.fetch", summary="Send an HTTP request to a granted host", description=notes, errors=errors,
             input_schema={"type": "object", "properties": properties, "required": ["url"], "additionalProperties": False},
-            output_schema=_OUTPUT, effects=Effects() if writing else reads, connector=self.name, origin="HTTP", tags=("http",))
+            output_schema=_OUTPUT, effects=Effects() if writing else reads, connector=self.name, origin="HTTP", tags=("http",),
+            url_argument="url")
         if writing:
             yield Operation(
                 name=f"{self.name}.get", summary="Read from a granted host with GET", description=notes, errors=errors,
                 input_schema={"type": "object", "properties": {key: properties[key] for key in ("url", "headers")},
                               "required": ["url"], "additionalProperties": False},
-                output_schema=_OUTPUT, effects=reads, connector=self.name, origin="HTTP GET", tags=("http",))
+                output_schema=_OUTPUT, effects=reads, connector=self.name, origin="HTTP GET",
+                tags=("http",), url_argument="url")
 
 
 @dataclass(frozen=True, slots=True)

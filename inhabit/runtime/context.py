@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
-from inhabit.contracts.run import Intent, Outcome, Write
+from inhabit.contracts.run import Intent, Outcome, RunHeader, Write
 from inhabit.errors import InhabitError, LimitExceeded
 from inhabit.kernel.decide import NO_LEDGER, Charge, Decision, RunFacts
 from inhabit.kernel.flow import CLEAN, Labels
@@ -99,6 +99,7 @@ class RunContext:
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     binaries: set[str] = field(default_factory=set[str])
     handles: Handles = field(default_factory=Handles)
+    remembered: Callable[[Labels], tuple[Write, ...]] = lambda _labels: ()
     urls: Urls = field(default_factory=Urls)
     journaled_bytes: int = 0
     in_flight: int = 0
@@ -125,11 +126,17 @@ class RunContext:
             self.handles.learn(outcome, brought)
             self.urls.learn(outcome.kept, arguments)
 
-    def begin(self, given: bytes, origin: str) -> None:
-        """A run may use the references in its input, the word of whoever starts it, and go where a person's input says."""
-        self.binaries |= binaries_in(given)
-        if origin in GIVEN_BY_PEOPLE:
-            self.urls.learn(given)
+    def begin(self, header: RunHeader) -> None:
+        """A run may use the references in its input, the word of whoever starts it, and go where a person's input says. In
+        a conversation a model speaks, through whatever door.
+        """
+        self.binaries |= binaries_in(header.input)
+        if header.origin in GIVEN_BY_PEOPLE and not header.conversation:
+            self.urls.learn(header.input)
+
+    def standing(self) -> tuple[Write, ...]:
+        """What is committed with an entry after which the run's result may be answered."""
+        return self.remembered(self.labels)
 
     def book(self, counts: Sequence[str]) -> None:
         """Count a call against the clauses of the grant that bound it."""

@@ -99,6 +99,11 @@ class RunDriver:
     def limits(self) -> Limits:
         return self._context.limits
 
+    @property
+    def labels(self) -> Labels:
+        """What the run has read so far."""
+        return self._context.labels
+
     async def drive(self) -> Terminal | Suspended:
         """Run to the end, or until only people can say how it goes on. The last entry is on disk when this returns.
 
@@ -365,13 +370,13 @@ class RunDriver:
 
     async def _ends(self, state: RunState, value: bytes) -> Terminal:
         terminal = self._terminal(state, value)
-        await self._journal.append(self._header.run_id, terminal, also=self._context.charges.ended(self._header.run_id)).durable()
+        await self._journal.append(self._header.run_id, terminal, also=(*self._context.charges.ended(self._header.run_id), *self._context.standing())).durable()
         return terminal
 
     async def _falls_asleep(self) -> Suspended:
         """Nothing but people's answers can move the run: it holds no worker and no task until one comes."""
         suspended = Suspended(self._now_ms(), self._usage())
-        ticket = self._journal.append(self._header.run_id, suspended)
+        ticket = self._journal.append(self._header.run_id, suspended, also=self._context.standing())
         self.asleep = True
         await ticket.durable()
         return suspended

@@ -44,13 +44,14 @@ from inhabit.errors import (
     WorkerLost,
 )
 from inhabit.kernel.decide import RunFacts
-from inhabit.kernel.flow import labelled
+from inhabit.kernel.flow import Labels, labelled
 from inhabit.kernel.grants import Grant
 from inhabit.limits import DEFAULT_LIMITS, LIVE_RUNS, Limits, LiveRuns
 from inhabit.runtime.admission import Admission, Seat
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.check import Checker, language_of
 from inhabit.runtime.context import NO_CONTROL, Control, RunContext
+from inhabit.runtime.conversations import NO_CONVERSATIONS, Conversations, brought
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.endings import called_off, given_up
@@ -74,11 +75,15 @@ _KEPT_RESULTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, with what authority, through which door ("python", "cli", "http", "mcp")."""
+    """Who asks, with what authority, through which door ("python", "cli", "http", "mcp", "tools"). `attended`: a person can be
+    asked about calls. `conversation`: what the asker keeps in mind from run to run, "" where it is no model.
+    """
 
     principal: Principal
     grant: Grant
     door: str = "python"
+    attended: bool = False
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Parts:
     random_seed: Callable[[], int] = lambda: secrets.randbits(53)
     live_runs: LiveRuns = LIVE_RUNS
     control: Control = NO_CONTROL
+    conversations: Conversations = NO_CONVERSATIONS
 
 
 @dataclass(slots=True)
@@ -165,11 +171,12 @@ class Runtime:
         bounds = self.parts.limits.narrowed(limits)
         body = _input_body(input, bounds)
         names = self.parts.directory.catalog.namespaces(caller.grant.shows)
+        labels = await self.parts.conversations.labels(caller.principal, caller.conversation) if caller.conversation else ()
         seat = self._seat(caller.principal)
         try:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
-                header = self._header(program, prepared, caller, names, body, bounds, isolate.engine_version)
+                header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels)
                 begun = self.parts.journal.begin(header)
             except BaseException:
                 await isolate.close()
@@ -285,7 +292,7 @@ class Runtime:
             run_id=self.parts.new_run_id(), principal=caller.principal, language=program.language, program_hash=program.hash,
             source=program.source, code=prepared.code, input=body, engine=engine, seed=self.parts.random_seed(),
             clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door,
-            policy_version=self.parts.control.policy(caller.principal).version)
+            policy_version=self.parts.control.policy(caller.principal).version, attended=caller.attended, conversation=caller.conversation)
 
     def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
@@ -294,7 +301,9 @@ class Runtime:
                              header.mode == "plan", history := [])
             context = RunContext(header.run_id, header.principal, grant, bounds, facts, labelled(header.labels),
                                  self.parts.control.ledger(header.principal.tenant), history=history)
-            context.begin(header.input, header.origin)
+            context.begin(header)
+            context.remembered = lambda labels: self.parts.conversations.writes(
+                header.principal, header.conversation, header.run_id, brought(header, labels), self.parts.now_ms())
             return RunDriver(header, context, isolate, self._bridge, self._recorder, self.parts.now_ms,
                              recording=recording, progress=progress)
 
@@ -338,6 +347,7 @@ class Runtime:
     async def _result(self, live: _Live, wait_s: float | None) -> RunResult:
         done, _ = await asyncio.wait([live.task], timeout=wait_s)
         driver, run_id = live.driver, live.header.run_id
+        await self._remember(live)
         if not done:
             return RunResult(run_id, "running", logs=tuple(driver.logs), calls=driver.call_count,
                              next=f"still running: call again with run={run_id!r} to go on waiting")
@@ -348,6 +358,14 @@ class Runtime:
         if isinstance(terminal, Suspended):
             return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count)
         return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
+
+    async def _remember(self, live: _Live) -> None:
+        """What the run has read is in its conversation before anything of it is shown."""
+        read: Labels | None = None
+        while live.header.conversation and live.driver.labels != read:
+            read = live.driver.labels
+            await self.parts.conversations.join(live.header.principal, live.header.conversation, live.header.run_id,
+                                                brought(live.header, read), self.parts.now_ms())
 
     async def _recorded(self, run: RunSummary) -> RunResult:
         """The result of a run that nobody drives, as its journal has it."""

@@ -29,18 +29,20 @@ __all__ = ["MAX_TOKEN_CHARS", "Authenticate", "Identity", "TokenCheck", "caller_
 
 _SCOPE_IDENTITY = "inhabit.identity"
 MAX_TOKEN_CHARS = 512
+_SESSION_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`:
-    the person whose machine the server runs on, who may make tokens for others.
+    the person whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked.
     """
 
     token_id: str
     principal: Principal
     grant: Grant
     operator: bool = False
+    attended: bool = False
 
 
 class TokenCheck(Protocol):
@@ -86,10 +88,13 @@ def identity_of(request: Request) -> Identity:
     return identity
 
 
-def caller_of(request: Request, door: str = "http") -> Caller:
-    """The caller of an authenticated request."""
+def caller_of(request: Request, door: str = "http", conversation: str = "") -> Caller:
+    """The caller of an authenticated request. Over MCP a model speaks: its conversation is the session, else the token."""
     identity = identity_of(request)
-    return Caller(identity.principal, identity.grant, door)
+    if door == "mcp":
+        session = request.headers.get("mcp-session-id")
+        conversation = f"session:{session[:_SESSION_CHARS]}" if session else f"token:{identity.token_id}"
+    return Caller(identity.principal, identity.grant, door, identity.attended, conversation)
 
 
 def _path(scope: Scope) -> str:

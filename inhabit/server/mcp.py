@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import suppress
+from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 import mcp_types as types
@@ -43,6 +45,8 @@ _Context = ServerRequestContext[Any, Any]
 def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabit", blobs: Blobs | None = None,
                       caller: Caller | None = None) -> Server[Any]:
     """A server for one transport. `caller` is fixed over stdio; over HTTP it is the request's own."""
+    if caller is not None and not caller.conversation:   # over stdio one process is one conversation
+        caller = replace(caller, conversation=f"stdio:{token_hex(8)}")
 
     def who(ctx: _Context) -> Caller:
         if caller is not None:

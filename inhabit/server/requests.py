@@ -55,6 +55,8 @@ class RunBody(StrictBody):
     limits: dict[str, int | float] | None = Field(None, description="narrower limits for this run")
     wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
     on_disconnect: Literal["finish", "cancel"] = "finish"
+    conversation: str | None = Field(None, min_length=1, max_length=100,
+                                     description="a name for what the program's author, a model, keeps in mind from run to run")
 
 
 class SearchBody(StrictBody):

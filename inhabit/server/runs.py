@@ -81,7 +81,7 @@ class RunRoutes:
 
     async def start(self, request: Request) -> Response:
         asked = await read_body(request, RunBody)
-        caller = caller_of(request)
+        caller = caller_of(request, conversation=f"http:{asked.conversation}" if asked.conversation else "")
         language = "typescript" if asked.language == "javascript" else asked.language
         result = await self._runtime.execute(asked.program, caller, language=language, input=asked.input,
                                              limits=asked.limits, wait_s=0)

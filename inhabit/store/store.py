@@ -10,6 +10,7 @@ from inhabit.store.approvals import Approvals
 from inhabit.store.backup import Restored, backup, copy_running, restore
 from inhabit.store.blobs import SqliteBlobs
 from inhabit.store.checking import findings
+from inhabit.store.conversations import Conversations
 from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.ledger import Ledger
@@ -27,12 +28,13 @@ class Store:
     journal: SqliteJournal
     blobs: SqliteBlobs
     tokens: TokenStore
+    conversations: Conversations
 
     @classmethod
     def open(cls, path: Path) -> Store:
         """Open or create the file. Raises `Unavailable`, saying the fix."""
         database = Database(path)
-        return cls(database, SqliteJournal(database), SqliteBlobs(database), TokenStore(database))
+        return cls(database, SqliteJournal(database), SqliteBlobs(database), TokenStore(database), Conversations(database))
 
     @staticmethod
     def restore(backup: Path, path: Path, *, now_ms: int) -> Restored:
