@@ -9,6 +9,7 @@ environment (`INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
     [limits]    names and units as in `inhabit.limits`
     [grants]    default = ["**"], and more by user
     [policy]    file = "policy.toml"
+    [approvals] self, webhook
     [mcp.NAME] [openapi.NAME] [sql.NAME] [http.NAME] [python.NAME]    one table a source
 """
 
@@ -43,7 +44,7 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "Allow", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
+    "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
     "ServerConfig", "SqlSource", "load_config", "parse_config",
 ]
 
@@ -197,6 +198,15 @@ class PolicyConfig(_Table):
     file: Path = Field(Path("policy.toml"), strict=False)
 
 
+class ApprovalsConfig(_Table):
+    """`self`: people may approve what their own programs ask for; left out: with one tenant they may, with several not.
+    `webhook`: is sent each new question, without its arguments.
+    """
+
+    own: bool | None = Field(None, alias="self")
+    webhook: HttpUrl | None = None
+
+
 class Config(_Table):
     """The whole file. `base` is the folder that paths are relative to."""
 
@@ -205,6 +215,7 @@ class Config(_Table):
     limits: Limits = Limits()
     grants: dict[str, Grant] | None = Field(None, description="left out: all for one tenant, nothing for several")
     policy: PolicyConfig | None = None
+    approvals: ApprovalsConfig = Field(default_factory=lambda: ApprovalsConfig.model_validate({}))
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
     sql: dict[SourceName, SqlSource] = Field(default_factory=dict[str, SqlSource])
@@ -365,13 +376,13 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
     """The keys that may stand in the table of the last key."""
     sources: dict[str, type[BaseModel]] = {
         "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig,
-        "policy": PolicyConfig}
+        "policy": PolicyConfig, "approvals": ApprovalsConfig}
     model: type[BaseModel] = Config
     inner = {"allow": Allow, "SecretName": SecretName, "HeaderSecret": HeaderSecret, "dict[str,SecretName]": SecretName,
              "client_secret": SecretName}
     if len(location) > 1:
         model = next((inner[str(part)] for part in reversed(location[:-1]) if str(part) in inner), sources.get(str(location[0]), Config))
-    return [name for name in model.model_fields if name != "base"]
+    return [found.alias or name for name, found in model.model_fields.items() if name != "base"]
 
 
 def _nearest(name: str, known: list[str]) -> str:

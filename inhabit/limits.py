@@ -15,7 +15,7 @@ from inhabit.errors import ConfigError
 
 __all__ = [
     "CEILINGS", "DEFAULT_LIMITS", "KILL_GRACE_MS", "LIVE_RUNS", "LIVE_RUNS_OF_ONE_TENANT", "MAX_FRAME_BYTES", "MAX_JSON_DEPTH",
-    "Limits", "LiveRuns",
+    "QUESTIONS", "Limits", "LiveRuns", "Questions",
 ]
 
 KILL_GRACE_MS = 100
@@ -35,6 +35,15 @@ class LiveRuns:
     live_runs_per_user: int = 250     # half of the tenant's: no user can take it from the colleagues
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Calls that may wait for people at once. A person who is asked too often says yes to everything."""
+
+    questions_per_run: int = 50
+    questions_per_tenant: int = 500
+
+
+QUESTIONS = Questions()
 LIVE_RUNS = LiveRuns()
 LIVE_RUNS_OF_ONE_TENANT = LiveRuns(live_runs_per_tenant=2_000, live_runs_per_user=1_000)
 """For a server that has one tenant, to whom all of it belongs."""

@@ -25,10 +25,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inhabit.app.connecting import AppConnections
 from inhabit.app.governing import Governing, PolicySource
 from inhabit.app.home import Home
+from inhabit.app.notifying import Notices, keep_expiring
 from inhabit.app.reviewing import AppReview
 from inhabit.app.sources import Source, connectors_of, operator_secret
 from inhabit.catalog import Catalog
-from inhabit.config import Config, ServerConfig
+from inhabit.config import ApprovalsConfig, Config, ServerConfig
 from inhabit.connectors.functions import Capability
 from inhabit.connectors.mcp import EffectsReview
 from inhabit.contracts.clock import now_ms
@@ -41,11 +42,14 @@ from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
 from inhabit.limits import LIVE_RUNS, LIVE_RUNS_OF_ONE_TENANT, Limits
+from inhabit.runtime.approvals import Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.http import create_app
+from inhabit.server.tokens import authority_of, authority_value
 from inhabit.server.tools import model_tools
 from inhabit.store.ids import new_run_id
 from inhabit.store.tokens import TokenRecord
@@ -66,7 +70,7 @@ class Inhabit:
 
     def __init__(self, capabilities: Sequence[Source] = (), *, home: Path | str | None = None, name: str = "inhabit",
                  limits: Mapping[str, Any] | Limits | None = None, grants: Mapping[str, Any] | None = None,
-                 server: ServerConfig | None = None, policy: PolicySource = None) -> None:
+                 server: ServerConfig | None = None, policy: PolicySource = None, approvals: ApprovalsConfig | None = None) -> None:
         self.name = name
         self.server = server or ServerConfig.model_validate({})
         self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url)
@@ -79,6 +83,10 @@ class Inhabit:
             raise ConfigError(f"{max(named, key=lambda name: named[name])!r} is the name of more than one source",
                               fix="give each its own; one capability can hold several functions")
         self.governing = Governing(policy)
+        self.approvals = approvals or ApprovalsConfig.model_validate({})
+        self.own_approvals = self.server.tenants == "single" if self.approvals.own is None else self.approvals.own
+        self._desk: Desk | None = None
+        self._expiring: asyncio.Task[None] | None = None
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
         self._resumed = False
@@ -90,7 +98,7 @@ class Inhabit:
         place = Home(Path(home or config.base / ".inhabit"))
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
                    grants=config.grants, server=config.server,
-                   policy=config.resolve(config.policy.file) if config.policy is not None else None)
+                   policy=config.resolve(config.policy.file) if config.policy is not None else None, approvals=config.approvals)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -107,6 +115,7 @@ class Inhabit:
             if resume and not self._resumed:
                 try:
                     await self._runtime.start()
+                    self._expiring = asyncio.create_task(keep_expiring(self.desk), name="expire approvals")
                 except BaseException:
                     await self._end()
                     raise
@@ -138,6 +147,9 @@ class Inhabit:
 
     async def _end(self) -> None:
         runtime, self._runtime, self._resumed = self._runtime, None, False
+        if self._expiring is not None:
+            self._expiring.cancel()
+            self._expiring = None
         if runtime is not None:
             try:
                 await runtime.stop()
@@ -151,14 +163,18 @@ class Inhabit:
         pool = WorkerPool(self.home.cache, jail=JailPolicy(
             require="all" if self.server.tenants == "several" else "warn",
             accept_missing=frozenset(self.server.accept_missing_layers)))
+        notices = Notices(self.approvals.webhook, self.home.outbound)
+        questions = OpenQuestions(told=notices.tell)
         runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
                                 live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT,
                                 conversations=self.home.store.conversations,
-                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble)))
+                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions))
+        self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals)
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await self._connecting.list_unlisted()
             self.governing.begin(self._known)
+            questions.begin(await self.home.store.approvals.waiting())
         except BaseException:
             await runtime.stop()
             await self._close()
@@ -189,6 +205,13 @@ class Inhabit:
     def operations(self) -> tuple[Operation, ...]:
         """Of every open source: what a policy is held against."""
         return tuple(operation for source in self._sources if source.name not in self.problems for operation in source.operations())
+
+    @property
+    def desk(self) -> Desk:
+        """Where people answer. Raises `Unavailable` before `start`."""
+        if self._desk is None:
+            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
+        return self._desk
 
     def _known(self) -> tuple[Sequence[Operation], bool]:
         return self.operations(), not self.problems and all(held for held, _ in self.sources().values())
@@ -251,20 +274,21 @@ class Inhabit:
         return create_app(
             self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
             connecting=self._connecting, effects=AppReview(self._sources),
-            options=self.server.options(self.name))
+            options=self.server.options(self.name), desk=self.desk)
 
     async def check_token(self, token: str, /) -> Identity | None:
         """Who a bearer token stands for: its principal's grant, narrowed by the token's own."""
         found = await self.home.tokens.verify(token, now_ms=now_ms())
         if found is None:
             return None
-        return Identity(found.id, found.principal, attended=self.attended, grant=self.grant_of(found.principal).within(Grant.from_value(found.authority)))
+        grant, approve = authority_of(found.authority)
+        return Identity(found.id, found.principal, attended=self.attended, grant=self.grant_of(found.principal).within(grant), approve=approve)
 
     async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
-                           expires_ms: int | None = None) -> tuple[str, TokenRecord]:
-        """A new bearer token, shown this once. It can never do more than its principal may."""
+                           expires_ms: int | None = None, approve: bool = False) -> tuple[str, TokenRecord]:
+        """A new bearer token, shown this once. It can never do more than its principal may. `approve`: it answers approvals."""
         authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
-        return await self.home.tokens.create(Principal.parse(principal), authority.as_value(), now_ms=now_ms(),
+        return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve), now_ms=now_ms(),
                                              expires_ms=expires_ms, label=label)
 
 

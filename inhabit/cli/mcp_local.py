@@ -19,6 +19,6 @@ async def serve(args: argparse.Namespace) -> None:
         warn_of_problems(app)
         caller = caller_from(args, app, door="mcp")
         tools = Toolset(app.runtime, app.server.options(app.name).tools)
-        await serve_stdio(create_mcp_server(tools, app.runtime, name=app.name, blobs=app.home.blobs, caller=caller))
+        await serve_stdio(create_mcp_server(tools, app.runtime, name=app.name, blobs=app.home.blobs, caller=caller, desk=app.desk))
     finally:
         await app.stop()

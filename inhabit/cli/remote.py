@@ -9,7 +9,7 @@ from typing import Any
 from inhabit.cli.client import Api
 from inhabit.contracts.program import LogLine
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import Blobs
+from inhabit.contracts.run import Asked, Blobs
 from inhabit.errors import NotFound, Unavailable
 from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
@@ -78,7 +78,8 @@ class RemoteBlobs(Blobs):
         return RunResult(
             value["run"], value["state"], value.get("result"), value.get("truncated", False), value.get("error"),
             tuple(LogLine("log", line) for line in value.get("logs", ())), value.get("logs_truncated", False),
-            value["calls"], next=value.get("next", ""), binaries=binaries)
+            value["calls"], next=value.get("next", ""), binaries=binaries, approvals=tuple(
+                Asked(a["id"], 0, a["operation"], "", "", a["reason"], 0, a["expires_ms"]) for a in value.get("approvals", ())))
 
     async def put(self, data: bytes, *, tenant: str, mime: str) -> dict[str, Any]:
         raise Unavailable("binary values are kept by the server")

@@ -109,6 +109,10 @@ def _line(entry: dict[str, Any]) -> str:
             text = f"delivered {entry['kind']} {entry['id']}"
         case "logged":
             text = f"{entry['level']}: {entry['text']}"
+        case "asked":
+            text = f"asked {entry['sequence']}: {entry['operation']} waits for approval: {entry['reason']}"
+        case "decided":
+            text = f"{entry['verdict']} {entry['sequence']} by {entry['by'] or 'nobody'} ({entry['credential']}) {entry['reason']}"
         case "terminal":
             text = f"{entry['state']}: {_short(entry['value'])}"
         case other:

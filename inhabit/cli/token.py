@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--for", dest="whom", metavar="USER", help="user or tenant/user; default: you")
     create.add_argument("--grant", action="append", metavar="PATTERN", help="e.g. shop.orders.*; several may be given")
     create.add_argument("--label", default="", help="what it is for")
+    create.add_argument("--approver", action="store_true", help="it answers approvals, and may do nothing else without --grant")
     create.add_argument("--days", type=float, help="until it expires; left out: until revoked")
     listing = actions.add_parser("list", help="tokens, without the secrets")
     revoke = actions.add_parser("revoke", help="refuse a token, and all made from it, from now on")
@@ -47,6 +48,8 @@ async def _with_api(args: argparse.Namespace, action: Any) -> int:
 
 async def _create(client: Api, args: argparse.Namespace) -> None:
     body: dict[str, Any] = {"label": args.label, "principal": args.whom, "grant": args.grant}
+    if args.approver:
+        body["approve"] = True
     if args.days is not None:
         body["expires_s"] = round(args.days * 86_400)
     answer = await client.post("/v1/tokens", {name: value for name, value in body.items() if value is not None})
@@ -62,8 +65,8 @@ async def _list(client: Api, args: argparse.Namespace) -> None:
     if args.json:
         show_json(tokens)
         return
-    table(("ID", "FOR", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
-        (t["id"], t["principal"], t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
+    table(("ID", "FOR", "APPROVES", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
+        (t["id"], t["principal"], "yes" if t["approve"] else "", t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
 
 
 async def _revoke(client: Api, args: argparse.Namespace) -> None:

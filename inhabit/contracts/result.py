@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inhabit.contracts.program import LogLine
-from inhabit.contracts.run import RunState
+from inhabit.contracts.run import Asked, RunState
 
 __all__ = ["RunResult"]
 
@@ -17,7 +17,7 @@ class RunResult:
     """A run as far as it is known now. `value` is plain data, bounded to `result_tokens`; `truncated` says that
     it was cut, the whole is `GET /runs/{id}/result` or `inhabit runs show`. `error` is an error's value.
     `next` says what the caller can do now, when there is something to do. `binaries`: hashes of the values in it that
-    a door may open for this caller.
+    a door may open for this caller. `approvals`: the calls of it that wait for a person.
     """
 
     run_id: str
@@ -31,6 +31,7 @@ class RunResult:
     usage: Mapping[str, float] = field(default_factory=dict[str, float])
     next: str = ""
     binaries: tuple[str, ...] = ()
+    approvals: tuple[Asked, ...] = ()
 
     def as_value(self) -> dict[str, Any]:
         """The stable JSON shape of every door."""
@@ -46,6 +47,9 @@ class RunResult:
         if self.logs_truncated:
             value["logs_truncated"] = True
         value["calls"] = self.calls
+        if self.approvals:
+            value["approvals"] = [{"id": asked.approval, "operation": asked.operation, "reason": asked.reason, "expires_ms": asked.expires_ms}
+                                  for asked in self.approvals]
         if self.next:
             value["next"] = self.next
         return value

@@ -17,7 +17,7 @@ from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
 from inhabit.runtime.bodies import canonical
 from inhabit.runtime.service import Runtime
 
-__all__ = ["AlreadyDecided", "Approver", "Desk", "Questions"]
+__all__ = ["AlreadyDecided", "Approver", "Desk", "Questions", "Shown"]
 
 MAX_REASON_CHARS = 2_000
 
@@ -42,31 +42,59 @@ class Questions(Protocol):
 
 
 class Approver(NamedTuple):
-    """A person, and how they proved that they are not the program: `passkey`, `operator`, `token`, … `protected` is
-    whether an agent on the same machine could not have used that credential.
+    """A person, and how they proved that they are not the program: `operator`, `token`, `elicitation`. `protected` is
+    whether an agent could not have used that credential; where it could, the record says so.
     """
 
     principal: Principal
     credential: str
     protected: bool = False
 
+    @property
+    def recorded(self) -> str:
+        return self.credential if self.protected else f"{self.credential}, unprotected"
+
+
+class Shown(NamedTuple):
+    """A question with the call that it is about."""
+
+    approval: Approval
+    intent: Intent
+
 
 class Desk:
-    """One for a server."""
+    """One for a server. `own`: people may answer what their own programs ask, which is what a start for oneself means; else
+    it takes another person.
+    """
 
-    def __init__(self, runtime: Runtime, questions: Questions) -> None:
+    def __init__(self, runtime: Runtime, questions: Questions, *, own: bool = False) -> None:
         self._runtime = runtime
         self._questions = questions
         self._answered: set[str] = set()
+        self.own = own
 
-    async def pending(self, approver: Approver) -> Sequence[Approval]:
+    async def pending(self, approver: Approver, limit: int = 100) -> Sequence[Approval]:
         """What waits in the approver's tenant, oldest first."""
-        return await self._questions.pending(tenant=approver.principal.tenant)
+        return await self._questions.pending(tenant=approver.principal.tenant, limit=limit)
+
+    async def find(self, approval_id: str, *, tenant: str) -> Approval:
+        """Raises `NotFound`, for another tenant's too."""
+        approval = await self._questions.find(approval_id, tenant=tenant)
+        if approval is None:
+            raise NotFound(f"there is no approval {approval_id[:100]}", fix="`inhabit approvals` lists what waits")
+        return approval
+
+    async def shown(self, approvals: Sequence[Approval]) -> Sequence[Shown]:
+        """Each with its call as it would be made; a run's record is read once."""
+        found: dict[tuple[str, int], Intent] = {}
+        for run_id, tenant in dict.fromkeys((approval.run_id, approval.principal.tenant) for approval in approvals):
+            record = await self._runtime.parts.journal.read(run_id, tenant=tenant)
+            found |= {(run_id, e.entry.sequence): e.entry for e in record.entries if isinstance(e.entry, Intent)}
+        return [Shown(approval, found[approval.run_id, approval.asked.sequence]) for approval in approvals]
 
     async def intent(self, approval: Approval) -> Intent:
         """The call as it would be made."""
-        record = await self._runtime.parts.journal.read(approval.run_id, tenant=approval.principal.tenant)
-        return next(e.entry for e in record.entries if isinstance(e.entry, Intent) and e.entry.sequence == approval.asked.sequence)
+        return (await self.shown([approval]))[0].intent
 
     async def decide(self, approval_id: str, verdict: Literal["approve", "reject"], by: Approver, *, digest: str | None = None,
                      arguments: bytes | None = None, reason: str = "") -> Decided:
@@ -77,15 +105,16 @@ class Desk:
             raise Denied("an agent cannot answer for a person", fix="sign in as the person who decides")
         if len(reason) > MAX_REASON_CHARS:
             raise InvalidInput(f"a reason has at most {MAX_REASON_CHARS} characters")
-        approval = await self._questions.find(approval_id, tenant=by.principal.tenant)
-        if approval is None:
-            raise NotFound(f"there is no approval {approval_id}")
+        approval = await self.find(approval_id, tenant=by.principal.tenant)
+        if not self.own and by.principal.user == approval.principal.user:
+            raise Denied("nobody approves what their own program asks for", code="own_request",
+                         fix="another person of the tenant answers, with a token made by `inhabit token create --approver`")
         if digest is not None and digest != approval.asked.digest:
             raise AlreadyDecided("what you were shown is not what waits now", fix="look at it again")
         now_ms = self._runtime.parts.now_ms()
         late = now_ms >= approval.asked.expires_ms
         decided = Decided(
-            approval_id, approval.asked.sequence, "expire" if late else verdict, str(by.principal), by.credential, reason, now_ms,
+            approval_id, approval.asked.sequence, "expire" if late else verdict, str(by.principal), by.recorded, reason, now_ms,
             canonical(arguments) if arguments is not None and not late else None)
         await self._record(approval, decided)
         if late:

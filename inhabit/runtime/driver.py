@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from inhabit.contracts.program import Boot, Delivery, Finished, Isolate, IssuedCall, LogLine, Timer, Turn
 from inhabit.contracts.run import (
+    Asked,
     Decided,
     Delivered,
     Entry,
@@ -32,7 +33,7 @@ from inhabit.contracts.run import (
     Terminal,
     Ticket,
 )
-from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, WorkerLost
+from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, TooMany, WorkerLost
 from inhabit.kernel.flow import Labels, Source
 from inhabit.limits import Limits
 from inhabit.runtime.asking import question, refusal
@@ -41,6 +42,7 @@ from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Admitted, RunContext
 from inhabit.runtime.endings import ended
 from inhabit.runtime.handles import RETURNED
+from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.recording import Diverged, Recording
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import encode_value
@@ -67,7 +69,8 @@ class RunDriver:
 
     def __init__(self, header: RunHeader, context: RunContext, isolate: Isolate, bridge: Bridge, journal: Recorder,
                  now_ms: Callable[[], int], *, recording: Recording | None = None,
-                 progress: Callable[[str], None] = lambda _text: None) -> None:
+                 progress: Callable[[str], None] = lambda _text: None, questions: OpenQuestions | None = None) -> None:
+        self._questions = questions or OpenQuestions()
         self._header = header
         self._context = context
         self._isolate = isolate
@@ -81,6 +84,7 @@ class RunDriver:
         self._woken: asyncio.Future[None] | None = None
         self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
         self._asks: dict[int, IssuedCall] = {}
+        self._asked: dict[int, Asked] = dict(self._recording.asked)
         self._failure: BaseException | None = None
         self._clock_ms = header.clock_ms
         self._log_bytes = 0
@@ -98,6 +102,11 @@ class RunDriver:
     @property
     def limits(self) -> Limits:
         return self._context.limits
+
+    @property
+    def questions(self) -> Sequence[Asked]:
+        """What waits for people now."""
+        return [self._asked[sequence] for sequence in sorted(self._asks) if sequence in self._asked]
 
     @property
     def labels(self) -> Labels:
@@ -232,10 +241,23 @@ class RunDriver:
         admitted = self._bridge.admit(self._context, issued)
         entries.append(admitted.intent)
         if admitted.error is None and admitted.verdict == "ask":
-            entries.append(question(self._header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms))
-            self._asks[issued.sequence] = issued
-            return None
+            return self._ask(admitted, entries)
         return admitted
+
+    def _ask(self, admitted: Admitted, entries: list[Entry]) -> Admitted | None:
+        """The call waits for a person; one too many for people to look at is refused."""
+        header, issued = self._header, admitted.issued
+        try:
+            self._questions.admit(header.run_id, header.principal.tenant)
+        except TooMany as error:
+            refused = admitted.intent._replace(decision={"verdict": "deny", "rule": "limits", "reason": error.message})
+            entries[-1] = refused
+            return admitted._replace(intent=refused, error=error)
+        asked = question(header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms)
+        entries.append(asked)
+        self._asks[issued.sequence], self._asked[issued.sequence] = issued, asked
+        self._questions.asked(header.run_id, header.principal, asked)
+        return None
 
     def _recorded(self, issued: IssuedCall, intent: Intent, entries: list[Entry]) -> Admitted | None:
         """A call that the journal has: its outcome, or what is still to be done for one."""

@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inhabit.contracts.clock import now_ms
@@ -21,6 +21,7 @@ from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, IsolatePool, LogLine, Prepared, Program
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import (
+    Asked,
     Blobs,
     Decided,
     Intent,
@@ -55,6 +56,7 @@ from inhabit.runtime.conversations import NO_CONVERSATIONS, Conversations, broug
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.endings import called_off, given_up
+from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
 from inhabit.runtime.tally import Counting, Tally
@@ -101,6 +103,7 @@ class Parts:
     live_runs: LiveRuns = LIVE_RUNS
     control: Control = NO_CONTROL
     conversations: Conversations = NO_CONVERSATIONS
+    questions: OpenQuestions = field(default_factory=OpenQuestions)
 
 
 @dataclass(slots=True)
@@ -250,6 +253,7 @@ class Runtime:
                 "operations": sum(1 for _ in self.parts.directory.catalog.names()),
                 "uptime_seconds": (self.parts.now_ms() - self._started_ms) // 1000,
                 "journal_failed": int(self.parts.journal.failure is not None),
+                "pending_approvals": self.parts.questions.open,
                 "policy_failed": int(bool(self.parts.control.trouble())), **self.parts.journal.gauges()}
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -305,7 +309,7 @@ class Runtime:
             context.remembered = lambda labels: self.parts.conversations.writes(
                 header.principal, header.conversation, header.run_id, brought(header, labels), self.parts.now_ms())
             return RunDriver(header, context, isolate, self._bridge, self._recorder, self.parts.now_ms,
-                             recording=recording, progress=progress)
+                             recording=recording, progress=progress, questions=self.parts.questions)
 
         first = driver(isolate, recording)
         task = asyncio.create_task(self._to_the_end(header, isolate, driver), name=f"run {header.run_id}")
@@ -341,6 +345,8 @@ class Runtime:
             return await self._close_record(header, *given_up(record, [*losses, lost]))
         finally:
             self._live.pop(header.run_id, None)
+            if not live.driver.asleep:
+                self.parts.questions.ended(header.run_id)
             live.seat.leave()
             await isolate.close()
 
@@ -350,13 +356,13 @@ class Runtime:
         await self._remember(live)
         if not done:
             return RunResult(run_id, "running", logs=tuple(driver.logs), calls=driver.call_count,
-                             next=f"still running: call again with run={run_id!r} to go on waiting")
+                             next=f"still running: call again with run={run_id!r} to go on waiting", approvals=tuple(driver.questions))
         if live.task.cancelled():   # by `stop`: who cancels a run gets its end, and this waiter was not cancelled itself
             raise Unavailable(f"the server stopped while run {run_id} went on", code="server_stopped",
                               fix=f"the next start takes it up: then ask for run {run_id}", details={"run": run_id})
         terminal = live.task.result()
         if isinstance(terminal, Suspended):
-            return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count)
+            return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count, driver.questions)
         return _ended(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
 
     async def _remember(self, live: _Live) -> None:
@@ -373,6 +379,11 @@ class Runtime:
         if kept is not None:
             return kept
         ending = await self.parts.journal.ending(run.run_id, tenant=run.principal.tenant)
+        if run.state == "suspended":
+            recording = Recording.of(await self.parts.journal.read(run.run_id, tenant=run.principal.tenant), self.parts.now_ms())
+            waiting = [asked for sequence, asked in sorted(recording.asked.items()) if sequence not in recording.decided]
+            logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
+            return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, waiting)
         result = recorded_result(run, ending)
         if ending.terminal is not None and len(ending.terminal.value) > _COSTLY_BYTES:
             self._results[run.run_id] = result
@@ -408,6 +419,7 @@ class Runtime:
     def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
         """Record a person's answer and let the run go on with it. The ticket is the acknowledgement."""
         ticket = self._recorder.append(run.run_id, decided)
+        self.parts.questions.answered(run.run_id)
         live = self._live.get(run.run_id)
         if live is not None:
             live.woken = not live.driver.decided(decided)
@@ -439,6 +451,7 @@ class Runtime:
             await self._close_record(record.header, *called_off(record, by))
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
+        self.parts.questions.ended(header.run_id)
         terminal = Terminal(state, encode_value(error), self.parts.now_ms())
         await self._recorder.append(header.run_id, terminal).durable()
         return terminal
@@ -446,15 +459,13 @@ class Runtime:
 
 def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
-    if ending.terminal is None and run.state == "suspended":
-        return suspended_result(run.run_id, logs, ending.logs_cut, run.calls)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     return _ended(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
 
 
-def suspended_result(run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int) -> RunResult:
-    return RunResult(run_id, "suspended", logs=logs, logs_truncated=logs_cut, calls=calls,
+def suspended_result(run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int, waiting: Sequence[Asked]) -> RunResult:
+    return RunResult(run_id, "suspended", logs=logs, logs_truncated=logs_cut, calls=calls, approvals=tuple(waiting),
                      next=f"waits for a person's approval; ask again with run={run_id!r} when it was given")
 
 

@@ -35,7 +35,8 @@ _SESSION_CHARS = 200
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`:
-    the person whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked.
+    the person whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked. `approve`: the token was made for
+    answering questions.
     """
 
     token_id: str
@@ -43,6 +44,7 @@ class Identity:
     grant: Grant
     operator: bool = False
     attended: bool = False
+    approve: bool = False
 
 
 class TokenCheck(Protocol):

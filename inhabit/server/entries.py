@@ -17,7 +17,8 @@ __all__ = ["as_json", "entry_json", "header_json", "summary_json"]
 
 
 def entry_json(stored: StoredEntry) -> dict[str, Any]:
-    """`{"number", "type", ...}`, `type` being the entry's kind: intent, outcome, delivered, logged, resumed, terminal."""
+    """`{"number", "type", ...}`, `type` being the entry's kind: intent, outcome, asked, decided, suspended, delivered,
+    logged, resumed, terminal."""
     entry = stored.entry
     names = entry._fields if isinstance(entry, tuple) else [field.name for field in fields(entry)]
     body: dict[str, Any] = {"number": stored.number, "type": type(entry).__name__.lower()}

@@ -23,7 +23,9 @@ from inhabit.contracts.clock import now_ms
 from inhabit.contracts.run import Blobs, Journal
 from inhabit.contracts.version import VERSION
 from inhabit.errors import Unavailable
+from inhabit.runtime.approvals import Desk
 from inhabit.runtime.service import Runtime
+from inhabit.server.approvals import ApprovalRoutes
 from inhabit.server.auth import Authenticate, TokenCheck
 from inhabit.server.backups import Backup, backup_endpoint
 from inhabit.server.connect import Connecting, ConnectRoutes
@@ -57,16 +59,17 @@ class ServerOptions:
 
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
                tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
-               effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
+               effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None,
+               desk: Desk | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens`, `backup`, `connecting` or `effects` there are no routes over them.
+    without `tokens`, `backup`, `connecting`, `effects` or `desk` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk)
     toolset = Toolset(runtime, options.tools, metrics)
-    mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs), options.guard.max_body_bytes)
+    mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs, desk=desk), options.guard.max_body_bytes)
 
     @asynccontextmanager
     async def alive(_: Starlette) -> AsyncGenerator[None]:
@@ -88,7 +91,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
-                 effects: EffectsDesk | None = None, blobs: Blobs | None = None) -> tuple[Endpoint, ...]:
+                 effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -114,6 +117,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *((backup_endpoint(backup),) if backup is not None else ()),
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),
+        *(ApprovalRoutes(desk, runtime).endpoints() if desk is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),

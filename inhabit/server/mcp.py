@@ -25,9 +25,11 @@ from starlette.types import Receive, Scope, Send
 from inhabit.contracts.run import Blobs
 from inhabit.contracts.version import VERSION
 from inhabit.errors import InhabitError, Unavailable
+from inhabit.runtime.approvals import Desk
 from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import caller_of
+from inhabit.server.eliciting import ask_there
 from inhabit.server.toolset import ToolAnswer, Toolset
 
 __all__ = ["McpEndpoint", "create_mcp_server", "serve_stdio"]
@@ -43,8 +45,10 @@ _Context = ServerRequestContext[Any, Any]
 
 
 def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabit", blobs: Blobs | None = None,
-                      caller: Caller | None = None) -> Server[Any]:
-    """A server for one transport. `caller` is fixed over stdio; over HTTP it is the request's own."""
+                      caller: Caller | None = None, desk: Desk | None = None) -> Server[Any]:
+    """A server for one transport. `caller` is fixed over stdio; over HTTP it is the request's own. With a `desk` where people
+    may answer for themselves, the person at a client that can ask them is asked there.
+    """
     if caller is not None and not caller.conversation:   # over stdio one process is one conversation
         caller = replace(caller, conversation=f"stdio:{token_hex(8)}")
 
@@ -63,6 +67,8 @@ def create_mcp_server(toolset: Toolset, runtime: Runtime, *, name: str = "inhabi
 
         asker = who(ctx)
         answer = await toolset.call(params.name, params.arguments, asker, progress)
+        while desk is not None and desk.own and answer.approvals and await ask_there(ctx, desk, asker, answer.approvals):
+            answer = await toolset.call("execute", {"run": (answer.value or {})["run"]}, asker, progress)
         content: list[types.ContentBlock] = [types.TextContent(text=answer.text)]
         if blobs is not None:
             content.extend(await _images(answer, blobs, asker.principal.tenant))

@@ -13,7 +13,7 @@ __all__ = ["document"]
 
 _REASONS = {
     400: "The request cannot be read", 401: "No valid token", 403: "Not allowed", 404: "There is none, or it is not yours",
-    408: "The body came too slowly", 413: "Larger than a limit", 415: "The body is not application/json",
+    408: "The body came too slowly", 409: "It is decided already", 413: "Larger than a limit", 415: "The body is not application/json",
     421: "Host not on the allow-list", 431: "Too many or too long headers", 422: "A wrong argument, or a program that does not fit; nothing ran",
     424: "A connection upstream is missing", 429: "Too many at once", 500: "The server failed", 502: "A system upstream failed", 503: "A needed part is not there now",
 }

@@ -16,6 +16,7 @@ from inhabit.wire.values import decode_value
 __all__ = [
     "MAX_NUMBER",
     "MAX_WAIT_S",
+    "ApprovalQuery", "ApprovalsQuery",
     "EntriesQuery",
     "EventsQuery",
     "ListQuery",
@@ -82,6 +83,14 @@ class ListQuery(_Query):
 class EntriesQuery(_Query):
     after: int = Field(0, ge=0, lt=MAX_NUMBER, description="entries with a greater number")
     limit: int = Field(200, ge=1, le=1_000)
+
+
+class ApprovalsQuery(_Query):
+    limit: int = Field(100, ge=1, le=500)
+
+
+class ApprovalQuery(_Query):
+    whole: bool = Field(False, description="all of the arguments, however long")
 
 
 class EventsQuery(_Query):

@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.errors import Denied, LimitExceeded, NotFound, TooMany
 from inhabit.kernel.grants import Grant
@@ -22,8 +23,9 @@ from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
 from inhabit.store.tokens import TokenRecord
 
-__all__ = ["TokenBody", "TokenRoutes", "Tokens"]
+__all__ = ["TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value"]
 
+_APPROVE = "approve"
 MAX_EXPIRY_S = 10 * 366 * 86_400
 MAX_GRANT_BYTES = 64 * 1024
 """Of a token's grant: it is read with every request, and written into every run."""
@@ -45,6 +47,7 @@ class TokenBody(StrictBody):
     label: str = Field("", max_length=200)
     expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRY_S, description="seconds from now; left out: until revoked")
     principal: str | None = Field(None, max_length=400, description="the operator alone: for whom")
+    approve: bool = Field(False, description="the operator alone: the token may answer approvals; without `grant` it may do nothing else")
 
 
 class TokenRoutes:
@@ -66,12 +69,13 @@ class TokenRoutes:
         identity = identity_of(request)
         now = self._now_ms()
         principal, grant = _for_whom(identity, asked)
+        _refuse_approver(identity, principal, asked)
         if len(orjson.dumps(grant.as_value())) > MAX_GRANT_BYTES:
             raise LimitExceeded.of("grant_bytes", MAX_GRANT_BYTES, "bytes", what="the token's grant", fix="fewer or wider clauses")
         await self._refuse_many(principal, now)
         expires = None if asked.expires_s is None else now + asked.expires_s * 1000
         token, record = await self._tokens.create(
-            principal, grant.as_value(), now_ms=now, expires_ms=expires, label=asked.label,
+            principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label,
             parent=None if identity.operator else identity.token_id)
         return json_response({"token": token, **_record_json(record)}, 201)
 
@@ -116,7 +120,8 @@ def _descends(token_id: str | None, ancestor: str, parents: Mapping[str, str | N
 
 
 def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
-    clauses = Grant.of("**") if asked.grant is None else Grant.from_value(asked.grant)
+    unsaid = Grant.nothing() if asked.approve else Grant.of("**")
+    clauses = unsaid if asked.grant is None else Grant.from_value(asked.grant)
     if identity.operator:
         return Principal.parse(asked.principal) if asked.principal else identity.principal, clauses
     if asked.principal is not None:
@@ -124,7 +129,28 @@ def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
     return identity.principal, identity.grant.within(clauses)
 
 
+def _refuse_approver(identity: Identity, principal: Principal, asked: TokenBody) -> None:
+    """The right to answer for people comes from the operator, goes to a person, and is not passed on."""
+    if asked.approve and not identity.operator:
+        raise Denied("only the operator makes tokens that approve", fix="run `inhabit token create --approver` on the server")
+    if asked.approve and principal.agent is not None:
+        raise Denied(f"{principal} is an agent: it cannot answer for a person", fix="name the user who decides")
+
+
+def authority_value(grant: Grant, *, approve: bool) -> Any:
+    """What a token's record keeps."""
+    return {_APPROVE: True, "grant": grant.as_value()} if approve else grant.as_value()
+
+
+def authority_of(kept: Any) -> tuple[Grant, bool]:
+    """A token's grant, and whether it may answer approvals."""
+    if is_object(kept) and kept.get(_APPROVE) is True:
+        return Grant.from_value(kept["grant"]), True
+    return Grant.from_value(kept), False
+
+
 def _record_json(record: TokenRecord) -> dict[str, Any]:
+    grant, approve = authority_of(record.authority)
     return {"id": record.id, "principal": str(record.principal), "label": record.label, "parent": record.parent,
-            "grant": record.authority, "created_ms": record.created_ms, "expires_ms": record.expires_ms,
+            "approve": approve, "grant": grant.as_value(), "created_ms": record.created_ms, "expires_ms": record.expires_ms,
             "revoked_ms": record.revoked_ms}

@@ -22,7 +22,7 @@ import orjson
 from pydantic import Field
 
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import TERMINAL_STATES
+from inhabit.contracts.run import TERMINAL_STATES, Asked
 from inhabit.errors import InhabitError, InvalidInput
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.metrics import Metrics
@@ -61,6 +61,7 @@ class ToolAnswer:
     value: dict[str, Any] | None = None
     is_error: bool = False
     binaries: tuple[str, ...] = ()   # hashes of the values in it that may be opened for this caller
+    approvals: tuple[Asked, ...] = ()   # of a suspended run
 
 
 _LANGUAGE = {"enum": ["typescript", "python"], "default": "typescript"}
@@ -85,7 +86,7 @@ EXECUTE = ToolDefinition(
 - Sealed: no network, files, imports of packages, or state between programs.
 - A failed call throws an error with `code` and `message`; catch it to go on. Misspelt operations or arguments are refused before anything runs.
 - Large results are cut: filter and sum up in the program.
-- A run that outlasts `wait_s` goes on: call again with only `{run}` to wait for it.""",
+- A run that outlasts `wait_s` goes on: call again with only `{run}` to wait for it. So does one that is `suspended`: a person must approve.""",
     {
         "type": "object",
         "properties": {
@@ -204,7 +205,8 @@ class Toolset:
 
 def _answer(result: RunResult) -> ToolAnswer:
     value = result.as_value()
-    return ToolAnswer(orjson.dumps(value).decode(), value, is_error=result.state in BAD_STATES, binaries=result.binaries)
+    return ToolAnswer(orjson.dumps(value).decode(), value, is_error=result.state in BAD_STATES, binaries=result.binaries,
+                      approvals=result.approvals if result.state == "suspended" else ())
 
 
 def _language(given: str | None) -> str | None:

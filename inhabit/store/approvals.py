@@ -65,6 +65,12 @@ class Approvals:
         """Undecided ones of all tenants whose time is over."""
         return await self._list("WHERE decided_ms IS NULL AND expires_ms <= ? ORDER BY expires_ms LIMIT ?", (now_ms, MAX_LIST))
 
+    async def waiting(self) -> Sequence[tuple[str, str]]:
+        """The `(run, tenant)` of every undecided one, of all tenants."""
+        await self._database.writer.flush()
+        return await self._database.read(lambda c: c.execute(
+            "SELECT run_id, tenant FROM approvals JOIN runs ON key = run WHERE decided_ms IS NULL").fetchall())
+
     async def _list(self, condition: str, values: tuple[object, ...]) -> list[Approval]:
         await self._database.writer.flush()
         return await self._database.read(lambda c: [
