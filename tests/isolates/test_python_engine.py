@@ -10,7 +10,6 @@ import pytest
 from python_support import CLOCK_MS, NAMES, Fails, Host
 
 from inhabit.contracts.program import Boot, Delivery
-from inhabit.errors import ProtocolError
 from inhabit.isolates.python.engine import PythonEngine
 from inhabit.limits import Limits
 
@@ -298,11 +297,12 @@ def test_calls_and_results_after_the_end_are_not_lost(host: Host) -> None:
     assert turn.issued_before == (2, 2)
 
 
-def test_a_delivery_nobody_waits_for_is_refused(host: Host) -> None:
-    guest = host.engine.create(Boot(host.prepare("await shop.a.b()"), NAMES))
+def test_deliveries_that_nobody_waits_for_change_nothing(host: Host) -> None:
+    guest = host.engine.create(Boot(host.prepare("return await shop.a.b()"), NAMES))
     guest.start()
-    with pytest.raises(ProtocolError):
-        guest.deliver([Delivery("result", 9, b"1", 0)])
+    turn = guest.deliver([Delivery("result", 9, b"1", 0), Delivery("timer", 3, b"null", 0)])
+    assert turn.finished is None and turn.issued_before == (1, 1)
+    assert guest.deliver([Delivery("result", 1, b"5", 0)]).finished == (True, b"5")
     guest.close()
 
 

@@ -36,7 +36,7 @@ from pydantic_monty import (
 )
 
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Timer, Turn, Usage
-from inhabit.errors import LimitExceeded, ProtocolError, WorkerLost
+from inhabit.errors import LimitExceeded, WorkerLost
 from inhabit.isolates.python.ambient import MAX_SLEEP_MS, Ambient
 from inhabit.isolates.python.child import Child, Session
 from inhabit.isolates.python.failures import OperationErrors, failure_of
@@ -228,14 +228,13 @@ class PythonGuest:
         return None
 
     def _settle(self, delivery: Delivery) -> None:
+        """What nobody waits for changes nothing: a replay that takes another path than its record is told by its calls."""
         waiting = self._waiting
+        if delivery.id not in (self._timers if delivery.kind == "timer" else self._outstanding):
+            return None
         if delivery.kind == "timer":
-            if delivery.id not in self._timers:
-                raise ProtocolError(f"there is no timer {delivery.id}")
             _, call_id, outcome = self._timers.pop(delivery.id)
         else:
-            if delivery.id not in self._outstanding:
-                raise ProtocolError(f"call {delivery.id} is not outstanding")
             call_id, operation = self._outstanding.pop(delivery.id)
             outcome = self._outcome(delivery, operation)
         self._settled[call_id] = outcome

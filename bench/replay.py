@@ -1,0 +1,188 @@
+"""Interrupted runs against uninterrupted ones: generated programs in both languages, over real jailed workers.
+
+    replay.programs, .diverged    programs; those whose interrupted run was not the uninterrupted one: calls, results,
+                                  deliveries with their clock, log and end
+    replay.constructs             kinds of constructs in them (listed in the notes, with how many programs have each)
+    replay.stops, .kills, .sleeps hard stops of the runtime, SIGKILLs of a process that hosts runtime and store, sleeps
+                                  over a question
+    replay.in_doubt               interrupted runs that ended `unknown`, as they must: cut off in a call not to be repeated
+    replay.replayed, .unequal     finished journals executed again with nothing behind them; those not byte-equal
+    replay.reached                calls of those replays that reached an operation
+    replay.alterations, .missed   changed arguments, order, calls, random and clocks; those not found at the first
+                                  different call
+    replay.resume1000.p50_ms      a sleeping run with 1,000 recorded calls: from the answer to the next live call
+
+`--programs N` (default 400; full size 10,000), `--kills N` programs whose host is killed (default 24), `--first SEED`.
+Time is virtual, latencies and answers come from the seed (see `replay_world`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.replay_kill import KillNursery
+from bench.replay_programs import generate
+from bench.replay_resume import resume_ms
+from bench.replay_runs import (
+    Stage,
+    Whole,
+    altered,
+    difference,
+    in_doubt,
+    in_pieces,
+    on_stage,
+    replayed,
+    whole,
+)
+from bench.report import Report, percentile
+from inhabit.contracts.run import RunRecord
+from inhabit.store.store import Store
+
+_ALTERATIONS = ("argument", "order", "extra", "random", "clock")
+_MOST_STOPS = 4
+_TRIES = 4
+"""How often a program that was cut off in a call not to be repeated is begun anew, so that the others are compared."""
+
+
+@dataclass
+class Findings:
+    counts: Counter[str] = field(default_factory=Counter[str])
+    constructs: Counter[str] = field(default_factory=Counter[str])
+    wrong: list[str] = field(default_factory=list[str])
+    wholes: dict[int, Whole] = field(default_factory=dict[int, Whole])
+
+
+async def interrupted(stage: Stage, seeds: Sequence[int], found: Findings) -> None:
+    """Every program whole, in pieces, both replayed, and altered."""
+    for seed in seeds:
+        program, chance = generate(seed), random.Random(f"stops {seed}")
+        found.constructs.update(program.constructs)
+        found.counts["programs"] += 1
+        one = await whole(stage, program)
+        await _replayed(stage, seed, one, found)
+        await _altered(stage, seed, one.record, chance, found)
+        for _ in range(_TRIES):
+            other = await in_pieces(stage, program, one.appends, chance, chance.randint(0, _MOST_STOPS))
+            found.counts["stops"] += other.stops
+            found.counts["sleeps"] += other.sleeps
+            if not in_doubt(other.record):
+                break
+            found.counts["in_doubt"] += 1
+        else:
+            continue
+        found.counts["compared"] += 1
+        _compare(seed, one.record, other.record, found)
+        await _replayed(stage, seed, other, found)
+
+
+def _compare(seed: int, one: RunRecord, other: RunRecord, found: Findings) -> None:
+    apart = difference(one, other)
+    if apart:
+        found.counts["diverged"] += 1
+        found.wrong.append(f"program {seed}: {apart[:600]}")
+
+
+async def _replayed(stage: Stage, seed: int, run: Whole, found: Findings) -> None:
+    effects = run.world.effects.total()
+    again = await replayed(stage, run.record)
+    found.counts["replayed"] += 1
+    found.counts["reached"] += run.world.effects.total() - effects
+    if not again.equal:
+        found.counts["unequal"] += 1
+        found.wrong.append(f"replay of {seed}: {again.difference}")
+
+
+async def _altered(stage: Stage, seed: int, record: RunRecord, chance: random.Random, found: Findings) -> None:
+    for kind in _ALTERATIONS:
+        changed = altered(record, kind, chance)
+        if changed is None:
+            continue
+        found.counts["alterations"] += 1
+        found.counts[f"altered.{kind}"] += 1
+        again = await replayed(stage, changed[0])
+        at = again.calls + 1
+        if again.equal or (at != changed[1] if kind not in ("random", "clock") else at > changed[1]):
+            found.counts["missed"] += 1
+            found.wrong.append(f"program {seed}, {kind} at call {changed[1]}: found at {at}: {again.difference}")
+
+
+def killed(folder: Path, seeds: Sequence[int], found: Findings) -> None:
+    """The same with SIGKILL: of the process that hosts runtime and store."""
+    wholes: dict[int, Whole] = {}
+
+    async def first(stage: Stage) -> None:
+        for seed in seeds:
+            wholes[seed] = await whole(stage, generate(seed))
+
+    on_stage(folder / "whole", first)
+    for seed in seeds:
+        chance = random.Random(f"kills {seed}")
+        home = folder / f"killed{seed}"
+        home.mkdir()
+        with KillNursery(home) as nursery:
+            found.counts["kills"] += nursery.run(generate(seed), wholes[seed].appends, chance, chance.randint(1, 3))
+        record = asyncio.run(_only_record(home))
+        if in_doubt(record):
+            found.counts["in_doubt"] += 1
+        else:
+            found.counts["compared"] += 1
+            _compare(seed, wholes[seed].record, record, found)
+        found.counts["programs"] += 1
+        shutil.rmtree(home)
+
+
+async def _only_record(home: Path) -> RunRecord:
+    store = Store.open(home / "journal.db")
+    try:
+        (run,) = await store.journal.list(tenant="default")
+        return await store.journal.read(run.run_id, tenant="default")
+    finally:
+        await store.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--programs", type=int)
+    parser.add_argument("--kills", type=int)
+    parser.add_argument("--first", type=int, default=0)
+    given = parser.parse_args(arguments)
+    programs = given.programs if given.programs is not None else 40 if given.quick else 400
+    kills = given.kills if given.kills is not None else 2 if given.quick else 24
+    report, found, begun = Report(given.json), Findings(), time.monotonic()
+    memory = Path("/dev/shm")   # a SIGKILL loses nothing that was written: no disk is needed to see what it does lose
+    folder = Path(tempfile.mkdtemp(prefix="replay-", dir=memory if memory.is_dir() else None))
+    try:
+        (folder / "whole").mkdir()
+        on_stage(folder, lambda stage: interrupted(stage, range(given.first, given.first + programs), found))
+        killed(folder, range(given.first + programs, given.first + programs + kills), found)
+        resumed = resume_ms(folder, 5 if given.quick else 25)
+    finally:
+        shutil.rmtree(folder)
+    for line in found.wrong[:20]:
+        report.note(line)
+    report.note("constructs: " + ", ".join(f"{name} {count}" for name, count in sorted(found.constructs.items())))
+    report.note("alterations: " + ", ".join(f"{kind} {found.counts[f'altered.{kind}']}" for kind in _ALTERATIONS)
+                + f"; {found.counts['compared']} programs compared in {time.monotonic() - begun:.0f} s")
+    report.figure("replay.programs", found.counts["programs"], "programs")
+    report.figure("replay.constructs", len(found.constructs), "kinds")
+    for name, unit in (("diverged", "programs"), ("stops", "stops"), ("kills", "SIGKILL"), ("sleeps", "sleeps"), ("in_doubt", "runs"),
+                       ("replayed", "journals"), ("unequal", "journals"), ("reached", "calls"), ("alterations", "journals"), ("missed", "journals")):
+        report.figure(f"replay.{name}", found.counts[name], unit)
+    report.figure("replay.resume1000.p50_ms", percentile(resumed, 0.5), "ms")
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
