@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from inhabit.errors import InvalidInput, Unavailable
 
-__all__ = ["Checkpoint", "PublicKey", "Signer", "read_checkpoint"]
+__all__ = ["Checkpoint", "PublicKey", "Signer", "public_key", "read_checkpoint"]
 
 _ORIGIN = "inhabit-audit"
 _ED25519 = b"\1"
@@ -97,6 +97,13 @@ class Signer:
         body = f"{_ORIGIN}\n{size}\n{base64.b64encode(root).decode()}\nat {at_ms}\nprevious {previous}\n"
         signature = base64.b64encode(self._id + self._key.sign(body.encode())).decode()
         return Checkpoint(size, root, at_ms, previous, f"{body}\n— {_ORIGIN} {signature}\n")
+
+
+def public_key(path: Path) -> str:
+    """The public half of the key in the file `path`. Raises `InvalidInput` when there is none, `Unavailable`."""
+    if not path.is_file():
+        raise InvalidInput(f"there is no key {path}", fix="start the server once, or name the public key with --key")
+    return Signer(path).public
 
 
 def read_checkpoint(text: str, keys: Sequence[PublicKey]) -> Checkpoint:

@@ -26,7 +26,7 @@ from inhabit.store.audit.notes import Checkpoint, PublicKey, read_checkpoint
 from inhabit.store.codec import OUTCOME, TERMINAL, decode_entry, decode_header
 from inhabit.store.packing import BlobRef, unpack
 
-__all__ = ["MAX_FINDINGS", "Finding", "Verified", "open_readonly", "verify"]
+__all__ = ["MAX_FINDINGS", "Finding", "Verified", "newest_checkpoint", "open_readonly", "verify"]
 
 MAX_FINDINGS = 100
 _FRAME = struct.Struct(">BI")
@@ -59,9 +59,7 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     """Raises `InvalidInput` when there is no such file."""
     if not path.is_file():
         raise InvalidInput(f"{path} is not a file", fix="name a home's journal.db, or a backup")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    connection.execute("PRAGMA cache_size = -65536")
-    return connection
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def verify(path: Path, keys: Sequence[PublicKey], external: str | None = None) -> Verified:
@@ -75,6 +73,18 @@ def verify(path: Path, keys: Sequence[PublicKey], external: str | None = None) -
         return verifier.run()
     except sqlite3.DatabaseError as error:
         return verifier.cut(Finding(str(path), f"the file cannot be read on: {error}"))
+    finally:
+        connection.close()
+
+
+def newest_checkpoint(path: Path) -> str | None:
+    """The text of the last checkpoint in the file, not verified; None when nothing was signed yet."""
+    connection = open_readonly(path)
+    try:
+        row = connection.execute("SELECT note FROM audit_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return row[0] if row else None
+    except sqlite3.DatabaseError as error:
+        raise InvalidInput(f"{path} is no journal with an audit log: {error}", fix="name a home's journal.db, or a backup") from None
     finally:
         connection.close()
 

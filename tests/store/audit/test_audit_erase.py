@@ -1,0 +1,71 @@
+"""F15: what was erased is in none of our files, and the log verifies as before. F19: no record, no effect."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.audit.erase import erase
+from inhabit.store.store import Store
+from tests.store.audit.audit_kit import filled, sample
+from tests.store.store_samples import header, intent
+
+CANARY = b"canary-7f3a91"
+
+
+def holding(folder: Path, needle: bytes) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file() and needle in path.read_bytes()]
+
+
+async def test_F15_a_users_data_is_in_no_file_after_erasure_and_the_log_verifies(tmp_path: Path) -> None:
+    made = await sample(tmp_path)
+    made.older.unlink()
+    store = Store.open(made.path)
+    for n in range(60):      # short and long, so that rows move between pages and overflow
+        await filled(store, 100 + n, user="eve-" + CANARY.decode() if n % 2 else "bob", value=b'"' + (CANARY if n % 2 else b"kept") * (1 + n * 40) + b'"')
+    assert holding(tmp_path, CANARY)
+    gone = await erase(store.database, tenant="default", user="eve-" + CANARY.decode())
+    assert gone.runs == 30 and gone.values >= 30
+    assert holding(tmp_path, CANARY) == []       # while it is open: the write-ahead log too
+    await filled(store, 500)
+    assert await store.check() == ()
+    await store.close()
+    assert holding(tmp_path, CANARY) == []
+    found = made.verify(external=True)
+    assert found.findings == () and found.erased == 30
+
+
+async def test_F15_erasure_waits_for_runs_that_go_on(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "journal.db")
+    run_id = await filled(store, 1, end=False)
+    with pytest.raises(InvalidInput, match=run_id):
+        await erase(store.database, tenant="default", user="ada")
+    await store.close()
+
+
+async def test_what_is_pruned_by_age_leaves_a_log_that_verifies(tmp_path: Path) -> None:
+    made = await sample(tmp_path)
+    store = Store.open(made.path)
+    assert (await store.prune(10**15)).runs == 12
+    await store.close()
+    found = made.verify(external=True)
+    assert found.findings == () and found.erased == 12
+
+
+async def test_F19_what_cannot_be_audited_is_not_recorded_and_so_not_done(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "journal.db")
+    head = header()
+    await store.journal.begin(head).durable()
+    await store.database.writer.maintain(lambda c: c.execute(
+        "CREATE TRIGGER broken BEFORE INSERT ON entries WHEN new.run = 0 BEGIN SELECT raise(ABORT, 'the log cannot be written'); END"))
+    with pytest.raises(Unavailable, match="the log cannot be written"):
+        await store.journal.append(head.run_id, intent(1)).durable()
+    with pytest.raises(Unavailable):
+        store.journal.append(head.run_id, intent(2))
+    await store.close()
+    connection = sqlite3.connect(tmp_path / "journal.db")
+    assert connection.execute("SELECT count(*) FROM entries WHERE run != 0").fetchone() == (0,)
+    connection.close()
