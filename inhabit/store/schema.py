@@ -71,15 +71,6 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reason TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT""",
     ),
     (
-        # What conversations have read (see `conversations`), and what people took off again.
-        """CREATE TABLE conversations (
-            tenant TEXT NOT NULL, user TEXT NOT NULL, scope TEXT NOT NULL, label TEXT NOT NULL, operation TEXT NOT NULL,
-            run TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, user, scope, label)) STRICT, WITHOUT ROWID""",
-        """CREATE TABLE conversations_cleared (
-            tenant TEXT NOT NULL, user TEXT NOT NULL, scope TEXT NOT NULL, labels TEXT NOT NULL, actor TEXT NOT NULL,
-            reason TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT""",
-    ),
-    (
         # The audit log: its leaves lie in `entries` under run 0 (see `audit.log`).
         """ALTER TABLE headers ADD COLUMN salt BLOB""",
         """CREATE TABLE audit_notes (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT""",
