@@ -19,7 +19,7 @@ from bench.replay_programs import Generated
 from bench.replay_world import Gate, MortalJournal, VirtualLoop, WatchedPool, World
 from inhabit.catalog import Catalog
 from inhabit.contracts.principal import Principal
-from inhabit.contracts.program import IsolatePool
+from inhabit.contracts.program import IsolatePool, Language
 from inhabit.contracts.run import (
     TERMINAL_STATES,
     Delivered,
@@ -79,16 +79,13 @@ class Whole:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, gate: Gate) -> AsyncGenerator[Stage]:
-    """A store in `folder` and jailed workers, both real."""
+async def open_stage(folder: Path, gate: Gate, pool: IsolatePool) -> AsyncGenerator[Stage]:
+    """A real store in `folder`, and workers that are ready."""
     store = Store.open(folder / "journal.db")
-    pool = WorkerPool(folder, settings=PoolSettings(idle_s=1e9, min_spare=1, workers_per_tenant=1))
     await pool.start()
     try:
-        for language in ("typescript", "python"):
-            await (await pool.acquire(language, "default", Limits())).close()   # type: ignore[arg-type]
-        while not all(pool.spares.values()):   # noqa: ASYNC110 - the pool tells nobody; nothing real may be under way once time is virtual
-            await asyncio.sleep(0.02)
+        if isinstance(pool, WorkerPool):
+            await _ready(pool)
         gate.virtual = True
         yield Stage(gate, store, WatchedPool(pool, gate), folder)
     finally:
@@ -97,13 +94,23 @@ async def open_stage(folder: Path, gate: Gate) -> AsyncGenerator[Stage]:
         await store.close()
 
 
-def on_stage(folder: Path, work: Callable[[Stage], Any]) -> Any:
-    """Run `work` in a loop with virtual time."""
+async def _ready(pool: WorkerPool) -> None:
+    """A worker and a spare of each language: nothing real may be under way once time is virtual."""
+    languages: tuple[Language, ...] = ("typescript", "python")
+    for language in languages:
+        await (await pool.acquire(language, "default", Limits())).close()
+    while not all(pool.spares.values()):   # noqa: ASYNC110 - the pool tells nobody
+        await asyncio.sleep(0.02)
+
+
+def on_stage(folder: Path, work: Callable[[Stage], Any], pool: IsolatePool | None = None) -> Any:
+    """Run `work` in a loop with virtual time, over jailed workers unless another pool is given."""
     gate = Gate()
 
     async def main() -> Any:
         asyncio.get_running_loop().set_exception_handler(_but_the_dead)
-        async with open_stage(folder, gate) as stage:
+        workers = pool or WorkerPool(folder, settings=PoolSettings(idle_s=1e9, min_spare=1, workers_per_tenant=1))
+        async with open_stage(folder, gate, workers) as stage:
             return await work(stage)
 
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(gate)) as runner:
