@@ -203,7 +203,7 @@ class ApprovalsConfig(_Table):
     `webhook`: is sent each new question, without its arguments.
     """
 
-    own: bool | None = Field(None, alias="self")
+    self: bool | None = None
     webhook: HttpUrl | None = None
 
 
@@ -382,7 +382,7 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
              "client_secret": SecretName}
     if len(location) > 1:
         model = next((inner[str(part)] for part in reversed(location[:-1]) if str(part) in inner), sources.get(str(location[0]), Config))
-    return [found.alias or name for name, found in model.model_fields.items() if name != "base"]
+    return [name for name in model.model_fields if name != "base"]
 
 
 def _nearest(name: str, known: list[str]) -> str:

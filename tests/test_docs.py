@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
@@ -35,7 +36,8 @@ from inhabit.server.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PYTHONPATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-PAGES = ["README.md", "docs/getting-started.md", "docs/programs.md", "docs/configuration.md", "docs/http-api.md", "docs/mcp.md"]
+PAGES = ["README.md", "docs/getting-started.md", "docs/programs.md", "docs/configuration.md", "docs/http-api.md", "docs/mcp.md",
+         "docs/approvals.md"]
 _FENCE = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -124,7 +126,7 @@ def test_a_python_example_runs(block: Block, tmp_path: Path, cache: Path):
 
 
 @contextmanager
-def server(*command: str, folder: Path, ready: str) -> Iterator[dict[str, str]]:
+def server(*command: str, folder: Path, ready: str, ends: signal.Signals = signal.SIGTERM) -> Iterator[dict[str, str]]:
     """A command that serves, with the words it prints before it is ready."""
     process = subprocess.Popen([sys.executable, "-m", "inhabit", *command], cwd=folder, stdout=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": PYTHONPATH})
@@ -138,7 +140,7 @@ def server(*command: str, folder: Path, ready: str) -> Iterator[dict[str, str]]:
                 break
         yield words
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(ends)
         process.communicate(timeout=30)
 
 
@@ -184,13 +186,36 @@ def test_the_examples_of_the_http_api_work_as_written(tmp_path: Path, cache: Pat
     assert followed.startswith("retry: ") and "event: intent" in followed and "event: terminal" in followed
 
 
+@pytest.mark.parametrize("program", ["cancel.ts", "cancel.py"])
+def test_F02_the_approvals_page_works_as_written_over_a_killed_server(program: str, tmp_path: Path, cache: Path):
+    page = "docs/approvals.md"
+    new_home(tmp_path / ".inhabit", cache)
+    (tmp_path / "inhabit.toml").write_text(tagged(page, "inhabit.toml")[0].replace("8651", "0"))
+    (tmp_path / "policy.toml").write_text((ROOT / "examples/shop/policy.toml").read_text())
+    (tmp_path / program).write_text(tagged(page, program)[0])
+    serve = tagged(page, "serve")[0].split()[1:]
+    with server(*serve, folder=tmp_path, ready="token", ends=signal.SIGKILL):
+        listed = shell(tagged(page, "ask")[0], tmp_path, PROGRAM=program)
+    asked = json.loads((tmp_path / "asked.json").read_text())
+    assert asked["state"] == "suspended" and len(asked["approvals"]) == 2 and "2 waiting" in listed
+    with server(*serve, folder=tmp_path, ready="token") as words:
+        answered = shell(tagged(page, "answer")[0], tmp_path, URL=words["MCP"].removesuffix("/mcp"))
+        after = shell(tagged(page, "after")[0], tmp_path)
+    assert "approve: " in answered and "by default/boss (token)" in answered and "reject: " in answered
+    assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        assert dict(shop.execute("SELECT status, count(*) FROM orders WHERE customer = 'ada' AND status IN ('placed', 'cancelled') "
+                                 "AND placed_on > date('now', '-30 days') GROUP BY status"))["placed"] == 1
+    assert "the same again" in shell(tagged(page, "replay")[0], tmp_path)
+
+
 def test_every_route_is_in_the_http_page_and_no_other():
     class Nothing:
         pass
 
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
-        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing)}
+        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

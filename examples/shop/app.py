@@ -13,6 +13,8 @@ from inhabit import Capability, Inhabit
 
 PROGRAMS = Path(__file__).parent / "programs"
 """The three demo programs, in the order in which they are run."""
+POLICY = Path(__file__).parent / "policy.toml"
+"""What the shop asks a person about, and how much it gives back in a day."""
 
 
 def open_shop(path: Path | str, today: date | None = None) -> Database:
@@ -28,7 +30,7 @@ def capabilities() -> list[Capability]:
     return shop(open_shop(os.environ.get("SHOP_DB", "shop.db")))
 
 
-def build(home: Path, today: date | None = None) -> Inhabit:
+def build(home: Path, today: date | None = None, policy: Path | None = None) -> Inhabit:
     """An app with the shop on `home/shop.db`."""
     home.mkdir(parents=True, exist_ok=True)
-    return Inhabit(capabilities=shop(open_shop(home / "shop.db", today)), home=home, name="shop")
+    return Inhabit(capabilities=shop(open_shop(home / "shop.db", today)), home=home, name="shop", policy=policy)

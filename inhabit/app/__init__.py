@@ -84,7 +84,7 @@ class Inhabit:
                               fix="give each its own; one capability can hold several functions")
         self.governing = Governing(policy)
         self.approvals = approvals or ApprovalsConfig.model_validate({})
-        self.own_approvals = self.server.tenants == "single" if self.approvals.own is None else self.approvals.own
+        self.own_approvals = self.server.tenants == "single" if self.approvals.self is None else self.approvals.self
         self._desk: Desk | None = None
         self._expiring: asyncio.Task[None] | None = None
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)

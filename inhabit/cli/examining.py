@@ -49,6 +49,8 @@ async def main(args: argparse.Namespace) -> int:
     home = app.home.path if app is not None else args.home or Path.cwd() / HOME_NAME
     await _workers(home, report)
     await _storage(home, report)
+    if app is not None:
+        _approvals(app, report)
     if app is not None and not report.failed and running_server(home) is None:
         await _sources(app, report)
     return 1 if report.failed else 0
@@ -67,6 +69,21 @@ def _configured(args: argparse.Namespace, report: _Report) -> Inhabit | None:
         return None
     report.fine(str(path), f"for {'several tenants' if app.server.tenants == 'several' else 'one tenant'}")
     return app
+
+
+def _approvals(app: Inhabit, report: _Report) -> None:
+    """Whether an agent could answer for a person."""
+    say("approvals")
+    if app.own_approvals:
+        report.warn("protection", "people may approve what their own programs ask for, so an agent that runs as the same user can too",
+                    "self = false under [approvals], and `inhabit token create --approver --for SOMEBODY ELSE`")
+        return
+    report.fine("answers", "only another person's, with a token made by `inhabit token create --approver`")
+    home = app.home.path
+    if home.exists() and hasattr(os, "getuid") and home.stat().st_uid == os.getuid():
+        report.warn("protection", f"whoever runs as this user can read {home} and make such a token", "let agents run as another user")
+    else:
+        report.fine("protection", "this user cannot read the home")
 
 
 async def _workers(home: Path, report: _Report) -> None:
@@ -147,5 +164,10 @@ async def _sources(app: Inhabit, report: _Report) -> None:
                 report.warn(name, problems[0].reason if problems else "it has no operations")
         for name, error in app.problems.items():
             report.fail(name, error)
+        trouble = app.governing.trouble()
+        if trouble:
+            report.warn("policy", trouble, "inhabit policy check")
+        elif app.governing.file is not None:
+            report.fine("policy", str(app.governing.file))
     finally:
         await app.stop()

@@ -58,6 +58,8 @@ def _show(answer: dict[str, Any]) -> None:
         cause = error.get("details", {}).get("details")
         if cause:
             complain(f"    {orjson.dumps(cause).decode()}")
+    for asked in answer.get("approvals", []):
+        complain(f"waits for approval: {asked['operation']}, {asked['reason']}; inhabit approve {asked['id']}")
     going = answer["state"] in ("queued", "running", "suspended")
     then = f"inhabit runs tail {answer['run']} follows it" if going else answer.get("next", "")
     complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {then}" if then else ""))
