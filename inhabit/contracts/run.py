@@ -33,7 +33,7 @@ Mode = Literal["live", "plan", "apply"]
 class RunHeader:
     """Fixed at the start of a run. `seed` and `clock_ms` make its random and clock repeatable. `attended`: a person
     can be asked. `labels`: `(name, operation)` of what the run begins with, from its conversation. `plan`: the run
-    whose change set this one applies.
+    whose change set this one applies. `token`: the id of the bearer token that started it; the run ends with that.
     """
 
     run_id: str
@@ -59,6 +59,7 @@ class RunHeader:
     labels: tuple[tuple[str, str], ...] = ()
     conversation: str = ""
     plan: str | None = None
+    token: str = ""
 
 
 class Intent(NamedTuple):
@@ -281,6 +282,10 @@ class Journal(Recorder, Protocol):
 
     async def entry(self, run_id: str, number: int, *, tenant: str) -> StoredEntry | None:
         """One entry, its values whole."""
+        ...
+
+    async def child(self, run_id: str, rung: str, *, tenant: str) -> str | None:
+        """The newest run of that rung that was begun for this one; None: there is none."""
         ...
 
     async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from inhabit.contracts.run import (
     Ticket,
 )
 from inhabit.errors import (
+    Denied,
     InhabitError,
     InvalidInput,
     LimitExceeded,
@@ -59,6 +60,7 @@ from inhabit.runtime.endings import called_off, given_up
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
+from inhabit.runtime.rollback import RUNG, Steps, steps_of
 from inhabit.runtime.tally import Counting, Tally
 from inhabit.runtime.visibility import RunPage, Sight, visible_page
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
@@ -79,6 +81,7 @@ _KEPT_RESULTS = 64
 class Caller:
     """Who asks, with what authority, through which door ("python", "cli", "http", "mcp", "tools"). `attended`: a person can be
     asked about calls. `conversation`: what the asker keeps in mind from run to run, "" where it is no model.
+    `token`: the id of their bearer token, "" where there is none: what it started ends when it is revoked.
     """
 
     principal: Principal
@@ -86,6 +89,11 @@ class Caller:
     door: str = "python"
     attended: bool = False
     conversation: str = ""
+    token: str = ""
+
+
+async def _always(_header: RunHeader) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,7 @@ class Parts:
     control: Control = NO_CONTROL
     conversations: Conversations = NO_CONVERSATIONS
     questions: OpenQuestions = field(default_factory=OpenQuestions)
+    alive: Callable[[RunHeader], Awaitable[bool]] = _always
 
 
 @dataclass(slots=True)
@@ -128,9 +137,11 @@ class Runtime:
         self._recorder = Counting(parts.journal, self.tally)
         self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms, parts.control)
         self._live: dict[str, _Live] = {}
+        self._undone: set[str] = set()
         self._waking: dict[str, list[Decided]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._admission = Admission(parts.live_runs)
+        self._revoked: set[str] = set()
         self._results: OrderedDict[str, RunResult] = OrderedDict()
         self._started_ms = parts.now_ms()
 
@@ -179,6 +190,8 @@ class Runtime:
         try:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
+                if caller.token in self._revoked:   # meanwhile
+                    raise Denied("the token was revoked", code="token_revoked")
                 header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels)
                 begun = self.parts.journal.begin(header)
             except BaseException:
@@ -190,6 +203,39 @@ class Runtime:
         live = self._drive(header, isolate, caller.grant, bounds, seat, progress=progress)
         result = await self._result(live, wait_s)
         await begun.durable()   # a run id that was answered is never lost
+        return result
+
+    async def undoing(self, run_id: str, caller: Caller) -> Mapping[str, Any]:
+        """What a rollback of the run would do, and what would stand: `rollback.steps_of`. Raises `NotFound`, `InvalidInput`."""
+        run = await self.visible(run_id, caller)
+        if run.ended_ms is None:
+            raise InvalidInput(f"run {run_id} has not ended", fix="wait for it, or cancel it first")
+        record = await self.parts.journal.read(run_id, tenant=caller.principal.tenant)
+        if record.header.rung == RUNG:
+            raise InvalidInput(f"run {run_id} is itself a rollback", fix="run the program again")
+        return steps_of(record, self.parts.directory.operation)
+
+    async def rollback(self, run_id: str, caller: Caller, *, wait_s: float | None = None) -> RunResult:
+        """Undo the writes of an ended run, as a run of its own with the caller's authority: its id is the result's. Each run
+        is rolled back once. Raises `NotFound`, `InvalidInput`, `Unavailable`.
+        """
+        plan = await self.undoing(run_id, caller)
+        if run_id in self._undone or await self.parts.journal.child(run_id, RUNG, tenant=caller.principal.tenant):
+            raise InvalidInput(f"run {run_id} is rolled back already", code="already_rolled_back", fix="see `inhabit runs list`")
+        self._undone.add(run_id)
+        try:
+            steps = Steps(plan)
+            program = Program(f"rollback of run {run_id}", "typescript")
+            header = replace(
+                self._header(program, Prepared(""), caller, (), encode_value(plan), self.parts.limits, steps.engine_version),
+                rung=RUNG, parent_run=run_id)
+            seat = self._seat(caller.principal)
+            begun = self.parts.journal.begin(header)
+            live = self._drive(header, steps, caller.grant, self.parts.limits, seat)
+            result = await self._result(live, wait_s)
+            await begun.durable()
+        finally:
+            self._undone.discard(run_id)
         return result
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:
@@ -227,6 +273,19 @@ class Runtime:
         elif (await self.visible(run_id, caller)).ended_ms is None:
             await self._end_left(run_id, caller.principal.tenant, by)
         return await self.wait(run_id, caller, wait_s=10.0)
+
+    async def revoke(self, tokens: Iterable[str]) -> None:
+        """Tokens are revoked: when this returns, no run that they started makes a call any more. One that sleeps ends when
+        somebody wakes it.
+        """
+        self._revoked.update(tokens)
+        running = [live for live in self._live.values() if live.header.token in self._revoked]
+        for live in running:
+            if not live.cancelled:
+                live.cancelled, live.driver.cancelled_by = True, "the end of the token that started it"
+                live.task.cancel()
+        if running:
+            await asyncio.wait([live.task for live in running])
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
         """`[{name, operations, problems}]`, only what the caller's grant shows."""
@@ -296,7 +355,8 @@ class Runtime:
             run_id=self.parts.new_run_id(), principal=caller.principal, language=program.language, program_hash=program.hash,
             source=program.source, code=prepared.code, input=body, engine=engine, seed=self.parts.random_seed(),
             clock_ms=now, names=names, grant=caller.grant.as_value(), limits=bounds.as_value(), origin=caller.door,
-            policy_version=self.parts.control.policy(caller.principal).version, attended=caller.attended, conversation=caller.conversation)
+            policy_version=self.parts.control.policy(caller.principal).version, attended=caller.attended, conversation=caller.conversation,
+            token=caller.token)
 
     def _drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
                recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> _Live:
@@ -338,7 +398,7 @@ class Runtime:
                     if sum(not lost.neighbours for lost in losses) > _REPLAYS or len(losses) > _MOVES:
                         return await self._close_record(header, *given_up(record, losses))
                     _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
-                isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, live.driver.limits)
+                isolate = await self._isolate_for(header, live.driver.limits)
                 live.driver = again(isolate, Recording.of(record, self.parts.now_ms()))
         except WorkerLost as lost:   # there is no other worker to go on in
             record = await self.parts.journal.read(header.run_id, tenant=header.principal.tenant)
@@ -394,6 +454,9 @@ class Runtime:
     async def _take_up(self, record: RunRecord) -> _Live | None:
         """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
         header = record.header
+        if header.token and (header.token in self._revoked or not await self.parts.alive(header)):
+            await self._close_record(header, *called_off(record, "the end of the token that started it"))
+            return None
         doubts = doubtful(record.entries)
         if doubts:
             error = {"code": "interrupted", "message": "the server stopped while calls that may write were in flight",
@@ -403,7 +466,7 @@ class Runtime:
             return None
         try:
             bounds = Limits.of(header.limits)
-            isolate = await self.parts.pool.acquire(header.language, header.principal.tenant, bounds)
+            isolate = await self._isolate_for(header, bounds)
         except InhabitError as error:
             _log.warning("run %s cannot be taken up: %s", header.run_id, error)
             await self._close_record(header, "failed", _interrupted(record, str(error)))
@@ -415,6 +478,11 @@ class Runtime:
         seat = self._admission.seat(header.principal)
         recording = Recording.of(record, self.parts.now_ms())
         return self._drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=recording)
+
+    async def _isolate_for(self, header: RunHeader, bounds: Limits) -> Isolate:
+        if header.rung == RUNG:
+            return Steps(decode_value(header.input))
+        return await self.parts.pool.acquire(header.language, header.principal.tenant, bounds)
 
     def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
         """Record a person's answer and let the run go on with it. The ticket is the acknowledgement."""

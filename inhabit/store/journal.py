@@ -38,6 +38,7 @@ from inhabit.store.reading import (
     SUMMARIES,
     ending,
     key_of,
+    newest_child,
     one_entry,
     open_runs,
     page,
@@ -143,6 +144,10 @@ class SqliteJournal:
 
     async def entry(self, run_id: str, number: int, *, tenant: str) -> StoredEntry | None:
         return await self._of(run_id, tenant, lambda c, key: one_entry(c, key, number))
+
+    async def child(self, run_id: str, rung: str, *, tenant: str) -> str | None:
+        await self._writer.flush()
+        return await self._database.read(lambda c: newest_child(c, run_id, rung, tenant))
 
     async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
                    before: str | None = None, limit: int = 50) -> Sequence[RunSummary]:

@@ -29,7 +29,7 @@ from inhabit.store.codec import INTENT, LOGGED, TERMINAL, decode_entry, decode_h
 from inhabit.store.packing import BlobRef, damaged, unpack
 
 __all__ = [
-    "MAX_PAGE_BYTES", "MAX_SHOWN_BYTES", "SUMMARIES", "blob", "ending", "key_of", "one_entry", "open_runs", "page", "record",
+    "MAX_PAGE_BYTES", "MAX_SHOWN_BYTES", "SUMMARIES", "blob", "ending", "key_of", "newest_child", "one_entry", "open_runs", "page", "record",
     "shown_header", "summary",
 ]
 
@@ -113,6 +113,14 @@ def shown_header(connection: sqlite3.Connection, key: int) -> RunHeader:
     source, code, given = parts
     return decode_header(meta, [_part(connection, tenant, source, run_id, None), _part(connection, tenant, code, run_id, None),
                                 _part(connection, tenant, given, run_id, MAX_SHOWN_BYTES)])
+
+
+def newest_child(connection: sqlite3.Connection, run_id: str, rung: str, tenant: str) -> str | None:
+    for child, key in connection.execute(
+            "SELECT run_id, key FROM runs WHERE parent = ? AND tenant = ? ORDER BY key DESC", (run_id, tenant)):
+        if shown_header(connection, key).rung == rung:
+            return child
+    return None
 
 
 def open_runs(connection: sqlite3.Connection) -> tuple[OpenRun, ...]:
