@@ -2,7 +2,7 @@
 
 A name that is not known is refused with the nearest one that is, since a misspelt key would silently mean the
 default. Paths are relative to the file. Secrets are named here, never written: a value comes from the
-environment (`INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
+place that `[secrets]` names (else the environment: `INHABIT_SECRET_NAME`, else `NAME`) when it is needed.
 
     name = "home"
     [server]    host, port, allowed_hosts, tenants, accept_missing_layers, ...
@@ -44,7 +44,7 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName",
+    "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName", "SecretsConfig",
     "ServerConfig", "SqlSource", "load_config", "parse_config",
 ]
 
@@ -207,6 +207,28 @@ class ApprovalsConfig(_Table):
     webhook: HttpUrl | None = None
 
 
+class SecretsConfig(_Table):
+    """Where the credentials lie that `{secret = "NAME"}` names. `file` and `key_file`: for `backend = "file"`, beside the journal
+    unless named; `command`: run once for each, `{name}` in it replaced, for `backend = "command"`.
+    """
+
+    backend: Literal["env", "file", "keyring", "command"] = "env"
+    file: Path | None = Field(None, strict=False)
+    key_file: Path | None = Field(None, strict=False)
+    command: tuple[str, ...] = Field((), strict=False, max_length=50)
+    timeout_s: float = Field(5.0, gt=0, le=60, description="of the command")
+
+    @model_validator(mode="after")
+    def _fits(self) -> SecretsConfig:
+        if bool(self.command) != (self.backend == "command"):
+            raise ValueError('command and backend = "command" belong together')
+        if self.command and not any("{name}" in word for word in self.command[1:]):
+            raise ValueError('command does not say where the name goes, e.g. ["pass", "show", "inhabit/{name}"]')
+        if (self.file or self.key_file) and self.backend != "file":
+            raise ValueError('file and key_file belong to backend = "file"')
+        return self
+
+
 class Config(_Table):
     """The whole file. `base` is the folder that paths are relative to."""
 
@@ -216,6 +238,7 @@ class Config(_Table):
     grants: dict[str, Grant] | None = Field(None, description="left out: all for one tenant, nothing for several")
     policy: PolicyConfig | None = None
     approvals: ApprovalsConfig = Field(default_factory=lambda: ApprovalsConfig.model_validate({}))
+    secrets: SecretsConfig = Field(default_factory=lambda: SecretsConfig.model_validate({}))
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
     sql: dict[SourceName, SqlSource] = Field(default_factory=dict[str, SqlSource])
@@ -376,7 +399,7 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
     """The keys that may stand in the table of the last key."""
     sources: dict[str, type[BaseModel]] = {
         "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig,
-        "policy": PolicyConfig, "approvals": ApprovalsConfig}
+        "secrets": SecretsConfig, "policy": PolicyConfig, "approvals": ApprovalsConfig}
     model: type[BaseModel] = Config
     inner = {"allow": Allow, "SecretName": SecretName, "HeaderSecret": HeaderSecret, "dict[str,SecretName]": SecretName,
              "client_secret": SecretName}

@@ -27,7 +27,7 @@ from inhabit.app.governing import Governing, PolicySource
 from inhabit.app.home import Home
 from inhabit.app.notifying import Notices, keep_expiring
 from inhabit.app.reviewing import AppReview
-from inhabit.app.sources import Source, connectors_of, operator_secret
+from inhabit.app.sources import Source, connectors_of, secrets_of
 from inhabit.catalog import Catalog
 from inhabit.config import ApprovalsConfig, Config, ServerConfig
 from inhabit.connectors.functions import Capability
@@ -37,6 +37,7 @@ from inhabit.contracts.connector import Connector, ConnectorContext, ConnectorPr
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
+from inhabit.contracts.run import RunHeader
 from inhabit.errors import ConfigError, InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
@@ -52,6 +53,7 @@ from inhabit.server.http import create_app
 from inhabit.server.tokens import authority_of, authority_value
 from inhabit.server.tools import model_tools
 from inhabit.store.ids import new_run_id
+from inhabit.store.secrets import EnvironmentSecrets, Secrets
 from inhabit.store.tokens import TokenRecord
 
 __all__ = ["Inhabit"]
@@ -70,7 +72,8 @@ class Inhabit:
 
     def __init__(self, capabilities: Sequence[Source] = (), *, home: Path | str | None = None, name: str = "inhabit",
                  limits: Mapping[str, Any] | Limits | None = None, grants: Mapping[str, Any] | None = None,
-                 server: ServerConfig | None = None, policy: PolicySource = None, approvals: ApprovalsConfig | None = None) -> None:
+                 server: ServerConfig | None = None, policy: PolicySource = None, approvals: ApprovalsConfig | None = None,
+                 secrets: Secrets | None = None) -> None:
         self.name = name
         self.server = server or ServerConfig.model_validate({})
         self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url)
@@ -83,6 +86,7 @@ class Inhabit:
             raise ConfigError(f"{max(named, key=lambda name: named[name])!r} is the name of more than one source",
                               fix="give each its own; one capability can hold several functions")
         self.governing = Governing(policy)
+        self.secrets = secrets or EnvironmentSecrets()
         self.approvals = approvals or ApprovalsConfig.model_validate({})
         self.own_approvals = self.server.tenants == "single" if self.approvals.self is None else self.approvals.self
         self._desk: Desk | None = None
@@ -98,7 +102,8 @@ class Inhabit:
         place = Home(Path(home or config.base / ".inhabit"))
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
                    grants=config.grants, server=config.server,
-                   policy=config.resolve(config.policy.file) if config.policy is not None else None, approvals=config.approvals)
+                   policy=config.resolve(config.policy.file) if config.policy is not None else None, approvals=config.approvals,
+                   secrets=secrets_of(config.secrets, place.path, config.base))
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -168,7 +173,8 @@ class Inhabit:
         runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
                                 live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT,
                                 conversations=self.home.store.conversations,
-                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions))
+                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions,
+                                alive=self._alive))
         self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals)
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
@@ -188,7 +194,7 @@ class Inhabit:
     async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
         context = ConnectorContext(
             outbound=self.home.outbound, connections=self.home.connections, cache=self.home.cache,
-            changed=directory.catalog.changed, secret=operator_secret)
+            changed=directory.catalog.changed, secret=self.secrets.get)
         try:
             await source.open(context)
             await directory.add(source)
@@ -274,7 +280,7 @@ class Inhabit:
         return create_app(
             self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
             connecting=self._connecting, effects=AppReview(self._sources),
-            options=self.server.options(self.name), desk=self.desk)
+            options=self.server.options(self.name), desk=self.desk, labels=home.store.conversations)
 
     async def check_token(self, token: str, /) -> Identity | None:
         """Who a bearer token stands for: its principal's grant, narrowed by the token's own."""
@@ -283,6 +289,9 @@ class Inhabit:
             return None
         grant, approve = authority_of(found.authority)
         return Identity(found.id, found.principal, attended=self.attended, grant=self.grant_of(found.principal).within(grant), approve=approve)
+
+    async def _alive(self, header: RunHeader) -> bool:
+        return await self.home.tokens.alive(header.token, tenant=header.principal.tenant, now_ms=now_ms())
 
     async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
                            expires_ms: int | None = None, approve: bool = False) -> tuple[str, TokenRecord]:

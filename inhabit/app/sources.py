@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from inhabit.config import (
     OpenApiSource,
     PythonSource,
     SecretName,
+    SecretsConfig,
     SqlSource,
 )
 from inhabit.connectors.functions import Capability
@@ -30,11 +30,13 @@ from inhabit.connectors.names import identifier
 from inhabit.connectors.oauth import OAuthTarget
 from inhabit.connectors.openapi import OpenApiConnector
 from inhabit.connectors.sql import SqlConnector
-from inhabit.contracts.connector import Connector, Secret
+from inhabit.contracts.connector import Connector
 from inhabit.contracts.json import is_array
 from inhabit.errors import ConfigError
+from inhabit.store.sealed import SealedSecrets
+from inhabit.store.secrets import CommandSecrets, EnvironmentSecrets, KeyringSecrets, Secrets
 
-__all__ = ["Source", "connectors_of", "http", "is_local", "mcp", "oauth_target", "openapi", "operator_secret", "sql"]
+__all__ = ["Source", "connectors_of", "http", "is_local", "mcp", "oauth_target", "openapi", "secrets_of", "sql"]
 
 Source = Capability | Connector
 """What `Inhabit(capabilities=[...])` takes."""
@@ -143,21 +145,29 @@ def _name_of(source: str) -> str:
     return identifier(stem.removeprefix("server-").removeprefix("mcp-server-").removesuffix("-mcp"))
 
 
-def operator_secret(name: str) -> Secret | None:
-    """A secret of the operator, from the environment of this process; None when it is not set."""
-    value = os.environ.get(f"INHABIT_SECRET_{name}") or os.environ.get(name)
-    return Secret(value) if value else None
+def secrets_of(config: SecretsConfig, home: Path, base: Path) -> Secrets:
+    """Where the operator keeps credentials; relative paths begin at `base`. Raises `ConfigError` when the place cannot be had."""
+    match config.backend:
+        case "file":
+            return SealedSecrets(base / config.file if config.file else home / "secrets.sealed",
+                                 base / config.key_file if config.key_file else home / "secrets.key")
+        case "keyring":
+            return KeyringSecrets()
+        case "command":
+            return CommandSecrets(config.command, timeout_s=config.timeout_s)
+        case "env":
+            return EnvironmentSecrets()
 
 
-def oauth_target(name: str, source: McpSource) -> OAuthTarget | None:
+def oauth_target(name: str, source: McpSource, secrets: Secrets) -> OAuthTarget | None:
     """What one signs in at; None for a source that is called without, or with the operator's credential.
     Raises `ConfigError` for a client secret that is not set."""
     if source.url is None or source.auth not in (None, "oauth"):
         return None
-    secret = operator_secret(source.client_secret.secret) if source.client_secret else None
+    secret = secrets.get(source.client_secret.secret) if source.client_secret else None
     if source.client_secret and secret is None:
         raise ConfigError(f"[mcp.{name}] the secret {source.client_secret.secret} is not set",
-                          fix=f"set the environment variable {source.client_secret.secret}")
+                          fix="inhabit secrets list shows where it is looked for")
     return OAuthTarget(name, source.url, is_local(source.url), client_id=source.client_id, client_secret=secret)
 
 

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inhabit.app.sources import oauth_target
+from inhabit.app.sources import oauth_target, secrets_of
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.opening import config_from
 from inhabit.cli.options import home_of, principal_from
@@ -52,8 +52,9 @@ def _known(args: argparse.Namespace) -> str:
 
 
 async def _connect(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
-    source = config_from(args).mcp.get(name)
-    target = oauth_target(name, source) if source is not None and not args.key else None
+    config = config_from(args)
+    source = config.mcp.get(name)
+    target = oauth_target(name, source, secrets_of(config.secrets, home_of(args), config.base)) if source is not None and not args.key else None
     if target is not None:
         try:
             await sign_in(flows, target, principal, _open_this)
