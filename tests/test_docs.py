@@ -211,11 +211,11 @@ def test_F02_the_approvals_page_works_as_written_over_a_killed_server(program: s
 
 def test_every_route_is_in_the_http_page_and_no_other():
     class Nothing:
-        pass
+        revoke = None
 
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
-        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing)}
+        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

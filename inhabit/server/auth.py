@@ -96,7 +96,8 @@ def caller_of(request: Request, door: str = "http", conversation: str = "") -> C
     if door == "mcp":
         session = request.headers.get("mcp-session-id")
         conversation = f"session:{session[:_SESSION_CHARS]}" if session else f"token:{identity.token_id}"
-    return Caller(identity.principal, identity.grant, door, identity.attended, conversation)
+    return Caller(identity.principal, identity.grant, door, identity.attended, conversation,
+                  "" if identity.operator else identity.token_id)
 
 
 def _path(scope: Scope) -> str:

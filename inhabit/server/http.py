@@ -33,6 +33,7 @@ from inhabit.server.effects import EffectsDesk, effects_endpoints
 from inhabit.server.endpoints import Endpoint, json_response, routes
 from inhabit.server.events import EventRoutes
 from inhabit.server.guard import Guard, GuardOptions
+from inhabit.server.labels import LabelsDesk, labels_endpoints
 from inhabit.server.mcp import McpEndpoint, create_mcp_server
 from inhabit.server.metrics import Meter, Metrics
 from inhabit.server.openapi import document
@@ -60,14 +61,14 @@ class ServerOptions:
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
                tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
                effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None,
-               desk: Desk | None = None) -> ASGIApp:
+               desk: Desk | None = None, labels: LabelsDesk | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens`, `backup`, `connecting`, `effects` or `desk` there are no routes over them.
+    without `tokens`, `backup`, `connecting`, `effects`, `desk` or `labels` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs, desk=desk), options.guard.max_body_bytes)
 
@@ -91,7 +92,8 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
-                 effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None) -> tuple[Endpoint, ...]:
+                 effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None,
+                 labels: LabelsDesk | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -113,10 +115,11 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     endpoints = (
         *RunRoutes(runtime, journal, metrics, blobs).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
-        *(TokenRoutes(tokens, now_ms).endpoints() if tokens is not None else ()),
+        *(TokenRoutes(tokens, now_ms, runtime.revoke).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),
+        *(labels_endpoints(labels, now_ms) if labels is not None else ()),
         *(ApprovalRoutes(desk, runtime).endpoints() if desk is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},

@@ -6,7 +6,7 @@ with the token that made it. Only the operator (whoever can read the server's ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -51,8 +51,11 @@ class TokenBody(StrictBody):
 
 
 class TokenRoutes:
-    def __init__(self, tokens: Tokens, now_ms: Callable[[], int]) -> None:
+    """`revoked` is told the ids that are refused from now on, and returns when nothing goes on in their name."""
+
+    def __init__(self, tokens: Tokens, now_ms: Callable[[], int], revoked: Callable[[Iterable[str]], Awaitable[None]]) -> None:
         self._tokens = tokens
+        self._revoked = revoked
         self._now_ms = now_ms
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -97,6 +100,8 @@ class TokenRoutes:
         if not any(record.id == token_id for record in await self._visible(identity)):
             raise NotFound("there is no such token", fix="`inhabit token list` or GET /v1/tokens lists yours")
         await self._tokens.revoke(token_id, tenant=identity.principal.tenant, now_ms=self._now_ms())
+        parents = {record.id: record.parent for record in await self._tokens.list(tenant=identity.principal.tenant)}
+        await self._revoked([one for one in parents if _descends(one, token_id, parents)])
         return Response(status_code=204)
 
     async def _visible(self, identity: Identity) -> Sequence[TokenRecord]:

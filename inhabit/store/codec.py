@@ -52,7 +52,7 @@ def encode_header(header: RunHeader) -> Draft:
     h, p = header, header.principal
     fields = [h.run_id, [p.user, p.tenant, p.agent], h.language, h.program_hash, h.engine, h.seed, h.clock_ms, h.names,
               h.grant, h.limits, h.policy_version, h.schema_hashes, h.rung, h.origin, h.parent_run,
-              h.mode, h.attended, h.labels, h.conversation, h.plan]
+              h.mode, h.attended, h.labels, h.conversation, h.plan, h.token]
     try:
         return Draft(HEADER, _json(fields), (_text(h.source), _text(h.code), h.input))
     except (TypeError, UnicodeEncodeError) as error:
@@ -63,11 +63,12 @@ def encode_header(header: RunHeader) -> Draft:
 def decode_header(meta: bytes, parts: Sequence[bytes]) -> RunHeader:
     (run_id, who, language, program_hash, engine, seed, clock_ms, names,
      grant, limits, policy_version, schema_hashes, rung, origin, parent_run, *later) = orjson.loads(meta)
-    mode, attended, labels, conversation, plan = later or ("live", False, (), "", None)
+    mode, attended, labels, conversation, plan, *last = later or ("live", False, (), "", None)
     return RunHeader(
         run_id, Principal(who[0], who[1], who[2]), language, program_hash, _untext(parts[0]), _untext(parts[1]),
         parts[2], engine, seed, clock_ms, tuple(names), grant, limits, policy_version, schema_hashes, rung, origin,
         parent_run, mode, attended, tuple((name, operation) for name, operation in labels), conversation, plan,
+        *last,
     )
 
 

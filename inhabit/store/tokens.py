@@ -70,6 +70,10 @@ class TokenStore:
         """The record of a token that is valid now, as are its ancestors; else None."""
         return await self._database.read(lambda c: _valid(c, _digest(token), now_ms))
 
+    async def alive(self, token_id: str, *, tenant: str, now_ms: int) -> bool:
+        """Whether a token of this id is valid now, as are its ancestors."""
+        return await self._database.read(lambda c: _depth(c, token_id, tenant, now_ms, allowed=_MAX_DEPTH + 1) is not None)
+
     async def list(self, *, tenant: str) -> Sequence[TokenRecord]:
         """Newest first, dead ones too."""
         return await self._database.read(lambda c: [_record(row) for row in c.execute(

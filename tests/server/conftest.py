@@ -210,6 +210,8 @@ class ScriptedRuntime(Runtime):
             self.gates[run_id].set()
         return await self.wait(run_id, caller)
 
+    async def revoke(self, tokens: Any) -> None: ...
+
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
         return [{"name": name, "operations": 3, "problems": []} for name in ("github", "shop") if caller.grant.shows(name + ".x")]
 
