@@ -21,6 +21,7 @@ _PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
 _MAX_HOST_CHARS = 253
+_MAX_PORT = 65_535
 _MAX_URL_CHARS = 16 * 1024
 _TARGET = re.compile(rb"/[\x21-\x7e]*\Z")
 
@@ -53,8 +54,8 @@ def of_url(url: httpx2.URL) -> Origin:
     port = url.port
     if url.scheme not in _PORTS:
         raise _refused("a scheme other than http and https")
-    if port == 0:
-        raise _refused("port 0")
+    if port is not None and not 0 < port <= _MAX_PORT:
+        raise _refused(f"a port that is none (1 to {_MAX_PORT})")
     return Origin(url.scheme, _host(url.raw_host.decode("ascii", "replace")), port or _PORTS[url.scheme])
 
 

@@ -88,7 +88,7 @@ async def test_C04_one_canonical_form_is_decided_and_dialled(serve: Serve, url: 
 
 @pytest.mark.parametrize("url", [
     "http://user:pw@allowed.test/", "http://allowed.test:443@evil.test/", "http://xn--llowed-9ua.test/", "http://аllowed.test/", "ftp://allowed.test/",
-    "http://allowed.test:0/", "http://allowed.test/" + "a" * 20_000,
+    "http://allowed.test:0/", "http://allowed.test:-1/", "http://allowed.test:65536/", "http://allowed.test/" + "a" * 20_000,
 ])
 async def test_C04_credentials_homographs_schemes_and_lengths(url: str) -> None:
     asked = ScriptedResolver({})
