@@ -32,10 +32,14 @@ from inhabit.isolates.pool.watch import Watch
 from inhabit.kernel import caveats
 from inhabit.kernel import decide as decide_kernel
 from inhabit.kernel import policy as policy_kernel
+from inhabit.kernel.flow import CLEAN
 from inhabit.kernel.grants import Grant, Permitted
 from inhabit.kernel.policy import Policy
 from inhabit.limits import CEILINGS, Limits
 from inhabit.policy import conditions, loader
+from inhabit.runtime import bridge, service
+from inhabit.runtime.handles import Handles
+from inhabit.runtime.provenance import Urls
 from inhabit.runtime.schemas import Validators
 from inhabit.store import ledger
 from inhabit.wire import values
@@ -117,6 +121,27 @@ def _ledger_of_any_size() -> None:
     _replace(ledger.TenantLedger, "_room", lambda _: True)
 
 
+def _handles_unlabelled() -> None:
+    given: Callable[..., Any] = Handles.given
+    _replace(Handles, "given", lambda *args: given(*args)._replace(labels=CLEAN))
+
+
+def _words_unveiled() -> None:
+    _replace(bridge, "veiled", lambda error, _: error)
+    _replace(bridge, "kept_error", lambda: b'{"code": "call_failed", "message": "the launch code"}')
+
+
+def _handles_shared() -> None:
+    made: Callable[..., None] = Handles.__init__
+    held: dict[str, Any] = {}
+
+    def shared(handles: Any, *args: Any) -> None:
+        made(handles, *args)
+        handles._held = held
+
+    _replace(Handles, "__init__", shared)
+
+
 def _nothing_is_charged() -> None:
     _replace(ledger.TenantLedger, "reserve", lambda *_: ())
 
@@ -128,6 +153,7 @@ def _replace(owner: Any, name: str, what: Any) -> None:
 PROGRAMS, RESUME, VALUES, AUTHORITY = (f"tests/attacks/test_attack_{name}.py" for name in ("programs", "resume", "values", "authority"))
 FRAMES, POOL, JS, JS_ENGINE, PYTHON = (f"tests/isolates/test_{name}.py" for name in ("hostile_frames", "pool", "js_hostile", "js_engine", "python_attacks"))
 CONDITIONS, ATTACKS_ON_POLICY, POLICY_KERNEL = "tests/policy/test_conditions.py", "tests/attacks/test_attack_policy.py", "tests/kernel/test_policy.py"
+FLOW = "tests/attacks/test_attack_flow.py"
 LEDGER = "tests/store/test_store_ledger.py"
 BRIDGE, DRIVER, SERVICE = (f"tests/runtime/test_{name}.py" for name in ("bridge", "driver", "service"))
 
@@ -161,7 +187,13 @@ CONTROLS: dict[str, Control] = {
     "policy: URLs by parts": Control(_prefixes_of_text, (CONDITIONS, ATTACKS_ON_POLICY, "-k", "E03 or E23")),
     "policy: half a file": Control(_at_once, ("tests/policy/test_loader.py",)),
     "policy: the last good one stays": Control(_anything_loads, ("tests/policy/test_loader.py", "-k", "E21")),
-    "information flow": Control(_gone((decide_kernel, "guard")), ("tests/kernel/test_flow.py", "tests/policy/test_examples.py")),
+    "information flow": Control(_gone((decide_kernel, "guard")), ("tests/kernel/test_flow.py", "tests/policy/test_examples.py", FLOW)),
+    "flow: labels of answers": Control(_gone((bridge, "brought_by"), answer=CLEAN), (FLOW, "-k", "E11 or E12 or E13 or C25_a")),
+    "flow: labels of handles": Control(_handles_unlabelled, (FLOW, "-k", "E10 or joins_its_labels")),
+    "flow: conversations": Control(_gone((service, "brought"), answer=[]), (FLOW, "-k", "E09")),
+    "flow: words about handles": Control(_words_unveiled, (FLOW, "-k", "E01_a_program")),
+    "flow: handles are a run's own": Control(_handles_shared, (FLOW, "-k", "E01_a_handle_of_another_run")),
+    "flow: URLs": Control(_gone((Urls, "built"), answer=False), (FLOW, "-k", "C24 or C25")),
     "ledger: keys of a tenant": Control(_ledger_of_any_size, (LEDGER, "-k", "E08_a_program")),
     "ledger: charges are booked": Control(_nothing_is_charged, (LEDGER, "-k", "E08_concurrent or F01_a_restart")),
     "schemas of arguments": Control(_gone((Validators, "arguments")), (BRIDGE, AUTHORITY, "-k", "failure_is_a_value or A10 or B13_a_pattern or recursive_schema")),

@@ -84,6 +84,7 @@ EXECUTE = ToolDefinition(
 - TypeScript: `const orders = await shop.orders.list({ limit: 3 }); return orders.map(o => o.id);` One object per call. Python: `await shop.orders.list(limit=3)`, keywords only.
 - Top-level `await` and `return` work. `Promise.all` / `asyncio.gather` make calls run at once. Return JSON data; console.log/print is shown too. `input` is the value given as input.
 - Sealed: no network, files, imports of packages, or state between programs.
+- `<operation>.handle(args)` gives a handle instead of the value: pass it, or `{...h, at: "/field"}` (Python `h | {"at": "/field"}`), on to data you need not read.
 - A failed call throws an error with `code` and `message`; catch it to go on. Misspelt operations or arguments are refused before anything runs.
 - Large results are cut: filter and sum up in the program.
 - A run that outlasts `wait_s` goes on: call again with only `{run}` to wait for it. So does one that is `suspended`: a person must approve.""",
