@@ -44,10 +44,10 @@ def shown_call(arguments: bytes, most: int | None = MAX_SHOWN_CHARS) -> ShownCal
     warnings: list[str] = []
     text = "".join(_visible(char) for char in plain)
     if text != plain or re.search(r"\\u00[01]|\\u007f|\\[bfrt]", plain):
-        warnings.append("it has characters that cannot be seen, shown as \\uXXXX")
+        warnings.append("it has characters that cannot be seen, shown as escapes")
     unmixed = _WORD.sub(lambda found: _unmixed(found[0]), text)
     if unmixed != text:
-        warnings.append("it has words with letters of several alphabets, shown as \\uXXXX")
+        warnings.append("it has words with letters of several alphabets, shown as escapes")
     if most is not None and len(unmixed) > most:
         warnings.append(f"{len(unmixed) - most} of {len(unmixed)} characters are not shown here")
         return ShownCall(f"{unmixed[:most]}\n… {len(unmixed) - most} more characters", tuple(warnings), True)

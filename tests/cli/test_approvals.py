@@ -1,0 +1,88 @@
+"""Approvals and replay from the command line where no server runs, and what doctor says of protection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.shop.app import POLICY, build
+from inhabit.cli import main
+from inhabit.policy.check import checked
+from inhabit.policy.document import read_policy
+from inhabit.policy.examples import tried
+
+CANCEL_TWO = """
+const open = await shop.orders.list({ status: "placed" });
+const tried = await Promise.allSettled(open.slice(0, 2).map(order => shop.orders.cancel({ order_id: order.id })));
+return tried.map(one => one.status === "fulfilled" ? one.value.status : one.reason.code);
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / ".inhabit").mkdir()
+    (tmp_path / ".inhabit" / "cache").symlink_to(cache)
+    (tmp_path / "inhabit.toml").write_text(
+        f'[policy]\nfile = "{POLICY}"\n[python.shop]\nmodule = "examples.shop.app:capabilities"\n[approvals]\n')
+    (tmp_path / "cancel.ts").write_text(CANCEL_TWO)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert main([*words, "--as", "ada"] if words[0] != "doctor" else list(words)) == code, capsys.readouterr()
+    return capsys.readouterr().out
+
+
+def asked(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(told(capsys, "run", "cancel.ts", "--json"))
+
+
+@pytest.mark.parametrize(("answer", "result"), [
+    (["approve"], ["cancelled", "cancelled"]), (["reject", "--reason", "no"], ["cancelled", "rejected"]),
+    (["approve", "--edit", '{"order_id": "o1", "colour": 1}'], ["cancelled", "arguments_invalid"]),
+])
+def test_an_answer_without_a_server_carries_the_run_on(capsys: pytest.CaptureFixture[str], home: Path, answer: list[str], result: list[str]) -> None:
+    run = asked(capsys)
+    assert run["state"] == "suspended" and len(run["approvals"]) == 1
+    told(capsys, "replay", run["run"], code=2)
+    listed = told(capsys, "approvals")
+    assert "shop.orders.cancel: 1 waiting" in listed and run["approvals"][0]["id"] in listed and '"order_id"' in listed
+    assert "unprotected" in told(capsys, answer[0], run["approvals"][0]["id"], *answer[1:])
+    shown = json.loads(told(capsys, "runs", "show", run["run"], "--json"))
+    assert shown["state"] == "completed" and sorted(shown["result"]) == sorted(result)
+    assert told(capsys, "approvals").strip() == "nothing waits for approval"
+
+
+def test_F09_replay_reaches_nothing_and_is_the_same(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    (home / "read.ts").write_text("const all = await shop.orders.list({ limit: 2 }); console.log(Math.random()); return [all.length, Date.now()]")
+    assert told(capsys, "run", "read.ts")
+    runs = json.loads(told(capsys, "runs", "list", "--json"))["runs"]
+    (home / "shop.db").unlink()
+    found = json.loads(told(capsys, "replay", runs[0]["run"], "--json"))
+    assert found["equal"] and found["calls"] == 1 and not (home / "shop.db").exists()
+    told(capsys, "replay", "no-such-run", code=3)
+
+
+@pytest.mark.parametrize(("own", "said"), [("true", "people may approve what their own programs ask for"), ("false", "only another person's")])
+def test_doctor_says_whether_answers_are_protected(capsys: pytest.CaptureFixture[str], home: Path, own: str, said: str) -> None:
+    config = home / "inhabit.toml"
+    config.write_text(config.read_text() + f"self = {own}\n")
+    out = told(capsys, "doctor").partition("approvals\n")[2]
+    assert said in out and str(POLICY) in out
+    assert ("missing  protection" in out)
+
+
+def test_the_shops_policy_is_sound_and_its_examples_hold(tmp_path: Path) -> None:
+    app = build(tmp_path)
+    read = read_policy(POLICY.read_text())
+    assert [problem.text("p") for problem in checked(read, app.operations())] == []
+    assert {one.problem for one in tried(read.policy(), read.examples, {o.name: o for o in app.operations()})} == {""}
