@@ -7,7 +7,7 @@ import sys
 
 from bench.report import ROOT
 
-ALL = ("footprint", "search", "isolates", "calls", "language", "journal", "openapi", "crash", "hostile", "fuzz_wire", "conformance", "conformance_client", "policy", "audit", "egress", "replay")
+ALL = ("footprint", "search", "isolates", "calls", "language", "journal", "openapi", "crash", "hostile", "fuzz_wire", "conformance", "conformance_client", "policy", "agentdojo", "audit", "egress", "replay")
 
 
 def main(arguments: list[str]) -> int:

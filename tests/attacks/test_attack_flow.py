@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import pytest_asyncio
 from inhabit.app import Inhabit
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import Intent, Outcome
+from inhabit.contracts.run import Asked, Decided, Intent, Outcome
 from inhabit.errors import CallError
 from tests.attacks.conftest import Target
 
@@ -249,6 +250,14 @@ async def test_a_handle_is_found_again_by_a_replay(office: Office) -> None:
     assert asked.state == "suspended"
     kept = [e for e in await office.record(asked) if isinstance(e, Outcome) and e.kept is not None]
     assert orjson.loads(kept[0].kept or b"")["body"] == SECRET and kept[0].labels == ("private",)
+    header = (await office.app.home.journal.read(asked.run_id, tenant="default")).header
+    (question,) = [e for e in await office.record(asked) if isinstance(e, Asked)]
+    await office.app.runtime.decide(header, Decided(question.approval, question.sequence, "approve", "boss", "test", "", question.at_ms)).durable()
+    caller = office.app.caller("ada", attended=True)
+    async with asyncio.timeout(20):
+        while (run := await office.app.runtime.wait(asked.run_id, caller, wait_s=0.2)).state != "completed":
+            assert run.state in ("running", "suspended")
+    assert office.sent == [("bob", SECRET)]
 
 
 # -- where a request goes ------------------------------------------------------------------------------------------------------
