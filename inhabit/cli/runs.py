@@ -14,7 +14,7 @@ from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
 from inhabit.contracts.run import TERMINAL_STATES
 
-_STATES = ("queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown")
+_STATES = ("queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +115,10 @@ def _line(entry: dict[str, Any]) -> str:
             text = f"{entry['verdict']} {entry['sequence']} by {entry['by'] or 'nobody'} ({entry['credential']}) {entry['reason']}"
         case "terminal":
             text = f"{entry['state']}: {_short(entry['value'])}"
+        case "suspended" if entry.get("parked"):
+            stuck = entry["parked"]
+            written = ", ".join(f"{call['sequence']} {call['operation']}" for call in stuck.get("details", {}).get("written_calls", ()))
+            text = f"parked: {stuck['message']}" + (f"; written before: {written}" if written else "")
         case other:
             text = f"{other} {entry.get('reason', '')}"
     return f"{entry['number']:>5}  {text}"

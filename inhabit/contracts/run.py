@@ -20,9 +20,10 @@ __all__ = [
     "Terminal", "Ticket", "Write",
 ]
 
-RunState = Literal["queued", "running", "suspended", "completed", "failed", "rejected", "rolled_back", "unknown"]
+RunState = Literal["queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown"]
 TERMINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "rejected", "rolled_back", "unknown"})
-"""`unknown`: the run ended (or its server died) while a call that may write had no recorded result."""
+"""`unknown`: the run ended (or its server died) while a call that may write had no recorded result.
+(`parked`, which is no end: the run cannot go on here as it is, and says why; each start tries again.)"""
 
 
 Mode = Literal["live", "plan", "apply"]
@@ -122,10 +123,13 @@ class Decided(NamedTuple):
 
 
 class Suspended(NamedTuple):
-    """From here on the run holds no worker and no task: it waits for people alone. `usage`: what it has used so far."""
+    """From here on the run holds no worker and no task: it waits for people alone. `usage`: what it has used so far.
+    `parked`: the error's value of what keeps it from going on (an engine that is gone), where that is why.
+    """
 
     at_ms: int
     usage: Mapping[str, float]
+    parked: Mapping[str, Any] | None = None
 
 
 class Delivered(NamedTuple):
@@ -217,11 +221,14 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunEnding:
-    """How a run ended (None: it goes on) and the last lines it printed; `logs_cut`: there were more."""
+    """How a run ended (None: it goes on) and the last lines it printed; `logs_cut`: there were more. `parked`: why it
+    cannot go on now.
+    """
 
     terminal: Terminal | None
     logs: tuple[Logged, ...]
     logs_cut: bool = False
+    parked: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from inhabit.runtime.recording import doubtful
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["called_off", "ended", "given_up"]
+__all__ = ["called_off", "ended", "given_up", "parked"]
 
 _CODE_CHARS = 100
 _FIX_CHARS = 400
@@ -59,6 +59,13 @@ def given_up(record: RunRecord, losses: Sequence[WorkerLost]) -> tuple[Literal["
 def called_off(record: RunRecord, by: str) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:
     """The state and the error of a run that was cancelled while nobody drove it."""
     return _doubted(record, Cancelled(f"the run was cancelled by {by}").as_value())
+
+
+def parked(record: RunRecord, why: str) -> dict[str, Any]:
+    """The error of a run that cannot go on here, with what it wrote before."""
+    return Writes.of(record.entries).told({
+        "code": "parked", "message": f"the run cannot go on here: {why}", "retryable": True, "effect": "none",
+        "fix": "start the version that has its engine and the run goes on, or cancel it"})
 
 
 def _doubted(record: RunRecord, error: dict[str, Any]) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:

@@ -24,7 +24,6 @@ from inhabit.contracts.run import (
     Asked,
     Blobs,
     Decided,
-    Intent,
     Journal,
     RunEnding,
     RunHeader,
@@ -56,7 +55,7 @@ from inhabit.runtime.context import NO_CONTROL, Control, RunContext
 from inhabit.runtime.conversations import NO_CONVERSATIONS, Conversations, brought
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.driver import RunDriver
-from inhabit.runtime.endings import called_off, given_up
+from inhabit.runtime.endings import called_off, given_up, parked
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.results import bounded
@@ -469,11 +468,11 @@ class Runtime:
             isolate = await self._isolate_for(header, bounds)
         except InhabitError as error:
             _log.warning("run %s cannot be taken up: %s", header.run_id, error)
-            await self._close_record(header, "failed", _interrupted(record, str(error)))
+            await self._park(record, str(error))
             return None
         if isolate.engine_version != header.engine:
             await isolate.close()
-            await self._close_record(header, "failed", _interrupted(record, f"its engine {header.engine} is not here any more"))
+            await self._park(record, f"its engine {header.engine} is not here, {isolate.engine_version} is")
             return None
         seat = self._admission.seat(header.principal)
         recording = Recording.of(record, self.parts.now_ms())
@@ -515,8 +514,14 @@ class Runtime:
     async def _end_left(self, run_id: str, tenant: str, by: str) -> None:
         """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
         record = await self.parts.journal.read(run_id, tenant=tenant)
-        if record.state in ("running", "suspended"):
+        if record.state in ("running", "suspended", "parked"):
             await self._close_record(record.header, *called_off(record, by))
+
+    async def _park(self, record: RunRecord, why: str) -> None:
+        """The run cannot go on here. Nothing of it is lost, each start tries again, and until then it says why."""
+        if record.state != "parked":
+            recording = Recording.of(record, now := self.parts.now_ms())
+            await self._recorder.append(record.header.run_id, Suspended(now, recording.used, parked(record, why))).durable()
 
     async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
         self.parts.questions.ended(header.run_id)
@@ -527,6 +532,8 @@ class Runtime:
 
 def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
+    if ending.parked is not None:
+        return RunResult(run.run_id, run.state, error=ending.parked, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     return _ended(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
@@ -573,10 +580,3 @@ def _input_body(input: Any, bounds: Limits) -> bytes:
     if len(body) > bounds.input_bytes:
         raise LimitExceeded.of("input_bytes", bounds.input_bytes, "bytes", what="the input")
     return body
-
-
-def _interrupted(record: RunRecord, why: str) -> dict[str, Any]:
-    done = [entry.entry for entry in record.entries if isinstance(entry.entry, Intent) and entry.entry.may_write]
-    return {"code": "interrupted", "message": f"the server stopped during the run and it cannot go on: {why}",
-            "retryable": True, "effect": "happened" if done else "none",
-            "details": {"completed_writes": [{"sequence": i.sequence, "operation": i.operation} for i in done]}}

@@ -38,7 +38,7 @@ _RUN_SCHEMA = {
     "type": "object", "required": ["run", "state", "calls"],
     "properties": {
         "run": {"type": "string"},
-        "state": {"enum": ["queued", "running", "suspended", *sorted(TERMINAL_STATES)]},
+        "state": {"enum": ["queued", "running", "suspended", "parked", *sorted(TERMINAL_STATES)]},
         "result": {"description": "what the program returned, bounded; whole under /result"},
         "truncated": {"type": "boolean"}, "error": {"$ref": "#/components/schemas/Error"},
         "logs": {"type": "array", "items": {"type": "string"}}, "logs_truncated": {"type": "boolean"},

@@ -35,7 +35,7 @@ def standing(run: int, entries: Sequence[Entry], *, closes: bool) -> list[Write]
             writes.append(Write(_DECIDE, (entry.at_ms, entry.verdict, entry.approval)))
             writes.append(Write(_STATE, ("running", run)))
         elif isinstance(entry, Suspended):
-            writes.append(Write(_STATE, ("suspended", run)))
+            writes.append(Write(_STATE, ("suspended" if entry.parked is None else "parked", run)))
         elif isinstance(entry, Resumed):
             writes.append(Write(_STATE, ("running", run)))
     if closes:

@@ -160,11 +160,11 @@ def _decode_decided(f: list[Any], parts: Sequence[bytes]) -> Decided:
 
 
 def _encode_suspended(e: Suspended) -> Draft:
-    return Draft(SUSPENDED, _json(tuple(e)), ())
+    return Draft(SUSPENDED, _json(tuple(e) if e.parked is not None else e[:2]), ())
 
 
 def _decode_suspended(f: list[Any], parts: Sequence[bytes]) -> Suspended:
-    return Suspended(f[0], f[1])
+    return Suspended(f[0], f[1], f[2] if len(f) > 2 else None)
 
 
 _ENCODERS: Mapping[type, Callable[[Any], Draft]] = {

@@ -21,11 +21,12 @@ from inhabit.contracts.run import (
     RunState,
     RunSummary,
     StoredEntry,
+    Suspended,
     Terminal,
 )
 from inhabit.errors import NotFound
 from inhabit.store.batch import OpenRun
-from inhabit.store.codec import INTENT, LOGGED, TERMINAL, decode_entry, decode_header
+from inhabit.store.codec import INTENT, LOGGED, SUSPENDED, TERMINAL, decode_entry, decode_header
 from inhabit.store.packing import BlobRef, damaged, unpack
 
 __all__ = [
@@ -61,7 +62,7 @@ def record(connection: sqlite3.Connection, key: int) -> RunRecord:
     if isinstance(last, Terminal):
         return RunRecord(header, stored, last.state)
     (state,) = connection.execute("SELECT state FROM runs WHERE key = ?", (key,)).fetchone()
-    return RunRecord(header, stored, "suspended" if state == "suspended" else "running")    # without an end it cannot have ended
+    return RunRecord(header, stored, state if state in ("suspended", "parked") else "running")    # without an end it cannot have ended
 
 
 def page(connection: sqlite3.Connection, key: int, after: int, limit: int) -> EntryPage:
@@ -89,7 +90,7 @@ def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
     """The terminal entry, whole, and the last lines of log; the calls in between are not read."""
     run_id, tenant = _names(connection, key)
     row = connection.execute("SELECT number, kind FROM entries WHERE run = ? ORDER BY number DESC LIMIT 1", (key,)).fetchone()
-    last = one_entry(connection, key, row[0]) if row is not None and row[1] == TERMINAL else None
+    last = one_entry(connection, key, row[0]) if row is not None and row[1] in (TERMINAL, SUSPENDED) else None
     logs: list[Logged] = []
     room = _MAX_LOG_BYTES
     for number, body in connection.execute(_LINES, (key,)):
@@ -100,9 +101,9 @@ def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
         line = decode_entry(LOGGED, meta, parts)
         assert isinstance(line, Logged)
         logs.append(line)
-    terminal = last.entry if last is not None else None
-    assert terminal is None or isinstance(terminal, Terminal)
-    return RunEnding(terminal, tuple(reversed(logs)), room < 0)
+    entry = last.entry if last is not None else None
+    return RunEnding(entry if isinstance(entry, Terminal) else None, tuple(reversed(logs)), room < 0,
+                     entry.parked if isinstance(entry, Suspended) else None)
 
 
 def shown_header(connection: sqlite3.Connection, key: int) -> RunHeader:

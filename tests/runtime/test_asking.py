@@ -90,6 +90,28 @@ async def test_a_sleeping_run_outlives_its_server(opened: Any) -> None:
         assert sorted(shop.cancelled) == ["a", "b"]
 
 
+async def test_F16_a_sleeping_run_is_parked_by_an_upgrade_that_took_its_engine_and_says_what_it_wrote(opened: Any, opened_runtime: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+        first, second = await Desk(runtime, store.approvals).pending(BOSS)
+        await Desk(runtime, store.approvals).decide(first.asked.approval, "approve", BOSS)
+        assert (await settled(runtime, run.run_id)).state == "suspended" and shop.cancelled == ["a"]
+    control = Control(policy=lambda _who: POLICY)
+    for _ in range(2):   # a second start without it changes nothing
+        async with opened_runtime(shop.capability.connector(), control=control, version="quickjs 99") as (runtime, store):
+            if second.verdict is None:
+                await Desk(runtime, store.approvals).decide(second.asked.approval, "approve", BOSS)
+                second = second._replace(verdict="approve")
+            parked = await settled(runtime, run.run_id)
+            assert parked.state == "parked" and "quickjs 99" in parked.error["message"] and parked.error["effect"] == "happened"
+            assert parked.error["details"]["written_calls"] == [{"sequence": 1, "operation": "shop.cancel"}]
+            assert [r.state for r in (await runtime.list(ADA)).runs] == ["parked"] and shop.cancelled == ["a"]
+    async with opened(shop) as (runtime, store):
+        result = await settled(runtime, run.run_id)
+        assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2] and shop.cancelled == ["a", "b"]
+
+
 async def test_rejection_that_nobody_catches_ends_the_run_rejected(opened: Any) -> None:
     shop = Shop()
     async with opened(shop) as (runtime, store):
