@@ -21,6 +21,7 @@ __all__ = [
     "EventsQuery",
     "ListQuery",
     "NoQuery",
+    "RollbackBody",
     "RunBody",
     "SearchBody", "StrictBody",
     "WaitQuery",
@@ -58,6 +59,10 @@ class RunBody(StrictBody):
     on_disconnect: Literal["finish", "cancel"] = "finish"
     conversation: str | None = Field(None, min_length=1, max_length=100,
                                      description="a name for what the program's author, a model, keeps in mind from run to run")
+
+
+class RollbackBody(StrictBody):
+    wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
 
 
 class SearchBody(StrictBody):

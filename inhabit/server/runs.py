@@ -25,6 +25,7 @@ from inhabit.server.requests import (
     EntriesQuery,
     ListQuery,
     NoQuery,
+    RollbackBody,
     RunBody,
     SearchBody,
     WaitQuery,
@@ -74,6 +75,11 @@ class RunRoutes:
                      errors=(404,)),
             Endpoint("POST", run + "/cancel", self.cancel, "Stop a run", {200: "its state afterwards"},
                      answer_schema=_RUN_SCHEMA, errors=(404,)),
+            Endpoint("GET", run + "/rollback", self.undoing, "What a rollback of the run would do", {200: "its steps, and what would stand"},
+                     answer_schema={"type": "object"}, errors=(404, 422)),
+            Endpoint("POST", run + "/rollback", self.rollback, "Undo what the run wrote, as a run of its own",
+                     {200: "the rollback ended", 202: "it goes on"}, body=RollbackBody, answer_schema=_RUN_SCHEMA,
+                     errors=(404, 422, 429, 503)),
             Endpoint("POST", "/v1/search", self.search, "Find operations", {200: "typed declarations as text"},
                      body=SearchBody, errors=(422,)),
             Endpoint("GET", "/v1/capabilities", self.capabilities, "What the token may call", {200: "capabilities"}),
@@ -122,6 +128,15 @@ class RunRoutes:
     async def cancel(self, request: Request) -> Response:
         read_query(request, NoQuery)
         return json_response((await self._runtime.cancel(request.path_params["run_id"], caller_of(request))).as_value())
+
+    async def undoing(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        return json_response(await self._runtime.undoing(request.path_params["run_id"], caller_of(request)))
+
+    async def rollback(self, request: Request) -> Response:
+        asked = await read_body(request, RollbackBody)
+        result = await self._runtime.rollback(request.path_params["run_id"], caller_of(request), wait_s=asked.wait_s)
+        return json_response(result.as_value(), 200 if result.state in TERMINAL_STATES else 202)
 
     async def result(self, request: Request) -> Response:
         read_query(request, NoQuery)
