@@ -46,7 +46,7 @@ async def _run(args: argparse.Namespace) -> int:
         shutil.rmtree(args.home)
     if args.once:
         async with progress("starting"):
-            app: Inhabit = shop.build(args.home, policy=shop.POLICY)
+            app: Inhabit = shop.build(args.home)
             await app.start()
         try:
             return await _programs(app, shop.PROGRAMS)
@@ -57,7 +57,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _served(shop: Any, home: Path, opened: socket.socket) -> int:
-    app: Inhabit = shop.build(home, policy=shop.POLICY)
+    app: Inhabit = shop.build(home)
     async with progress("starting"):
         await app.start()
     try:

@@ -28,8 +28,10 @@ async def app(tmp_path: Path, cache: Path) -> AsyncGenerator[Inhabit]:
     home = tmp_path / "home"
     home.mkdir()
     (home / "cache").symlink_to(cache)
-    sources = [mcp(python_server("rogue", "--log", str(tmp_path / "rogue.log")), name="rogue"), mcp(python_server("polite"), name="polite"),
-               mcp(npm_server("everything"), name="everything")]
+    # Their annotations are believed: unknown effects are the dangerous ones, and such calls may not follow on one another unasked.
+    sources = [mcp(python_server("rogue", "--log", str(tmp_path / "rogue.log")), name="rogue", trust_annotations=True),
+               mcp(python_server("polite"), name="polite"),
+               mcp(npm_server("everything"), name="everything", trust_annotations=True)]
     async with Inhabit(sources, home=home) as running:
         assert running.problems == {}
         yield running

@@ -15,7 +15,7 @@ from inhabit.config import load_config
 from inhabit.errors import ConfigError
 
 _HEAVY = ("inhabit.app", "inhabit.runtime", "inhabit.server", "inhabit.catalog", "inhabit.isolates", "numpy", "mcp", "mcp_types", "starlette")
-_LIGHT = sorted(COMMANDS.keys() - {"demo", "init", "policy"})
+_LIGHT = sorted(COMMANDS.keys() - {"demo", "init", "policy", "secrets"})
 """Commands that show their options, and ask a server that runs, without loading one."""
 
 

@@ -18,11 +18,12 @@ from pathlib import Path
 PLAIN = {"type": "object", "properties": {}}
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOLS = [{"name": name, "inputSchema": PLAIN} for name in (
-    "hang", "die", "deep", "flood", "garbage", "shapeless", "daemon", "ask", "pid", "badbase64", "nothing")] + [
+    "hang", "deep", "garbage", "shapeless", "daemon", "pid", "badbase64", "nothing")] + [
+    *({"name": name, "inputSchema": PLAIN, "annotations": {"readOnlyHint": True}} for name in ("die", "flood", "ask")),
     {"name": "linger", "inputSchema": PLAIN, "annotations": {"readOnlyHint": True}},
     {"name": "cancellations", "inputSchema": PLAIN, "annotations": {"readOnlyHint": True}},
-    {"name": "lie", "inputSchema": PLAIN, "outputSchema": NUMBER},
-    {"name": "text_lie", "inputSchema": PLAIN, "outputSchema": NUMBER},
+    {"name": "lie", "inputSchema": PLAIN, "outputSchema": NUMBER, "annotations": {"readOnlyHint": True}},
+    {"name": "text_lie", "inputSchema": PLAIN, "outputSchema": NUMBER, "annotations": {"readOnlyHint": True}},
     {"name": "text_truth", "inputSchema": PLAIN, "outputSchema": NUMBER},
     {"name": "echo", "inputSchema": {"type": "object", "properties": {"first-name": {}, "x": {}}}, "annotations": {"readOnlyHint": True}},
 ]
