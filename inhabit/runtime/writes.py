@@ -47,14 +47,19 @@ class Writes:
         value = dict(error)
         details = dict(value.get("details", {}))
         if self._written:
-            details |= {"written_calls": self._written[:_NAMED], "written": len(self._written)}
+            details |= {"written_calls": _in_order(self._written), "written": len(self._written)}
             value["effect"] = "happened" if value.get("effect") == "none" else value.get("effect")
         if self._unsure:
-            details["unsure_calls"] = self._unsure[:_NAMED]
+            details["unsure_calls"] = _in_order(self._unsure)
             value["effect"] = "unknown"
         if details:
             value["details"] = details
         return value
+
+
+def _in_order(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In program order, not in that of the answers: a replay says the same words."""
+    return sorted(calls, key=lambda call: call["sequence"])[:_NAMED]
 
 
 def _effect_of(body: bytes) -> str:
