@@ -255,7 +255,7 @@ class Bridge:
         assert admitted.standing is not None
         operation = admitted.standing.operation
         if context.holder is None:
-            raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="run it with mode=\"plan\"")
+            raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="let the policy ask a person instead of holding")
         answer = await context.holder.answer(context, admitted)
         if admitted.standing.results:
             answer = self._result_rules.shaped(operation, admitted.standing.results, context.run, answer)
