@@ -117,7 +117,7 @@ class Bridge:
                 Facts(operation, given.value, now_ms, context.granted_calls, context.run, context.labels.joined(given.labels),
                       context.charges, approved, context.urls.built(operation, given.value)), context.grant, standing.policy)
             if decision.verdict == "deny":
-                raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
+                raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value(), fix=_FLOW_FIX if "information flow" in decision.rule else None)
             if context.in_flight >= context.limits.calls_in_flight:
                 raise LimitExceeded.of("calls_in_flight", context.limits.calls_in_flight, "calls", what=operation.name,
                                        fix="await some of the calls before making more")
@@ -264,4 +264,5 @@ class Bridge:
 
 _HASHES_KEPT = 4_000
 _STANDINGS_KEPT = 256
+_FLOW_FIX = "confirm what these operations do (inhabit effects review), pass data on as a handle, or run where a person can be asked"
 _REFUSED = Decision("deny", "bridge", "refused before a decision")

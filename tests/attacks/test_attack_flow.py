@@ -110,6 +110,7 @@ async def test_E13_unattended_it_is_denied_and_the_path_is_named(office: Office,
     run = await office.run(STEAL[language], language=language)
     assert run.state == "failed" and run.error and not office.sent
     assert "private since call 1 files.read, untrusted since call 2 web.page" in run.error["message"]
+    assert "effects review" in run.error["fix"]
 
 
 @pytest.mark.parametrize("language", STEAL)
