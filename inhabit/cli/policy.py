@@ -181,10 +181,13 @@ def _document(args: argparse.Namespace) -> Document:
 
 @asynccontextmanager
 async def _known(args: argparse.Namespace) -> AsyncGenerator[Known]:
-    """An app on the home, or, while a server has that, on an empty one: operations are the same, credentials are not there."""
+    """An app on the home, or, while a server has that, on an empty one: operations are the same, credentials are not there.
+
+    It is not governed: what is wrong with the policy is for these commands to say, not a reason not to start.
+    """
     with tempfile.TemporaryDirectory() as aside:
         home = Path(aside) if running_server(home_of(args)) is not None else home_of(args)
-        app = Inhabit.from_config(config_from(args), home=home)
+        app = Inhabit.from_config(config_from(args).model_copy(update={"policy": None}), home=home)
         async with progress("starting"):
             await app.start(resume=False)
         try:
