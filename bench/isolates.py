@@ -83,7 +83,7 @@ class Peers:
         self._quick = quick
 
     def measure(self) -> None:
-        for name, act in (("workerd", self._workerd), ("monty", self._monty), ("deno", self._processes), ("node", self._processes),
+        for name, act in (("workerd", self._workerd), ("socket pair", self._socket_pair), ("monty", self._monty), ("deno", self._processes), ("node", self._processes),
                           ("bubblewrap", self._processes)):
             try:
                 act(name)
@@ -116,6 +116,9 @@ class Peers:
             workerd.run(body, given=given)
             times.append((time.perf_counter() - began) * 1000)
         return times
+
+    def _socket_pair(self, _name: str) -> None:
+        self.values["socket.round_trip_us"] = peers.socket_round_trip_us(5_000)
 
     def _monty(self, _name: str) -> None:
         times: list[float] = []
@@ -175,7 +178,9 @@ async def calls(report: Report, own: Ours, beside: dict[str, float], quick: bool
     loop = await own.prepared(f"let s = 0; for (let i = 0; i < {number}; i++) s = await host.add.one({{a: s, b: 1}}); return s")
     nothing = percentile(await timed(20, partial_run(own, await own.prepared("return 0"))), 0.5)
     times = await timed(7 if quick else 25, partial_run(own, loop))
-    report.figure("call.raw.p50_us", (percentile(times, 0.5) - nothing) / number * 1000, "us", peer="workerd", peer_value=beside.get("workerd.call_us"))
+    call_us = (percentile(times, 0.5) - nothing) / number * 1000
+    report.figure("call.raw.p50_us", call_us, "us", peer="workerd", peer_value=beside.get("workerd.call_us"))
+    report.figure("call.raw.beside_socket.p50_us", call_us, "us", peer="bare socket pair", peer_value=beside.get("socket.round_trip_us"))
     together = await own.prepared("return (await Promise.all(Array.from({length: 100}, (_, i) => host.add.one({a: i, b: 1})))).length")
     times = await timed(30 if quick else 100, partial_run(own, together))
     report.figure("call.concurrent100.p50_ms", percentile(times, 0.5) - nothing, "ms", peer="workerd", peer_value=beside.get("workerd.concurrent_ms"))

@@ -177,3 +177,24 @@ def process_ms(command: list[str], rounds: int) -> list[float]:
         if done.stdout.strip() != "2":
             raise RuntimeError(f"{command[0]} did not print 2: {done.stderr.strip()[-300:]}")
     return times
+
+
+def socket_round_trip_us(rounds: int) -> float:
+    """What the machine itself takes for 100 bytes to another process and back, both doing nothing else: the floor of a host call."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        while piece := theirs.recv(1024):
+            theirs.sendall(piece)
+        os._exit(0)
+    theirs.close()
+    with ours:
+        times: list[float] = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            ours.sendall(b"x" * 100)
+            ours.recv(1024)
+            times.append((time.perf_counter() - began) * 1e6)
+    os.waitpid(child, 0)
+    return sorted(times)[rounds // 2]
