@@ -397,11 +397,11 @@ async def test_who_waits_for_a_run_while_the_server_stops_is_told_its_id_and_wha
     shop.held.clear()
     async with opened(shop) as runtime:
         waiting = asyncio.create_task(runtime.execute(WAITING, ADA))
-        while not runtime.health()["live_runs"] or not runtime._live:
+        while not runtime.health()["live_runs"] or not runtime.driving.live:
             await asyncio.sleep(0)
-        (run_id,) = runtime._live
-        runtime._live[run_id].driver.leave()
-        runtime._live[run_id].task.cancel()
+        (run_id,) = runtime.driving.live
+        runtime.driving.live[run_id].driver.leave()
+        runtime.driving.live[run_id].task.cancel()
         with pytest.raises(Unavailable, match=run_id) as told:
             await waiting
         assert run_id in (told.value.fix or "") and told.value.details == {"run": run_id}
@@ -439,7 +439,7 @@ async def crashed(opened: Open, shop: Shop, source: str) -> str:
         run = await runtime.execute(source, ADA, wait_s=0.1)
         assert run.state == "running"
         # A stop waits for calls in flight before it leaves; a crash does not.
-        live = runtime._live[run.run_id]
+        live = runtime.driving.live[run.run_id]
         for task, _ in live.driver._calls.values():
             task.cancel()
     run_id: str = run.run_id

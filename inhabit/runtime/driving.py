@@ -1,0 +1,292 @@
+"""Runs in the hands of this process: driven to their end, taken up again, woken by people's answers, ended.
+
+A run lives in `live` while this process drives it; what is not there is read from the journal. A run that waits for
+people alone is let go of, and taken up by replay when one has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Isolate, LogLine
+from inhabit.contracts.result import RunResult
+from inhabit.contracts.run import Decided, RunHeader, RunRecord, RunSummary, Suspended, Terminal, Ticket
+from inhabit.errors import InhabitError, TooMany, Unavailable, WorkerLost
+from inhabit.kernel.decide import RunFacts
+from inhabit.kernel.flow import Labels, labelled
+from inhabit.kernel.grants import Grant
+from inhabit.limits import Limits
+from inhabit.runtime.admission import Admission, Seat
+from inhabit.runtime.answers import ended_result, recorded_result, suspended_result
+from inhabit.runtime.bridge import Bridge
+from inhabit.runtime.context import RunContext
+from inhabit.runtime.conversations import brought
+from inhabit.runtime.driver import RunDriver
+from inhabit.runtime.endings import called_off, given_up, parked
+from inhabit.runtime.parts import Parts
+from inhabit.runtime.recording import Recording, doubtful
+from inhabit.runtime.rollback import RUNG, Steps
+from inhabit.runtime.tally import Counting, Tally
+from inhabit.wire.values import decode_value, encode_value
+
+__all__ = ["REPLAYS", "Driving", "Live"]
+
+_log = logging.getLogger(__name__)
+REPLAYS = 2
+"""How often a run is taken up again when its worker died while it was this run's turn."""
+_MOVES = 20
+"""How often in all: a neighbour's fault is not counted against a run, but nothing goes on without a bound."""
+_COSTLY_BYTES = 128 * 1024
+_KEPT_RESULTS = 64
+"""Cut results of ended runs that are costly to cut again, for clients that ask for one over and over."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A run in a driver's hands. `woken`: an answer came when the driver had just gone to sleep."""
+
+    task: asyncio.Task[Terminal | Suspended]
+    driver: RunDriver
+    header: RunHeader
+    seat: Seat
+    cancelled: bool = False
+    woken: bool = False
+
+
+class Driving:
+    """One for a runtime. `revoked`: tokens whose runs make no call any more."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.tally = Tally()
+        self._recorder = Counting(parts.journal, self.tally)
+        self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms, parts.control)
+        self.live: dict[str, Live] = {}
+        self._waking: dict[str, list[Decided]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.admission = Admission(parts.live_runs)
+        self.revoked: set[str] = set()
+        self._results: OrderedDict[str, RunResult] = OrderedDict()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Runs that are being driven or woken."""
+        return frozenset((*self.live, *self._waking))
+
+    async def start(self) -> None:
+        """Settle what an earlier process left unfinished."""
+        async for record in self._parts.journal.unfinished():
+            await self._take_up(record)
+
+    async def stop(self) -> None:
+        """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
+        tasks = [*self._tasks, *(live.task for live in self.live.values())]
+        for live in self.live.values():
+            live.driver.leave()
+            live.task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=10)
+
+    def seat(self, principal: Principal) -> Seat:
+        """A place among the live runs. Raises `TooMany`, `Unavailable`."""
+        try:
+            return self.admission.enter(principal)
+        except (TooMany, Unavailable) as refused:
+            self.tally.refused[refused.details["limit"]] += 1
+            raise
+
+    def cancel(self, live: Live, by: str) -> None:
+        """Once: a second one would interrupt the first one's clearing up, and no end be recorded."""
+        if not live.cancelled:
+            live.cancelled = True
+            live.driver.cancelled_by = by
+            live.task.cancel()
+
+    async def revoke(self, tokens: Iterable[str]) -> None:
+        """Tokens are revoked: when this returns, no run that they started makes a call any more. One that sleeps ends when
+        somebody wakes it.
+        """
+        self.revoked.update(tokens)
+        running = [live for live in self.live.values() if live.header.token in self.revoked]
+        for live in running:
+            self.cancel(live, "the end of the token that started it")
+        if running:
+            await asyncio.wait([live.task for live in running])
+
+    def drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
+              recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> Live:
+        def driver(isolate: Isolate, recording: Recording | None) -> RunDriver:
+            facts = RunFacts(header.run_id, header.principal, header.program_hash, header.language, header.origin, header.attended,
+                             header.mode == "plan", history := [])
+            context = RunContext(header.run_id, header.principal, grant, bounds, facts, labelled(header.labels),
+                                 self._parts.control.ledger(header.principal.tenant), history=history)
+            context.begin(header)
+            context.remembered = lambda labels: self._parts.conversations.writes(
+                header.principal, header.conversation, header.run_id, brought(header, labels), self._parts.now_ms())
+            return RunDriver(header, context, isolate, self._bridge, self._recorder, self._parts.now_ms,
+                             recording=recording, progress=progress, questions=self._parts.questions)
+
+        first = driver(isolate, recording)
+        task = asyncio.create_task(self._to_the_end(header, isolate, driver), name=f"run {header.run_id}")
+        live = self.live[header.run_id] = Live(task, first, header, seat)
+        return live
+
+    async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal | Suspended:
+        """Drive; when the worker dies and this run did not ask for it, go on in a new one by replay. A run that waits for
+        people leaves worker and seat behind.
+        """
+        live = self.live[header.run_id]
+        losses: list[WorkerLost] = []
+        try:
+            while True:
+                try:
+                    last = await live.driver.drive()
+                    if not live.woken:
+                        return last
+                    live.woken = False
+                    await isolate.close()
+                    record = await self._parts.journal.read(header.run_id, tenant=header.principal.tenant)
+                except WorkerLost as lost:
+                    losses.append(lost)
+                    await isolate.close()
+                    record = await self._parts.journal.read(header.run_id, tenant=header.principal.tenant)
+                    if sum(not lost.neighbours for lost in losses) > REPLAYS or len(losses) > _MOVES:
+                        return await self._close_record(header, *given_up(record, losses))
+                    _log.warning("run %s lost its worker and is replayed: %s", header.run_id, lost)
+                isolate = await self._isolate_for(header, live.driver.limits)
+                live.driver = again(isolate, Recording.of(record, self._parts.now_ms()))
+        except WorkerLost as lost:   # there is no other worker to go on in
+            record = await self._parts.journal.read(header.run_id, tenant=header.principal.tenant)
+            return await self._close_record(header, *given_up(record, [*losses, lost]))
+        finally:
+            self.live.pop(header.run_id, None)
+            if not live.driver.asleep:
+                self._parts.questions.ended(header.run_id)
+            live.seat.leave()
+            await isolate.close()
+
+    async def result(self, live: Live, wait_s: float | None) -> RunResult:
+        done, _ = await asyncio.wait([live.task], timeout=wait_s)
+        driver, run_id = live.driver, live.header.run_id
+        await self._remember(live)
+        if not done:
+            return RunResult(run_id, "running", logs=tuple(driver.logs), calls=driver.call_count,
+                             next=f"still running: call again with run={run_id!r} to go on waiting", approvals=tuple(driver.questions))
+        if live.task.cancelled():   # by `stop`: who cancels a run gets its end, and this waiter was not cancelled itself
+            raise Unavailable(f"the server stopped while run {run_id} went on", code="server_stopped",
+                              fix=f"the next start takes it up: then ask for run {run_id}", details={"run": run_id})
+        terminal = live.task.result()
+        if isinstance(terminal, Suspended):
+            return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count, driver.questions)
+        return ended_result(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
+
+    async def _remember(self, live: Live) -> None:
+        """What the run has read is in its conversation before anything of it is shown."""
+        read: Labels | None = None
+        while live.header.conversation and live.driver.labels != read:
+            read = live.driver.labels
+            await self._parts.conversations.join(live.header.principal, live.header.conversation, live.header.run_id,
+                                                brought(live.header, read), self._parts.now_ms())
+
+    async def recorded(self, run: RunSummary) -> RunResult:
+        """The result of a run that nobody drives, as its journal has it."""
+        kept = self._results.get(run.run_id)
+        if kept is not None:
+            return kept
+        ending = await self._parts.journal.ending(run.run_id, tenant=run.principal.tenant)
+        if run.state == "suspended":
+            recording = Recording.of(await self._parts.journal.read(run.run_id, tenant=run.principal.tenant), self._parts.now_ms())
+            waiting = [asked for sequence, asked in sorted(recording.asked.items()) if sequence not in recording.decided]
+            logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
+            return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, waiting)
+        result = recorded_result(run, ending)
+        if ending.terminal is not None and len(ending.terminal.value) > _COSTLY_BYTES:
+            self._results[run.run_id] = result
+            if len(self._results) > _KEPT_RESULTS:
+                self._results.popitem(last=False)
+        return result
+
+    async def _take_up(self, record: RunRecord) -> Live | None:
+        """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
+        header = record.header
+        if header.token and (header.token in self.revoked or not await self._parts.alive(header)):
+            await self._close_record(header, *called_off(record, "the end of the token that started it"))
+            return None
+        doubts = doubtful(record.entries)
+        if doubts:
+            error = {"code": "interrupted", "message": "the server stopped while calls that may write were in flight",
+                     "retryable": False, "effect": "unknown", "details": {"unknown_calls": [
+                         {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}}
+            await self._close_record(header, "unknown", error)
+            return None
+        try:
+            bounds = Limits.of(header.limits)
+            isolate = await self._isolate_for(header, bounds)
+        except InhabitError as error:
+            _log.warning("run %s cannot be taken up: %s", header.run_id, error)
+            await self._park(record, str(error))
+            return None
+        if isolate.engine_version != header.engine:
+            await isolate.close()
+            await self._park(record, f"its engine {header.engine} is not here, {isolate.engine_version} is")
+            return None
+        seat = self.admission.seat(header.principal)
+        recording = Recording.of(record, self._parts.now_ms())
+        return self.drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=recording)
+
+    async def _isolate_for(self, header: RunHeader, bounds: Limits) -> Isolate:
+        if header.rung == RUNG:
+            return Steps(decode_value(header.input))
+        return await self._parts.pool.acquire(header.language, header.principal.tenant, bounds)
+
+    def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
+        """Record a person's answer and let the run go on with it. The ticket is the acknowledgement."""
+        ticket = self._recorder.append(run.run_id, decided)
+        self._parts.questions.answered(run.run_id)
+        live = self.live.get(run.run_id)
+        if live is not None:
+            live.woken = not live.driver.decided(decided)
+        elif run.run_id in self._waking:
+            self._waking[run.run_id].append(decided)
+        else:
+            self._waking[run.run_id] = []
+            task = asyncio.create_task(self._wake(run.run_id, run.principal.tenant), name=f"wake {run.run_id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return ticket
+
+    async def _wake(self, run_id: str, tenant: str) -> None:
+        """Take up a run that slept. Answers that come meanwhile are handed on."""
+        try:
+            live = await self._take_up(await self._parts.journal.read(run_id, tenant=tenant))
+            for decided in self._waking[run_id]:
+                if live is not None:
+                    live.woken |= not live.driver.decided(decided)
+        except InhabitError as error:
+            _log.warning("run %s cannot be woken now; the next start takes it up: %s", run_id, error)
+        finally:
+            del self._waking[run_id]
+
+    async def end_left(self, run_id: str, tenant: str, by: str) -> None:
+        """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
+        record = await self._parts.journal.read(run_id, tenant=tenant)
+        if record.state in ("running", "suspended", "parked"):
+            await self._close_record(record.header, *called_off(record, by))
+
+    async def _park(self, record: RunRecord, why: str) -> None:
+        """The run cannot go on here. Nothing of it is lost, each start tries again, and until then it says why."""
+        if record.state != "parked":
+            recording = Recording.of(record, now := self._parts.now_ms())
+            await self._recorder.append(record.header.run_id, Suspended(now, recording.used, parked(record, why))).durable()
+
+    async def _close_record(self, header: RunHeader, state: Any, error: Mapping[str, Any]) -> Terminal:
+        self._parts.questions.ended(header.run_id)
+        terminal = Terminal(state, encode_value(error), self._parts.now_ms())
+        await self._recorder.append(header.run_id, terminal).durable()
+        return terminal
