@@ -106,7 +106,7 @@ async def _ignore(_connector: Any) -> None:
     return
 
 
-def _no_secret(_name: str) -> Secret | None:
+async def _no_secret(_name: str) -> Secret | None:
     return None
 
 

@@ -196,6 +196,9 @@ def kit() -> Capability:
     return made
 
 
+async def _no_secret(_name: str) -> None: ...
+
+
 async def fuzz(seconds: float, seed: int, home: Path) -> Fuzzed:
     """Mutated frames for `seconds`; half of the time through whole runs, half straight into parser and decoders."""
     found, rng = Fuzzed(), random.Random(seed)
@@ -205,7 +208,7 @@ async def fuzz(seconds: float, seed: int, home: Path) -> Fuzzed:
     pool = _HostilePool(rng, found)
     directory = ConnectedCatalog(Catalog(place.cache))
     connector = kit().connector()
-    await connector.open(ConnectorContext(Broker(), place.connections, place.cache, directory.catalog.changed, lambda _: None))
+    await connector.open(ConnectorContext(Broker(), place.connections, place.cache, directory.catalog.changed, _no_secret))
     await directory.add(connector)
     runtime = Runtime(Parts(directory, pool, place.journal, place.blobs, lambda: new_run_id(now_ms()), now_ms=now_ms))
     await runtime.start()

@@ -26,8 +26,9 @@ class _NoConnections:
 
 def _context(cache: Path) -> ConnectorContext:
     async def changed(_connector: object) -> None: ...
+    async def secret(_name: str) -> None: ...
 
-    return ConnectorContext(outbound=Broker(), connections=_NoConnections(), cache=cache, changed=changed, secret=lambda _name: None)
+    return ConnectorContext(outbound=Broker(), connections=_NoConnections(), cache=cache, changed=changed, secret=secret)
 
 
 async def _load(document: Path, cache: Path) -> dict[str, float]:

@@ -216,7 +216,7 @@ class SecretsConfig(_Table):
     file: Path | None = Field(None, strict=False)
     key_file: Path | None = Field(None, strict=False)
     command: tuple[str, ...] = Field((), strict=False, max_length=50)
-    timeout_s: float = Field(5.0, gt=0, le=60, description="of the command")
+    timeout_s: float = Field(5.0, gt=0, le=60, description="for an answer of the command or the keyring")
 
     @model_validator(mode="after")
     def _fits(self) -> SecretsConfig:

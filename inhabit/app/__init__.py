@@ -194,7 +194,7 @@ class Inhabit:
     async def _connect(self, directory: ConnectedCatalog, source: Connector) -> None:
         context = ConnectorContext(
             outbound=self.home.outbound, connections=self.home.connections, cache=self.home.cache,
-            changed=directory.catalog.changed, secret=self.secrets.get)
+            changed=directory.catalog.changed, secret=self.secrets.resolve)
         try:
             await source.open(context)
             await directory.add(source)

@@ -13,7 +13,6 @@ from typing import Literal
 
 from inhabit.app.home import Home
 from inhabit.connectors.mcp import McpConnector
-from inhabit.connectors.oauth import OAuthTarget
 from inhabit.contracts.connections import ConnectionInfo
 from inhabit.contracts.connector import Connector
 from inhabit.contracts.principal import Principal
@@ -45,10 +44,11 @@ class AppConnections:
         if not identity.operator and not _covers(identity.grant.layers[len(own.layers):], name):
             raise Denied(f"this token may use a part of {name}, and a connection is for the whole of it",
                          fix="use a token that was not narrowed")
-        return "oauth" if _target(source) is not None else "key"
+        return "oauth" if _signs_in(source) else "key"
 
     async def begin(self, name: str, principal: Principal, *, redirect_uri: str, browser: str) -> str:
-        target = _target(self._sources[name])
+        source = self._sources[name]
+        target = await source.oauth_target() if isinstance(source, McpConnector) else None
         assert target is not None, "the route asked for the kind"
         return await self._home.flows.authorize_url(target, principal, redirect_uri=redirect_uri, browser=browser)
 
@@ -70,7 +70,7 @@ class AppConnections:
     async def list_unlisted(self) -> None:
         """At a start: a source that only answers who is connected, and whose list is not kept, is asked for whoever is."""
         await asyncio.gather(*(self._list_for_its_holder(source) for source in self._sources.values()
-                               if _target(source) is not None and not any(True for _ in source.operations())))
+                               if _signs_in(source) and not any(True for _ in source.operations())))
 
     async def _list_for_its_holder(self, source: Connector) -> None:
         holder = await self._home.connections.holder(source.name)
@@ -95,8 +95,8 @@ class AppConnections:
         return ""
 
 
-def _target(source: Connector) -> OAuthTarget | None:
-    return source.oauth_target() if isinstance(source, McpConnector) else None
+def _signs_in(source: Connector) -> bool:
+    return isinstance(source, McpConnector) and source.signs_in
 
 
 def _shows_some(grant: Grant, name: str) -> bool:

@@ -152,7 +152,7 @@ def secrets_of(config: SecretsConfig, home: Path, base: Path) -> Secrets:
             return SealedSecrets(base / config.file if config.file else home / "secrets.sealed",
                                  base / config.key_file if config.key_file else home / "secrets.key")
         case "keyring":
-            return KeyringSecrets()
+            return KeyringSecrets(timeout_s=config.timeout_s)
         case "command":
             return CommandSecrets(config.command, timeout_s=config.timeout_s)
         case "env":

@@ -133,7 +133,7 @@ class HttpConnector:
 
     async def _send(self, granted: _Granted, method: str, url: httpx2.URL, headers: Mapping[str, str],
                     content: bytes | None) -> tuple[httpx2.Response, bytes, Redactor]:
-        credentials = self._credentials(granted.grant)
+        credentials = await self._credentials(granted.grant)
         replaced = {name.lower() for name in credentials.headers}
         sent = {**{name: value for name, value in headers.items() if name.lower() not in replaced}, **credentials.headers}
         if credentials.cookies:
@@ -149,10 +149,10 @@ class HttpConnector:
         redactor = Redactor(credentials.secrets)
         return response, redactor.clean(body), redactor
 
-    def _credentials(self, grant: HostGrant) -> Credentials:
+    async def _credentials(self, grant: HostGrant) -> Credentials:
         credentials = Credentials()
         if grant.secret is not None:
-            value = self._context.secret(grant.secret)
+            value = await self._context.secret(grant.secret)
             if value is None:
                 raise MissingConnection(f"{self.name} needs the secret {grant.secret} for {grant.origin}, which is not set",
                                         fix=f"set {grant.secret} where the server runs")

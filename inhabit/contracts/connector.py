@@ -82,8 +82,8 @@ class ConnectorContext:
     connections: Connections
     cache: Path
     changed: Callable[[Connector], Awaitable[None]]
-    secret: Callable[[str], Secret | None]
-    """An operator's secret by name (host environment, later a vault); None when it is not set."""
+    secret: Callable[[str], Awaitable[Secret | None]]
+    """An operator's secret by name ; None when it does not resolve. Raises `Unavailable` when where it lies does not answer."""
 
 
 class Connector(Protocol):

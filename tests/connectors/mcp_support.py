@@ -97,9 +97,12 @@ class Host:
         async def changed(connector: Any) -> None:
             self.changes.put_nowait(connector.name)
 
+        async def secret(name: str) -> Secret | None:
+            return Secret(kept[name]) if name in kept else None
+
         self.context = ConnectorContext(
             outbound=self.outbound, connections=connections or NoConnections(), cache=cache, changed=changed,
-            secret=lambda name: Secret(kept[name]) if name in kept else None)
+            secret=secret)
 
     def call_of(self, operation: Operation, arguments: dict[str, Any] | None = None, *, principal: Principal = ADA,
                 seconds: float = 30.0, progress: Callable[[str], None] = lambda _text: None) -> Call:

@@ -105,8 +105,12 @@ def context(cache: Path, *, secrets: Mapping[str, str] | None = None, connection
     async def changed(_connector: Any) -> None: ...
 
     held = dict(secrets or {})
+
+    async def secret(name: str) -> Secret | None:
+        return Secret(held[name]) if name in held else None
+
     return ConnectorContext(outbound=outbound or Broker(), connections=NoConnections(connections), cache=cache, changed=changed,
-                            secret=lambda name: Secret(held[name]) if name in held else None)
+                            secret=secret)
 
 
 async def call(connector: OpenApiConnector, name: str, arguments: dict[str, Any] | None = None, *, blobs: MemoryBlobs | None = None,

@@ -78,7 +78,7 @@ async def notes(site: Site, world: World):
 async def test_each_principal_calls_with_their_own_connection(site: Site, world: World, notes: McpConnector) -> None:
     [problem] = notes.problems()        # not connected: said, not raised
     assert "inhabit connect notes" in problem.reason and list(notes.operations()) == []
-    target = notes.oauth_target()
+    target = await notes.oauth_target()
     await world.sign_in(target, ADA)
     site.user = "bob"
     await world.sign_in(target, BOB)
@@ -94,7 +94,7 @@ async def test_each_principal_calls_with_their_own_connection(site: Site, world:
 
 
 async def test_an_expired_token_is_refreshed_once_for_many_calls(site: Site, world: World, notes: McpConnector) -> None:
-    await world.sign_in(notes.oauth_target())
+    await world.sign_in(await notes.oauth_target())
     await notes.refresh(ADA)
     world.now += 3600
     site.tokens.clear()
@@ -104,14 +104,14 @@ async def test_an_expired_token_is_refreshed_once_for_many_calls(site: Site, wor
 
 
 async def test_a_token_that_ends_early_is_renewed_on_401(site: Site, world: World, notes: McpConnector) -> None:
-    await world.sign_in(notes.oauth_target())
+    await world.sign_in(await notes.oauth_target())
     await notes.refresh(ADA)
     site.tokens.clear()
     assert await world.host.call(notes, "whoami") == {"result": "ada"}
 
 
 async def test_when_the_grant_is_over_the_person_is_asked_to_connect_again(site: Site, world: World, notes: McpConnector) -> None:
-    await world.sign_in(notes.oauth_target())
+    await world.sign_in(await notes.oauth_target())
     await notes.refresh(ADA)
     site.tokens.clear()
     site.refreshes.clear()
@@ -297,7 +297,7 @@ async def test_discovery_that_cannot_be_trusted(site: Site, world: World, target
 
 async def test_E15_the_token_goes_to_its_resource_only(site: Site, world: World, notes: McpConnector) -> None:
     """Another connector, even on the same site, does not get it."""
-    await world.sign_in(notes.oauth_target())
+    await world.sign_in(await notes.oauth_target())
     other = McpConnector("other", url=site.mcp, private_addresses=True)
     await other.open(world.host.context)
     site.seen_authorization.clear()
@@ -308,7 +308,7 @@ async def test_E15_the_token_goes_to_its_resource_only(site: Site, world: World,
 
 
 async def test_no_token_in_a_message_or_a_file(site: Site, world: World, notes: McpConnector, tmp_path: Path) -> None:
-    await world.sign_in(notes.oauth_target())
+    await world.sign_in(await notes.oauth_target())
     await notes.refresh(ADA)
     stored = await world.vault.get("notes", ADA)
     tokens = [*site.tokens, *site.refreshes]

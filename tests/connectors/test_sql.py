@@ -83,7 +83,8 @@ class Desk:
 
 def context(tmp_path: Path) -> ConnectorContext:
     async def changed(_: Any) -> None: ...
-    return ConnectorContext(outbound=None, connections=None, cache=tmp_path, changed=changed, secret=lambda _: None)   # type: ignore[arg-type]
+    async def secret(_: str) -> None: ...
+    return ConnectorContext(outbound=None, connections=None, cache=tmp_path, changed=changed, secret=secret)   # type: ignore[arg-type]
 
 
 def database(tmp_path: Path, schema: str = SCHEMA) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from inhabit.contracts.connector import Secret
 from inhabit.errors import ConfigError, InvalidInput, Unavailable
 from inhabit.store.sealed import MAX_SECRET_BYTES, SealedSecrets
-from inhabit.store.secrets import CommandSecrets, EnvironmentSecrets, KeyringSecrets
+from inhabit.store.secrets import FRESH_S, STALE_S, CommandSecrets, EnvironmentSecrets, KeyringSecrets
 
 VALUE = "sk-live-4f1c0a"
 
@@ -153,6 +155,72 @@ def test_the_keyring_is_asked_under_our_name(monkeypatch: pytest.MonkeyPatch) ->
     kept.put("KEY", Secret(VALUE))
     assert held == {("inhabit", "KEY"): VALUE} and revealed(kept.get("KEY")) == VALUE
     assert kept.remove("KEY") and not kept.remove("KEY")
+
+
+class Hanging(types.ModuleType):
+    """A keyring that waits for somebody to unlock it."""
+
+    def __init__(self) -> None:
+        super().__init__("keyring")
+        self.unlocked = threading.Event()
+        self.asked = 0
+
+    def get_password(self, _service: str, _name: str) -> str:
+        self.asked += 1
+        assert self.unlocked.wait(60)
+        return VALUE
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    keyring = Hanging()
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    yield keyring
+    keyring.unlocked.set()
+    for thread in threading.enumerate():
+        if thread.name == "inhabit-secret":
+            thread.join()
+
+
+async def test_B22_a_keyring_that_hangs_holds_neither_the_loop_nor_the_caller(hanging: Hanging) -> None:
+    kept = KeyringSecrets(timeout_s=0.3)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    going = asyncio.create_task(others())
+    waiting = await asyncio.wait_for(asyncio.gather(*(kept.resolve("KEY") for _ in range(50)), return_exceptions=True), 30)
+    going.cancel()
+    assert {type(one) for one in waiting} == {Unavailable} and "KEY" in str(waiting[0])
+    assert turns > 50 and hanging.asked == 1        # the loop went on, and of fifty one asked
+    with pytest.raises(Unavailable, match="has not answered"):
+        kept.get("KEY")
+    hanging.unlocked.set()
+    assert revealed(await kept.resolve("KEY")) == VALUE
+
+
+async def test_B22_names_that_hang_take_a_bounded_number_of_threads(hanging: Hanging) -> None:
+    kept = KeyringSecrets(timeout_s=0.05)
+    results = await asyncio.gather(*(kept.resolve(f"KEY_{n}") for n in range(200)), return_exceptions=True)
+    assert {type(one) for one in results} == {Unavailable}
+    assert sum(thread.name == "inhabit-secret" for thread in threading.enumerate()) <= 16
+
+
+async def test_a_kept_value_counts_while_the_place_hangs_but_not_for_ever(monkeypatch: pytest.MonkeyPatch, hanging: Hanging) -> None:
+    now = [1_000.0]
+    kept = KeyringSecrets(timeout_s=0.05, clock=lambda: now[0])
+    hanging.unlocked.set()
+    assert revealed(await kept.resolve("KEY")) == VALUE
+    hanging.unlocked.clear()
+    now[0] += FRESH_S + 1
+    assert revealed(await kept.resolve("KEY")) == VALUE
+    now[0] += STALE_S
+    with pytest.raises(Unavailable, match="KEY"):
+        await kept.resolve("KEY")
 
 
 def test_without_the_library_the_fix_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,13 +199,17 @@ class McpConnector:
         async with link.listed:
             await self._list(link)
 
-    def oauth_target(self, scopes: Sequence[str] = ()) -> OAuthTarget | None:
-        """What `OAuthFlows.authorize_url` is given to connect a principal; None where nobody signs in: a local server,
-        or one that is called with the operator's secret."""
-        if self._url is None or self._auth in ("none", "secret"):
+    @property
+    def signs_in(self) -> bool:
+        """False where nobody signs in: a local server, or one that is called with the operator's secret."""
+        return self._url is not None and self._auth not in ("none", "secret")
+
+    async def oauth_target(self, scopes: Sequence[str] = ()) -> OAuthTarget | None:
+        """What `OAuthFlows.authorize_url` is given to connect a principal; None where nobody signs in."""
+        if not self.signs_in:
             return None
         client_id, secret = self._client or (None, None)
-        value = operator_secret(self._opened(), self.name, secret) if secret is not None else None
+        value = await operator_secret(self._opened(), self.name, secret) if secret is not None else None
         return OAuthTarget(self.name, str(self._url), self._private_addresses, tuple(scopes), client_id, value)
 
     def proposals(self) -> list[Proposal]:

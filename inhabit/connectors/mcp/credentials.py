@@ -90,7 +90,7 @@ class _Credential:
         values = await self._values(again)
         if values is None:
             return None
-        fixed = {name: _header(value, access.context, access.connector) for name, value in access.fixed.items()}
+        fixed = {name: await _header(value, access.context, access.connector) for name, value in access.fixed.items()}
         return {**fixed, **_bearer(values)}
 
     async def _values(self, again: bool) -> Mapping[str, Secret] | None:
@@ -98,7 +98,7 @@ class _Credential:
         if self._principal is None:
             if again:
                 return None
-            return {"token": operator_secret(access.context, access.connector, access.secret)} if access.secret else {}
+            return {"token": await operator_secret(access.context, access.connector, access.secret)} if access.secret else {}
         connections = access.context.connections
         if not again:
             return await connections.credential(access.connector, self._principal)
@@ -115,9 +115,9 @@ class _Credential:
         return _missing(self._access.context, name, f"the server of {name} refused {who}", details)
 
 
-def operator_secret(context: ConnectorContext, connector: str, name: str) -> Secret:
+async def operator_secret(context: ConnectorContext, connector: str, name: str) -> Secret:
     """Raises `MissingConnection`, naming what to set."""
-    value = context.secret(name)
+    value = await context.secret(name)
     if value is None:
         raise MissingConnection(f"{connector} needs the secret {name}, which is not set",
                                 fix=f"set the environment variable {name} where Inhabit runs", details={"connector": connector, "secret": name})
@@ -134,7 +134,7 @@ async def environment(values: Mapping[str, EnvironmentValue], context: Connector
             made[name] = value
             continue
         if isinstance(value, SecretName):
-            secret = operator_secret(context, connector, value.name)
+            secret = await operator_secret(context, connector, value.name)
         else:
             secret = await _connected(value, context, connector, principal)
         made[name] = (value.prefix if isinstance(value, SecretName) else "") + secret.reveal()
@@ -162,5 +162,5 @@ def _bearer(values: Mapping[str, Secret]) -> Headers:
     return {"Authorization": Secret(f"Bearer {chosen.reveal()}")} if chosen is not None else {}
 
 
-def _header(value: HeaderValue, context: ConnectorContext, connector: str) -> Secret:
-    return Secret(value) if isinstance(value, str) else Secret(value.prefix + operator_secret(context, connector, value.name).reveal())
+async def _header(value: HeaderValue, context: ConnectorContext, connector: str) -> Secret:
+    return Secret(value) if isinstance(value, str) else Secret(value.prefix + (await operator_secret(context, connector, value.name)).reveal())

@@ -66,7 +66,7 @@ class Authenticator:
         named = {"": self._secret} if isinstance(self._secret, str) else self._secret
         values: dict[str, Secret] = {}
         for scheme, name in named.items():
-            value = context.secret(name)
+            value = await context.secret(name)
             if value is None:
                 raise MissingConnection(f"{self._name} needs the secret {name}, which is not set", fix=f"set {name} where the server runs")
             values[scheme] = value
