@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
+import httpcore2
 import httpx2
 
 from inhabit.contracts.outbound import Reach
@@ -26,6 +28,8 @@ class Broker:
 
     def __init__(self, *, resolver: Resolver | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._resolver = resolver or SystemResolver()
+        # At DEBUG the library logs the headers of answers as they came, with what an upstream echoes of a credential.
+        logging.getLogger(httpcore2.__name__).setLevel(logging.INFO)
         self._tls = tls
 
     def client(self, reach: Reach) -> httpx2.AsyncClient:
