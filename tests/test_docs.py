@@ -37,7 +37,7 @@ from inhabit.server.metrics import Metrics
 ROOT = Path(__file__).parents[1]
 PYTHONPATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 PAGES = ["README.md", "docs/getting-started.md", "docs/programs.md", "docs/configuration.md", "docs/http-api.md", "docs/mcp.md",
-         "docs/approvals.md"]
+         "docs/approvals.md", "docs/tokens.md"]
 _FENCE = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -186,6 +186,14 @@ def test_the_examples_of_the_http_api_work_as_written(tmp_path: Path, cache: Pat
     assert followed.startswith("retry: ") and "event: intent" in followed and "event: terminal" in followed
 
 
+def test_the_tokens_page_works_as_written(tmp_path: Path, cache: Path):
+    new_home(tmp_path / ".inhabit", cache)
+    (tmp_path / "inhabit.toml").write_text(tagged("docs/approvals.md", "inhabit.toml")[0].partition("[policy]")[0])
+    printed = shell(tagged("docs/tokens.md", "tokens")[0], tmp_path)
+    assert "shop.catalog.* or {" in printed and "goes on" in printed
+    assert (tmp_path / "part.token").read_text().startswith("inhat_")
+
+
 @pytest.mark.parametrize("program", ["cancel.ts", "cancel.py"])
 def test_F02_the_approvals_page_works_as_written_over_a_killed_server(program: str, tmp_path: Path, cache: Path):
     page = "docs/approvals.md"
@@ -215,7 +223,7 @@ def test_every_route_is_in_the_http_page_and_no_other():
 
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
-        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing)}
+        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing, attenuable=nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

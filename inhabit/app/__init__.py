@@ -38,7 +38,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import RunHeader
-from inhabit.errors import ConfigError, InhabitError, Unavailable
+from inhabit.errors import ConfigError, InhabitError, InvalidInput, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
@@ -48,6 +48,7 @@ from inhabit.runtime.context import Control
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Caller, Parts, Runtime
+from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.http import create_app
 from inhabit.server.tokens import authority_of, authority_value
@@ -55,6 +56,7 @@ from inhabit.server.tools import model_tools
 from inhabit.store.ids import new_run_id
 from inhabit.store.secrets import EnvironmentSecrets, Secrets
 from inhabit.store.tokens import TokenRecord
+from inhabit.tokens import PREFIX, TokenKeys
 
 __all__ = ["Inhabit"]
 
@@ -90,6 +92,7 @@ class Inhabit:
         self.approvals = approvals or ApprovalsConfig.model_validate({})
         self.own_approvals = self.server.tenants == "single" if self.approvals.self is None else self.approvals.self
         self._desk: Desk | None = None
+        self._attenuable: Attenuable | None = None
         self._expiring: asyncio.Task[None] | None = None
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
@@ -175,6 +178,7 @@ class Inhabit:
                                 conversations=self.home.store.conversations,
                                 control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions,
                                 alive=self._alive))
+        self._attenuable = Attenuable(self.home.tokens, TokenKeys(self.home.token_keys))
         self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals)
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
@@ -280,10 +284,22 @@ class Inhabit:
         return create_app(
             self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
             connecting=self._connecting, effects=AppReview(self._sources),
-            options=self.server.options(self.name), desk=self.desk, labels=home.store.conversations)
+            options=self.server.options(self.name), desk=self.desk, labels=home.store.conversations, attenuable=self.attenuable)
+
+    @property
+    def attenuable(self) -> Attenuable:
+        """Tokens that their holders narrow by themselves. Raises `Unavailable` before `start`."""
+        if self._attenuable is None:
+            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
+        return self._attenuable
 
     async def check_token(self, token: str, /) -> Identity | None:
-        """Who a bearer token stands for: its principal's grant, narrowed by the token's own."""
+        """Who a bearer token stands for: its principal's grant as it is now, narrowed by the token's own."""
+        if token.startswith(PREFIX):
+            said = await self.attenuable.check(token, now_ms=now_ms())
+            return None if said is None else Identity(
+                said.id, said.principal, self.grant_of(said.principal).within(said.grant), attended=self.attended, attenuable=True,
+                chain=said.chain)
         found = await self.home.tokens.verify(token, now_ms=now_ms())
         if found is None:
             return None
@@ -294,9 +310,15 @@ class Inhabit:
         return await self.home.tokens.alive(header.token, tenant=header.principal.tenant, now_ms=now_ms())
 
     async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
-                           expires_ms: int | None = None, approve: bool = False) -> tuple[str, TokenRecord]:
-        """A new bearer token, shown this once. It can never do more than its principal may. `approve`: it answers approvals."""
+                           expires_ms: int | None = None, approve: bool = False, attenuable: bool = False) -> tuple[str, TokenRecord]:
+        """A new bearer token, shown this once. It can never do more than its principal may. `approve`: it answers approvals.
+        `attenuable`: its holders make narrower ones from it (`inhabit.tokens.attenuate`); it ends in 30 days, or by `expires_ms`.
+        """
         authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
+        if attenuable and approve:
+            raise InvalidInput("a token that approves is not passed on, so it cannot be attenuable", fix="leave attenuable or approve out")
+        if attenuable:
+            return await self.attenuable.issue(Principal.parse(principal), authority, now_ms=now_ms(), expires_ms=expires_ms, label=label)
         return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve), now_ms=now_ms(),
                                              expires_ms=expires_ms, label=label)
 

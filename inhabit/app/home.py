@@ -2,6 +2,7 @@
 
     journal.db       runs, binary values, tokens
     connections.db   sealed upstream credentials, key in connections.key
+    tokens.keys      what attenuable tokens are signed with
     effects.json     effects of MCP tools that a person confirmed
     cache/           indexes, compiled descriptions, engine images; may be deleted at any time
 """
@@ -51,6 +52,10 @@ class Home:
     @property
     def effects(self) -> Path:
         return self.path / "effects.json"
+
+    @property
+    def token_keys(self) -> Path:
+        return self.path / "tokens.keys"
 
     @property
     def store(self) -> Store:

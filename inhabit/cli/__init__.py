@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "effects": ("effects", "review what operations are taken to do"),
     "labels": ("labels", "what conversations have read; take their labels off"),
     "policy": ("policy", "check, test, explain and back-test a policy; suggest one"),
-    "token": ("token", "create, list or revoke bearer tokens"),
+    "token": ("token", "create, list, revoke or narrow bearer tokens"),
     "secrets": ("secrets", "set, list or remove the credentials that the configuration names"),
     "audit": ("audit", "prove, export or erase what was recorded"),
     "backup": ("backup", "copy the journal while it is in use"),

@@ -60,7 +60,7 @@ class Live:
 
 
 class Driving:
-    """One for a runtime. `revoked`: tokens whose runs make no call any more."""
+    """One for a runtime."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -71,7 +71,7 @@ class Driving:
         self._waking: dict[str, list[Decided]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.admission = Admission(parts.live_runs)
-        self.revoked: set[str] = set()
+        self._revoked: dict[str, set[frozenset[str]]] = {}
         self._results: OrderedDict[str, RunResult] = OrderedDict()
 
     @property
@@ -109,15 +109,21 @@ class Driving:
             live.task.cancel()
 
     async def revoke(self, tokens: Iterable[str]) -> None:
-        """Tokens are revoked: when this returns, no run that they started makes a call any more. One that sleeps ends when
-        somebody wakes it.
+        """Tokens are revoked, each by its id or by the ids from an issued one down to it: when this returns, no run that they
+        or tokens made from them started makes a call any more. One that sleeps ends when somebody wakes it.
         """
-        self.revoked.update(tokens)
-        running = [live for live in self.live.values() if live.header.token in self.revoked]
+        for name in tokens:
+            self._revoked.setdefault(name.partition(".")[0], set()).add(frozenset(name.split(".")))
+        running = [live for live in self.live.values() if self.revoked(live.header.token)]
         for live in running:
             self.cancel(live, "the end of the token that started it")
         if running:
             await asyncio.wait([live.task for live in running])
+
+    def revoked(self, token: str) -> bool:
+        """Whether the token of this name was revoked since the start, or one that it was made from."""
+        first, *more = token.split(".")
+        return any(path <= {first, *more} for path in self._revoked.get(first, ()))
 
     def drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
               recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> Live:
@@ -215,7 +221,7 @@ class Driving:
     async def _take_up(self, record: RunRecord) -> Live | None:
         """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
         header = record.header
-        if header.token and (header.token in self.revoked or not await self._parts.alive(header)):
+        if header.token and (self.revoked(header.token) or not await self._parts.alive(header)):
             await self._close_record(header, *called_off(record, "the end of the token that started it"))
             return None
         doubts = doubtful(record.entries)
@@ -235,6 +241,10 @@ class Driving:
         if isolate.engine_version != header.engine:
             await isolate.close()
             await self._park(record, f"its engine {header.engine} is not here, {isolate.engine_version} is")
+            return None
+        if self.revoked(header.token):   # while a worker was waited for
+            await isolate.close()
+            await self._close_record(header, *called_off(record, "the end of the token that started it"))
             return None
         seat = self.admission.seat(header.principal)
         recording = Recording.of(record, self._parts.now_ms())

@@ -109,8 +109,7 @@ class Runtime:
         try:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
-                if caller.token in self.driving.revoked:   # meanwhile
-                    raise Denied("the token was revoked", code="token_revoked")
+                self._still(caller)
                 header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels)
                 begun = self.parts.journal.begin(header)
             except BaseException:
@@ -148,6 +147,7 @@ class Runtime:
             header = replace(
                 self._header(program, Prepared(""), caller, (), encode_value(plan), self.parts.limits, steps.engine_version),
                 rung=RUNG, parent_run=run_id)
+            self._still(caller)
             seat = self.driving.seat(caller.principal)
             begun = self.parts.journal.begin(header)
             live = self.driving.drive(header, steps, caller.grant, self.parts.limits, seat)
@@ -243,6 +243,11 @@ class Runtime:
             else:
                 return isolate, prepared
         raise AssertionError("unreachable")
+
+    def _still(self, caller: Caller) -> None:
+        """The last step before a run begins, with no wait between: raises `Denied` if the caller's token was revoked meanwhile."""
+        if self.driving.revoked(caller.token):
+            raise Denied("the token was revoked", code="token_revoked")
 
     def _see(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run that the caller may not see is answered like one that does not exist."""

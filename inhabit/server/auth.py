@@ -28,15 +28,17 @@ from inhabit.server.problems import problem
 __all__ = ["MAX_TOKEN_CHARS", "Authenticate", "Identity", "TokenCheck", "caller_of", "identify", "identity_of"]
 
 _SCOPE_IDENTITY = "inhabit.identity"
-MAX_TOKEN_CHARS = 512
+MAX_TOKEN_CHARS = 8_192
+"""An attenuable token grows with each step that narrows it."""
 _SESSION_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`:
-    the person whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked. `approve`: the token was made for
-    answering questions.
+    """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`: the person
+    whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked.
+    `approve`: the token was made for answering questions. `attenuable`: its holders narrow it by themselves; `chain` are
+    the ids of what they added. All of them count as the one that was issued, in bounds and for what was read.
     """
 
     token_id: str
@@ -45,6 +47,13 @@ class Identity:
     operator: bool = False
     attended: bool = False
     approve: bool = False
+    attenuable: bool = False
+    chain: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a revocation names: the ids from the issued token down to this one."""
+        return ".".join((self.token_id, *self.chain))
 
 
 class TokenCheck(Protocol):
@@ -97,7 +106,7 @@ def caller_of(request: Request, door: str = "http", conversation: str = "") -> C
         session = request.headers.get("mcp-session-id")
         conversation = f"session:{session[:_SESSION_CHARS]}" if session else f"token:{identity.token_id}"
     return Caller(identity.principal, identity.grant, door, identity.attended, conversation,
-                  "" if identity.operator else identity.token_id)
+                  "" if identity.operator else identity.name)
 
 
 def _path(scope: Scope) -> str:
@@ -108,7 +117,7 @@ def _path(scope: Scope) -> str:
 
 def _known(scope: Scope, identity: Identity) -> Scope:
     """The scope with the caller, and with the user that the MCP SDK binds its sessions to."""
-    access = AccessToken(token="", client_id=identity.token_id, scopes=[], subject=str(identity.principal))
+    access = AccessToken(token="", client_id=identity.name, scopes=[], subject=str(identity.principal))
     return {
         **scope,
         _SCOPE_IDENTITY: identity,

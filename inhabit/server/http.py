@@ -26,6 +26,7 @@ from inhabit.errors import Unavailable
 from inhabit.runtime.approvals import Desk
 from inhabit.runtime.service import Runtime
 from inhabit.server.approvals import ApprovalRoutes
+from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Authenticate, TokenCheck
 from inhabit.server.backups import Backup, backup_endpoint
 from inhabit.server.connect import Connecting, ConnectRoutes
@@ -61,14 +62,14 @@ class ServerOptions:
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
                tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
                effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None,
-               desk: Desk | None = None, labels: LabelsDesk | None = None) -> ASGIApp:
+               desk: Desk | None = None, labels: LabelsDesk | None = None, attenuable: Attenuable | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens`, `backup`, `connecting`, `effects`, `desk` or `labels` there are no routes over them.
+    without `tokens`, `backup`, `connecting`, `effects`, `desk`, `labels` or `attenuable` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels, attenuable)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs, desk=desk), options.guard.max_body_bytes)
 
@@ -93,7 +94,7 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
                  effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None,
-                 labels: LabelsDesk | None = None) -> tuple[Endpoint, ...]:
+                 labels: LabelsDesk | None = None, attenuable: Attenuable | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -115,7 +116,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     endpoints = (
         *RunRoutes(runtime, journal, metrics, blobs).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
-        *(TokenRoutes(tokens, now_ms, runtime.revoke).endpoints() if tokens is not None else ()),
+        *(TokenRoutes(tokens, now_ms, runtime.revoke, attenuable).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),

@@ -1,11 +1,14 @@
 """The routes over bearer tokens: a token can make narrower ones, see its principal's, and revoke them.
 
 Attenuation only: a new token's grant is the caller's own grant with the asked clauses on top of it, and it dies
-with the token that made it. Only the operator (whoever can read the server's home) makes tokens for others.
+with the token that made it. Only the operator (whoever can read the server's home) makes tokens for others. A token
+that its holders narrow by themselves (`attenuable`) makes no others here; one made from it offline is revoked by its
+name, the ids from the issued one down to it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,16 +19,18 @@ from starlette.responses import Response
 
 from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
-from inhabit.errors import Denied, LimitExceeded, NotFound, TooMany
+from inhabit.errors import Denied, InvalidInput, LimitExceeded, NotFound, TooMany
 from inhabit.kernel.grants import Grant
+from inhabit.server.attenuable import Attenuable, is_signed, rotate_endpoint
 from inhabit.server.auth import Identity, identity_of
 from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
-from inhabit.store.tokens import TokenRecord
+from inhabit.store.tokens import MAX_REVOKED_BELOW, TokenRecord
 
 __all__ = ["TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value"]
 
 _APPROVE = "approve"
+_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]{32}){0,15}\Z")
 MAX_EXPIRY_S = 10 * 366 * 86_400
 MAX_GRANT_BYTES = 64 * 1024
 """Of a token's grant: it is read with every request, and written into every run."""
@@ -41,20 +46,27 @@ class Tokens(Protocol):
 
     async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None: ...
 
+    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW) -> None: ...
+
 
 class TokenBody(StrictBody):
     grant: list[Any] | dict[str, Any] | None = Field(None, description="clauses that narrow the grant further")
     label: str = Field("", max_length=200)
     expires_s: int | None = Field(None, ge=1, le=MAX_EXPIRY_S, description="seconds from now; left out: until revoked")
     principal: str | None = Field(None, max_length=400, description="the operator alone: for whom")
+    attenuable: bool = Field(False, description="its holders make narrower ones from it by themselves; it ends in 30 days, or by expires_s")
     approve: bool = Field(False, description="the operator alone: the token may answer approvals; without `grant` it may do nothing else")
 
 
 class TokenRoutes:
-    """`revoked` is told the ids that are refused from now on, and returns when nothing goes on in their name."""
+    """`revoked` is told the names that are refused from now on, and returns when nothing goes on for them. Without
+    `attenuable` none is issued that its holders can narrow.
+    """
 
-    def __init__(self, tokens: Tokens, now_ms: Callable[[], int], revoked: Callable[[Iterable[str]], Awaitable[None]]) -> None:
+    def __init__(self, tokens: Tokens, now_ms: Callable[[], int], revoked: Callable[[Iterable[str]], Awaitable[None]],
+                 attenuable: Attenuable | None = None) -> None:
         self._tokens = tokens
+        self._attenuable = attenuable
         self._revoked = revoked
         self._now_ms = now_ms
 
@@ -64,7 +76,8 @@ class TokenRoutes:
                      body=TokenBody, errors=(403, 413, 422, 429)),
             Endpoint("GET", "/v1/tokens", self.list, "Your tokens", {200: "their records, without the tokens"}, errors=(422,)),
             Endpoint("DELETE", "/v1/tokens/{token_id}", self.revoke, "Revoke a token and all made from it",
-                     {204: "it is refused from now on"}, errors=(404, 422)),
+                     {204: "it is refused from now on"}, errors=(404, 413, 422)),
+            *((rotate_endpoint(self._attenuable, self._now_ms, self._revoked),) if self._attenuable is not None else ()),
         )
 
     async def create(self, request: Request) -> Response:
@@ -77,10 +90,18 @@ class TokenRoutes:
             raise LimitExceeded.of("grant_bytes", MAX_GRANT_BYTES, "bytes", what="the token's grant", fix="fewer or wider clauses")
         await self._refuse_many(principal, now)
         expires = None if asked.expires_s is None else now + asked.expires_s * 1000
-        token, record = await self._tokens.create(
-            principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label,
-            parent=None if identity.operator else identity.token_id)
+        parent = None if identity.operator else identity.token_id
+        if asked.attenuable:
+            token, record = await self._issuing(asked).issue(principal, grant, now_ms=now, expires_ms=expires, label=asked.label, parent=parent)
+        else:
+            token, record = await self._tokens.create(
+                principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label, parent=parent)
         return json_response({"token": token, **_record_json(record)}, 201)
+
+    def _issuing(self, asked: TokenBody) -> Attenuable:
+        if self._attenuable is None or asked.approve:
+            raise InvalidInput("a token that approves is not passed on, so it cannot be attenuable", fix="leave attenuable or approve out")
+        return self._attenuable
 
     async def _refuse_many(self, principal: Principal, now_ms: int) -> None:
         held = [r for r in await self._tokens.list(tenant=principal.tenant) if r.principal.user == principal.user
@@ -97,11 +118,29 @@ class TokenRoutes:
     async def revoke(self, request: Request) -> Response:
         read_query(request, NoQuery)
         identity, token_id = identity_of(request), request.path_params["token_id"]
+        if identity.attenuable or "." in token_id:
+            return await self._revoke_below(identity, token_id)
         if not any(record.id == token_id for record in await self._visible(identity)):
-            raise NotFound("there is no such token", fix="`inhabit token list` or GET /v1/tokens lists yours")
+            raise _no_such_token()
         await self._tokens.revoke(token_id, tenant=identity.principal.tenant, now_ms=self._now_ms())
         parents = {record.id: record.parent for record in await self._tokens.list(tenant=identity.principal.tenant)}
         await self._revoked([one for one in parents if _descends(one, token_id, parents)])
+        return Response(status_code=204)
+
+    async def _revoke_below(self, identity: Identity, name: str) -> Response:
+        """A token that a holder made: by who sees the issued one, or by a holder for what was made from their own."""
+        own = identity.name if identity.attenuable else ""
+        root = name.partition(".")[0]
+        if not _NAME.match(name) or (own and not set(own.split(".")) <= set(name.split("."))) or not (
+                own or any(record.id == root for record in await self._visible(identity))):
+            raise _no_such_token()
+        most = MAX_REVOKED_BELOW // 2 if own else MAX_REVOKED_BELOW   # holders leave room for who issued it
+        now_ms, tenant = self._now_ms(), identity.principal.tenant
+        if "." in name:
+            await self._tokens.revoke_below(name, tenant=tenant, now_ms=now_ms, most=most)
+        else:
+            await self._tokens.revoke(name, tenant=tenant, now_ms=now_ms)
+        await self._revoked([name])
         return Response(status_code=204)
 
     async def _visible(self, identity: Identity) -> Sequence[TokenRecord]:
@@ -111,11 +150,17 @@ class TokenRoutes:
         records = await self._tokens.list(tenant=identity.principal.tenant)
         if identity.operator:
             return records
+        if identity.attenuable:
+            return [record for record in records if record.id == identity.name]
         own = [r for r in records if r.principal.user == identity.principal.user]
         parents = {r.id: r.parent for r in own}
         if parents.get(identity.token_id) is None:
             return own
         return [r for r in own if _descends(r.id, identity.token_id, parents)]
+
+
+def _no_such_token() -> NotFound:
+    return NotFound("there is no such token", fix="`inhabit token list` or GET /v1/tokens lists yours")
 
 
 def _descends(token_id: str | None, ancestor: str, parents: Mapping[str, str | None]) -> bool:
@@ -131,6 +176,8 @@ def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
         return Principal.parse(asked.principal) if asked.principal else identity.principal, clauses
     if asked.principal is not None:
         raise Denied("only the operator makes tokens for others", fix="leave principal out")
+    if identity.attenuable:
+        raise Denied("this token makes no others on the server", code="attenuate_offline", fix="make a narrower one from it: `inhabit token attenuate`")
     return identity.principal, identity.grant.within(clauses)
 
 
@@ -148,7 +195,9 @@ def authority_value(grant: Grant, *, approve: bool) -> Any:
 
 
 def authority_of(kept: Any) -> tuple[Grant, bool]:
-    """A token's grant, and whether it may answer approvals."""
+    """A token's grant, and whether it may answer approvals. Of an attenuable one this is what was issued."""
+    if is_object(kept) and "grant" in kept and _APPROVE not in kept:
+        return Grant.from_value(kept["grant"]), False
     if is_object(kept) and kept.get(_APPROVE) is True:
         return Grant.from_value(kept["grant"]), True
     return Grant.from_value(kept), False
@@ -157,5 +206,5 @@ def authority_of(kept: Any) -> tuple[Grant, bool]:
 def _record_json(record: TokenRecord) -> dict[str, Any]:
     grant, approve = authority_of(record.authority)
     return {"id": record.id, "principal": str(record.principal), "label": record.label, "parent": record.parent,
-            "approve": approve, "grant": grant.as_value(), "created_ms": record.created_ms, "expires_ms": record.expires_ms,
+            "approve": approve, "attenuable": is_signed(record), "grant": grant.as_value(), "created_ms": record.created_ms, "expires_ms": record.expires_ms,
             "revoked_ms": record.revoked_ms}

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -68,7 +69,7 @@ def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
         fresh.unlink(missing_ok=True)
         _copied(source, fresh)
         revoked = _revocations(path)
-        closed, epoch = _prepared(fresh, ownership, revoked or (), now_ms)
+        closed, epoch = _prepared(fresh, ownership, revoked or _Revoked(), now_ms)
         kept = _exchanged(fresh, path, now_ms)
         ownership.reset(Mark(epoch, 0, 0, 0))
         return Restored(closed, kept, revoked is not None)
@@ -123,21 +124,30 @@ def _refuse_unsound(source: Path, *, whole: bool = True) -> None:
         raise InvalidInput(f"{source} is not whole: {'; '.join(found)[:300]}", fix="name another one")
 
 
-def _revocations(path: Path) -> Sequence[tuple[int, str]] | None:
+class _Revoked(NamedTuple):
+    """Tokens by `(when, id)`, and those that holders made as rows of `token_revocations`."""
+
+    tokens: Sequence[tuple[int, str]] = ()
+    below: Sequence[tuple[str, str, str, int]] = ()
+
+
+def _revocations(path: Path) -> _Revoked | None:
     """The tokens revoked in the database to be replaced; None if it cannot be read."""
     if not path.exists():
-        return ()
+        return _Revoked()
     try:
         connection = sqlite3.connect(path)
         try:
-            return connection.execute("SELECT revoked_ms, id FROM tokens WHERE revoked_ms IS NOT NULL").fetchall()
+            tokens = connection.execute("SELECT revoked_ms, id FROM tokens WHERE revoked_ms IS NOT NULL").fetchall()
+            known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'token_revocations'").fetchone()
+            return _Revoked(tokens, connection.execute("SELECT * FROM token_revocations").fetchall() if known else ())
         finally:
             connection.close()
     except sqlite3.DatabaseError:
         return None
 
 
-def _prepared(fresh: Path, ownership: Ownership, revoked: Sequence[tuple[int, str]],
+def _prepared(fresh: Path, ownership: Ownership, revoked: _Revoked,
               now_ms: int) -> tuple[tuple[str, ...], int]:
     value = orjson.dumps({"code": "restored", "message": "the run was going on when this backup was made; what it did"
                           " afterwards is not known", "retryable": False, "effect": "unknown"})
@@ -159,7 +169,8 @@ def _prepared(fresh: Path, ownership: Ownership, revoked: Sequence[tuple[int, st
         log.open(gathered.items())
         log.note(connection, {"restored": [run.key for run in runs]})
         log.write(connection)
-        connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked)
+        connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked.tokens)
+        connection.executemany("INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", revoked.below)
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
         epoch = max(epoch, *(mark.epoch for mark in ownership.found)) + 1
         connection.execute("UPDATE meta SET epoch = ?", (epoch,))

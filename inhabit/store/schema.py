@@ -76,6 +76,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE audit_notes (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT""",
         """CREATE TABLE audit_checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL, peaks BLOB NOT NULL) STRICT""",
     ),
+    (
+        # Tokens that holders made offline and that were revoked: `path` is ids from the issued token down (see `tokens`).
+        """CREATE TABLE token_revocations (
+            tenant TEXT NOT NULL, root TEXT NOT NULL, path TEXT NOT NULL, at_ms INTEGER NOT NULL,
+            PRIMARY KEY (tenant, root, path)) STRICT, WITHOUT ROWID""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -3,7 +3,10 @@
 Model: a token is 256 random bits that only its owner has; the table holds their SHA-256, so that a copy of the file
 opens nothing. A token made from another one names it as its parent and dies with it. The authority (a grant's JSON)
 is stored as given: what it means, and that a child's is narrower, is for the caller.
-Invariant: unknown, expired, revoked, and with a dead parent are one answer.
+A token that is signed (room `tokens`) has a record too, and no hash: no text opens it. Its holders make narrower ones by
+themselves, which have no record; one of them is revoked by its path, the ids from the record down to it, and with it
+every token whose own ids hold all of these.
+Invariants: unknown, expired, revoked, and with a dead parent are one answer. A revocation is in the audit log.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +24,17 @@ from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, LimitExceeded, NotFound
 from inhabit.store.database import Database
 
-__all__ = ["MAX_LABEL_CHARS", "MAX_TOKENS_PER_TENANT", "TOKEN_PREFIX", "TokenRecord", "TokenStore"]
+__all__ = ["MAX_LABEL_CHARS", "MAX_REVOKED_BELOW", "MAX_TOKENS_PER_TENANT", "TOKEN_PREFIX", "TokenRecord", "TokenStore"]
 
 TOKEN_PREFIX = "inh_"
 """So that a scanner for leaked secrets, and a person, can tell what it is."""
 MAX_TOKENS_PER_TENANT = 10_000
 MAX_LABEL_CHARS = 200
+MAX_REVOKED_BELOW = 1_000
+"""Tokens made offline from one record that can be revoked by themselves; it is looked through with every request."""
 _MAX_DEPTH = 16
+_APPROVES = '{"approve":true'
+"""How the authority of a token that answers approvals begins (`server.tokens.authority_value`)."""
 _COLUMNS = "id, tenant, user, agent, authority, label, parent, created_ms, expires_ms, revoked_ms"
 
 
@@ -56,32 +63,82 @@ class TokenStore:
 
         Raises `InvalidInput` for an expiry in the past, a long label or a dead parent; `LimitExceeded`.
         """
-        if expires_ms is not None and expires_ms <= now_ms:
-            raise InvalidInput(f"the token would have expired already (expires_ms {expires_ms}, now {now_ms})",
-                               fix="give a time to come, in ms")
-        if len(label) > MAX_LABEL_CHARS:
-            raise InvalidInput(f"a label has at most {MAX_LABEL_CHARS} characters", fix="shorten it")
         token = TOKEN_PREFIX + self._random(32).hex()
         record = TokenRecord(self._random(8).hex(), principal, authority, label, parent, now_ms, expires_ms, None)
-        await self._database.writer.perform(lambda c: _insert(c, record, _digest(token), now_ms))
+        await self._keep(record, _digest(token))
         return token, record
+
+    async def enter(self, record: TokenRecord) -> None:
+        """Keep the record of a signed token, which its maker gave an id. Raises as `create`."""
+        await self._keep(record, self._random(32))
+
+    async def _keep(self, record: TokenRecord, digest: bytes) -> None:
+        if record.expires_ms is not None and record.expires_ms <= record.created_ms:
+            raise InvalidInput(f"the token would have expired already (expires_ms {record.expires_ms}, now {record.created_ms})",
+                               fix="give a time to come, in ms")
+        if len(record.label) > MAX_LABEL_CHARS:
+            raise InvalidInput(f"a label has at most {MAX_LABEL_CHARS} characters", fix="shorten it")
+        await self._database.writer.perform(lambda c: _insert(c, record, digest, record.created_ms))
 
     async def verify(self, token: str, *, now_ms: int) -> TokenRecord | None:
         """The record of a token that is valid now, as are its ancestors; else None."""
         return await self._database.read(lambda c: _valid(c, _digest(token), now_ms))
 
-    async def alive(self, token_id: str, *, tenant: str, now_ms: int) -> bool:
-        """Whether a token of this id is valid now, as are its ancestors."""
-        return await self._database.read(lambda c: _depth(c, token_id, tenant, now_ms, allowed=_MAX_DEPTH + 1) is not None)
+    async def alive(self, name: str, *, tenant: str, now_ms: int) -> bool:
+        """Whether a token of this name (its id, or the ids from a record down to it) is valid now, as are its ancestors."""
+        return await self.standing(name, tenant=tenant, now_ms=now_ms) is not None
+
+    async def standing(self, name: str, *, tenant: str, now_ms: int) -> TokenRecord | None:
+        """The record that the token of this name comes from, if both are valid now."""
+        return await self._database.read(lambda c: _standing(c, name.split("."), tenant, now_ms))
 
     async def list(self, *, tenant: str) -> Sequence[TokenRecord]:
         """Newest first, dead ones too."""
         return await self._database.read(lambda c: [_record(row) for row in c.execute(
             f"SELECT {_COLUMNS} FROM tokens WHERE tenant = ? ORDER BY created_ms DESC, id", (tenant,))])
 
+    async def tenants(self) -> Sequence[str]:
+        """Those that have tokens."""
+        return await self._database.read(lambda c: [tenant for (tenant,) in c.execute("SELECT DISTINCT tenant FROM tokens ORDER BY tenant")])
+
     async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None:
         """From its return on the token, and every one made from it, is refused. Raises `NotFound`."""
-        await self._database.writer.perform(lambda c: _revoke(c, token_id, tenant, now_ms))
+        await self._database.writer.perform(lambda c: self._revoke(c, token_id, tenant, now_ms))
+
+    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW) -> None:
+        """Refuse, from its return on, every token whose name holds all ids of `path`, of which the first is a record's.
+        Raises `NotFound`, and `LimitExceeded` where `most` were revoked below that record.
+        """
+        await self._database.writer.perform(lambda c: self._revoke_below(c, path, tenant, now_ms, most))
+
+    async def note(self, what: Mapping[str, Any]) -> None:
+        """Put down in the audit log what happened to tokens: ids, no names, since nothing in that log is ever erased."""
+        await self._database.writer.perform(lambda c: self._database.audit.note(c, dict(what)))
+
+    async def has_approver(self, *, tenant: str, besides: str, now_ms: int) -> bool:
+        """Whether somebody of the tenant other than `besides` holds a valid token that answers approvals."""
+        return await self._database.read(lambda c: c.execute(
+            "SELECT 1 FROM tokens WHERE tenant = ? AND user != ? AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?)"
+            f" AND substr(CAST(authority AS TEXT), 1, {len(_APPROVES)}) = ? LIMIT 1",
+            (tenant, besides, now_ms, _APPROVES)).fetchone() is not None)
+
+    def _revoke(self, connection: sqlite3.Connection, token_id: str, tenant: str, now_ms: int) -> None:
+        changed = connection.execute("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ? AND tenant = ?",
+                                     (now_ms, token_id, tenant)).rowcount
+        if not changed:
+            raise NotFound(f"no token {token_id[:40]}", fix="see `inhabit token list`")
+        self._database.audit.note(connection, {"token_revoked": token_id})
+
+    def _revoke_below(self, connection: sqlite3.Connection, path: str, tenant: str, now_ms: int, most: int) -> None:
+        root = path.partition(".")[0]
+        if connection.execute("SELECT 1 FROM tokens WHERE id = ? AND tenant = ?", (root, tenant)).fetchone() is None:
+            raise NotFound(f"no token {root[:40]}", fix="see `inhabit token list`")
+        connection.execute("DELETE FROM token_revocations WHERE root NOT IN (SELECT id FROM tokens)")
+        (held,) = connection.execute("SELECT count(*) FROM token_revocations WHERE tenant = ? AND root = ?", (tenant, root)).fetchone()
+        if held >= most:
+            raise LimitExceeded.of("revoked_below", most, "tokens", what=f"token {root}", fix=f"revoke {root} itself, and hand out another")
+        connection.execute("INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (tenant, root, path, now_ms))
+        self._database.audit.note(connection, {"token_revoked": path})
 
 
 def _digest(token: str) -> bytes:
@@ -127,11 +184,13 @@ def _depth(connection: sqlite3.Connection, token_id: str | None, tenant: str, no
     return None
 
 
-def _revoke(connection: sqlite3.Connection, token_id: str, tenant: str, now_ms: int) -> None:
-    changed = connection.execute("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ? AND tenant = ?",
-                                 (now_ms, token_id, tenant)).rowcount
-    if not changed:
-        raise NotFound(f"no token {token_id[:40]}", fix="see `inhabit token list`")
+def _standing(connection: sqlite3.Connection, ids: Sequence[str], tenant: str, now_ms: int) -> TokenRecord | None:
+    if _depth(connection, ids[0], tenant, now_ms, allowed=_MAX_DEPTH + 1) is None:
+        return None
+    below = connection.execute("SELECT path FROM token_revocations WHERE tenant = ? AND root = ?", (tenant, ids[0])).fetchall()
+    if any(set(path.split(".")) <= set(ids) for (path,) in below):
+        return None
+    return _record(connection.execute(f"SELECT {_COLUMNS} FROM tokens WHERE id = ?", (ids[0],)).fetchone())
 
 
 def _record(row: Sequence[Any]) -> TokenRecord:
