@@ -1,0 +1,171 @@
+"""What a held write is answered with when nobody can say: a value of its declared type, with ids that can be recognised.
+
+Model: `Symbols` gives fresh ids, which depend on the run, the call and the place in the answer alone. So whoever has the
+plan finds them in it again, and binds each to what the real call answers at the same place. Everything else in a simulated
+value is the least that its schema allows, and is never bound to anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from inhabit.contracts.json import is_array, is_object
+from inhabit.contracts.operation import Operation, Schema
+
+__all__ = ["MAX_SYMBOL_CHARS", "Symbols", "simulated"]
+
+MAX_SYMBOL_CHARS = 200
+"""A real id that a symbol is bound to is no longer: it stands in arguments that a person approved without it."""
+_WORD = "planned_"
+_INTEGERS = 9_007_000_000_000_000
+_INT32 = 2_140_000_000
+_DEPTH = 12
+_ITEMS = 20
+_NAMES = frozenset({"id", "uuid", "key"})
+
+
+class Symbols:
+    """Those of one call of a plan."""
+
+    def __init__(self, run_id: str, sequence: int) -> None:
+        self._seed = f"{run_id}:{sequence}"
+
+    def fresh(self, pointer: str, schema: Schema) -> str | int | None:
+        """None where the schema leaves no room for one."""
+        forms = self._forms(pointer)
+        if "integer" in _types(schema) or (not schema.get("type") and schema.get("format") in ("int32", "int64")):
+            most = schema.get("maximum", 2**31 - 1 if schema.get("format") == "int32" else 2**53)
+            return next((form for form in forms if isinstance(form, int) and form <= most), None)
+        if "string" in _types(schema):
+            return forms[1] if schema.get("format") == "uuid" else forms[0]
+        return None
+
+    def within(self, answer: Any) -> Iterator[tuple[str, str | int]]:
+        """Pointer and symbol of those that stand in an answer of this call."""
+        stack: list[tuple[str, Any]] = [("", answer)]
+        while stack:
+            pointer, node = stack.pop()
+            if isinstance(node, str) or (isinstance(node, int) and not isinstance(node, bool)):
+                if node in self._forms(pointer):
+                    yield pointer, node
+            else:
+                stack.extend(_members(pointer, node))
+
+    def _forms(self, pointer: str) -> tuple[str | int, ...]:
+        digest = hashlib.sha256(f"{self._seed}:{pointer}".encode()).hexdigest()
+        number = int(digest[:8], 16)
+        return (f"{_WORD}{digest[:16]}", f"00000000-0000-8000-8000-{digest[:12]}", _INTEGERS + number, _INT32 + number % 7_000_000)
+
+
+def _members(pointer: str, node: Any) -> list[tuple[str, Any]]:
+    if is_object(node):
+        return [(f"{pointer}/{name}", value) for name, value in node.items()]
+    return [(f"{pointer}/{index}", value) for index, value in enumerate(node)] if is_array(node) else []
+
+
+def simulated(operation: Operation, known: Mapping[str, Any], symbols: Symbols, now_ms: int) -> Any:
+    """A value of the operation's output schema, None where it declares none. `known`: members that an object answered by
+    this call would have.
+    """
+    if operation.output_schema is None:
+        return None
+    return _Simulation(operation, symbols, now_ms).value(operation.output_schema, "", known, 0)
+
+
+class _Simulation:
+    def __init__(self, operation: Operation, symbols: Symbols, now_ms: int) -> None:
+        self._operation = operation
+        self._symbols = symbols
+        self._now = datetime.fromtimestamp(now_ms / 1000, UTC)
+
+    def value(self, schema: Any, pointer: str, known: Mapping[str, Any], depth: int) -> Any:
+        schema = self._plain(schema)
+        if depth > _DEPTH:
+            return None
+        if "const" in schema:
+            return schema["const"]
+        name = pointer.rpartition("/")[2]
+        if "enum" not in schema and _is_id(name) and (symbol := self._symbols.fresh(pointer, schema)) is not None:
+            return symbol
+        if schema.get("enum"):
+            return schema["enum"][0]
+        if "default" in schema:
+            return schema["default"]
+        match next((kind for kind in _types(schema) if kind != "null"), ""):
+            case "object":
+                return self._object(schema, pointer, known, depth)
+            case "array":
+                least = min(int(schema.get("minItems", 0)), _ITEMS)
+                return [self.value(schema.get("items", {}), f"{pointer}/{index}", {}, depth + 1) for index in range(least)]
+            case "string":
+                return self._text(schema)
+            case "integer" | "number":
+                return _number(schema)
+            case "boolean":
+                return False
+            case _:
+                return None
+
+    def _object(self, schema: Mapping[str, Any], pointer: str, known: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        required: Sequence[str] = schema.get("required", ())
+        made: dict[str, Any] = {}
+        for name in dict.fromkeys((*properties, *required)):
+            if name in known:
+                made[name] = known[name]
+            elif name in required or (_is_id(name) and name in _NAMES):
+                made[name] = self.value(properties.get(name, {}), f"{pointer}/{name}", {}, depth + 1)
+        return made
+
+    def _plain(self, schema: Any) -> Mapping[str, Any]:
+        """The schema with references followed, parts of `allOf` joined and the first of several chosen that is not null."""
+        found: dict[str, Any] = {}
+        for _ in range(_DEPTH):
+            if not is_object(schema):
+                return found
+            merged: dict[str, Any] = {**found, **schema}
+            reference = merged.pop("$ref", None)
+            several = merged.pop("anyOf", None) or merged.pop("oneOf", None)
+            parts = merged.pop("allOf", ())
+            for part in parts:
+                other = self._plain(part)
+                merged = {**other, **merged, "properties": {**other.get("properties", {}), **merged.get("properties", {})},
+                          "required": [*other.get("required", ()), *merged.get("required", ())]}
+            found = merged
+            if isinstance(reference, str):
+                schema = self._operation.definitions.get(reference.removeprefix("#/$defs/"), {})
+            elif several:
+                schema = next((one for one in several if is_object(one) and one.get("type") != "null"), None)
+            else:
+                return found
+        return found
+
+    def _text(self, schema: Mapping[str, Any]) -> str:
+        shaped = {"date-time": self._now.isoformat().replace("+00:00", "Z"), "date": self._now.date().isoformat(),
+                  "time": self._now.time().isoformat(), "uuid": "00000000-0000-8000-8000-000000000000", "email": "planned@example.invalid",
+                  "uri": "https://planned.invalid/", "duration": "PT0S"}
+        text = shaped.get(str(schema.get("format")), "")
+        return text.ljust(min(int(schema.get("minLength", 0)), MAX_SYMBOL_CHARS), "x")
+
+
+def _number(schema: Mapping[str, Any]) -> float:
+    if "exclusiveMinimum" in schema:
+        return schema["exclusiveMinimum"] + 1
+    least = schema.get("minimum", 0)
+    return max(least, 0) if schema.get("maximum", 0) >= 0 else schema["maximum"]
+
+
+def _types(schema: Mapping[str, Any]) -> Sequence[str]:
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        return (kind,)
+    if is_array(kind):
+        return [str(one) for one in kind]
+    return ("object",) if "properties" in schema else ()
+
+
+def _is_id(name: str) -> bool:
+    return name in _NAMES or name.endswith(("_id", "Id", "ID"))
