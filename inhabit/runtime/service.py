@@ -252,7 +252,7 @@ class Runtime:
     def _see(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run that the caller may not see is answered like one that does not exist."""
         if not self._sight(caller).sees(run):
-            raise NotFound(f"there is no run {run.run_id}")
+            raise NotFound(f"no run {run.run_id}", fix="see `inhabit runs list`")
 
     def _sight(self, caller: Caller) -> Sight:
         return Sight(caller.principal, caller.grant, self.parts.directory.catalog.names)

@@ -96,7 +96,7 @@ class ApprovalRoutes:
         try:
             await self._runtime.visible(approval.run_id, caller_of(request))
         except InhabitError:
-            raise NotFound(f"there is no approval {approval.asked.approval}") from None
+            raise NotFound(f"there is no approval {approval.asked.approval}", fix="`inhabit approvals` lists what waits") from None
 
 
 def approver_of(identity: Identity, *, own: bool) -> Approver:
