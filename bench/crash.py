@@ -7,8 +7,10 @@
     crash.storage.acknowledged         how many there were
 
     crash.steps                        journal steps of one run at each of which the server was killed once
+    power.images, power.lost           `--images N`: crash images made from a recorded trace of writes and syncs (see
+                                       `crash_power`), and those in which something acknowledged is not there
 
-`--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
+`--images N` makes these alone. `--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
 step). `--seed` repeats the choices; the moments are the machine's. `--folder DIR` keeps what was done there, and a bench
 that was stopped goes on with it.
 """
@@ -24,6 +26,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.crash_power import power
 from bench.crash_server import Findings, journal_steps, random_kills
 from bench.crash_storage import Acknowledged, Nursery, lost_records
 from bench.report import Report, peers_folder
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--kills", type=int)
     parser.add_argument("--storage-kills", type=int)
+    parser.add_argument("--images", type=int)
     parser.add_argument("--seed", default="")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
@@ -89,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.note(f"seed {seed}")
     folder = given.folder or Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
     try:
+        if given.images is not None:
+            return 1 if power(given.images, seed, report, folder) else 0
         storage_kills = given.storage_kills if given.storage_kills is not None else (100 if given.quick else 1_000)
         wrong = storage(folder, storage_kills, random.Random(seed), report)
         wrong += server(folder.resolve(), given.kills or (8 if given.quick else 1_000), 8 if given.quick else 1, seed, report)

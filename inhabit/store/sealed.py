@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from inhabit.contracts.connector import Secret
 from inhabit.errors import ConfigError, InvalidInput, Unavailable
+from inhabit.store.folders import made, synced
 
 __all__ = ["MAX_SECRET_BYTES", "SealedSecrets"]
 
@@ -95,7 +96,7 @@ class SealedSecrets:
 
     def _change(self, change: Callable[[dict[str, str]], object]) -> None:
         """One change at a time, of all processes; on disk when this returns."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made(self._path.parent)
         with _locked(self._path.with_name(self._path.name + ".lock")):
             kept = dict(self._read())
             change(kept)
@@ -104,7 +105,7 @@ class SealedSecrets:
     def _key(self, *, make: bool) -> bytes:
         try:
             if make and not self._key_path.exists():
-                self._key_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                made(self._key_path.parent)
                 with _locked(self._key_path.with_name(self._key_path.name + ".lock")):
                     if not self._key_path.exists():
                         _write(self._key_path, base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
@@ -141,6 +142,7 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        synced(path.parent)     # else the old file, or no key, may be there after a power cut
     finally:
         part.unlink(missing_ok=True)
 

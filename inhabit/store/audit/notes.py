@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.folders import synced
 
 __all__ = ["Checkpoint", "PublicKey", "Signer", "public_key", "read_checkpoint"]
 
@@ -155,3 +156,4 @@ def _make(path: Path) -> None:
     finally:
         os.close(descriptor)
     part.replace(path)      # never half a key under the name
+    synced(path.parent)     # what is signed with it is not durable before it is
