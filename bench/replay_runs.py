@@ -186,7 +186,7 @@ async def _answer(stage: Stage, world: World, runtime: Runtime, run_id: str) -> 
     desk, sleeps = Desk(runtime, stage.store.approvals), 0
     while True:
         result = await runtime.wait(run_id, ADA, wait_s=3600.0)
-        if result.state in TERMINAL_STATES:
+        if result.state in TERMINAL_STATES or result.state == "parked":   # parked: of these programs none may be
             return sleeps
         if result.state == "suspended" and run_id not in runtime.live:
             sleeps += 1
@@ -257,7 +257,7 @@ def altered(record: RunRecord, kind: str, chance: random.Random) -> tuple[RunRec
     """
     intents = [e.entry for e in record.entries if isinstance(e.entry, Intent)]
     if kind in ("random", "clock"):
-        mark = b'"x":0.' if kind == "random" else b'"x":17'
+        mark = b'"x":0.' if kind == "random" else b'"x":170000'   # no number that was drawn looks like this year's clock
         first = next((i.sequence for i in intents if mark in i.arguments), None)
         if first is None:
             return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from inhabit.contracts.json import is_object
 from inhabit.contracts.program import LogLine
@@ -13,16 +14,20 @@ from inhabit.limits import Limits
 from inhabit.runtime.results import bounded
 from inhabit.wire.values import decode_value
 
-__all__ = ["ended_result", "recorded_result", "suspended_result"]
+__all__ = ["ended_result", "parked_result", "recorded_result", "suspended_result"]
 
 
 def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
     if ending.parked is not None:
-        return RunResult(run.run_id, run.state, error=ending.parked, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
+        return parked_result(run.run_id, ending.parked, logs, ending.logs_cut, run.calls)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     return ended_result(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
+
+
+def parked_result(run_id: str, why: Mapping[str, Any], logs: tuple[LogLine, ...], logs_cut: bool, calls: int) -> RunResult:
+    return RunResult(run_id, "parked", error=why, logs=logs, logs_truncated=logs_cut, calls=calls)
 
 
 def suspended_result(run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int, waiting: Sequence[Asked]) -> RunResult:

@@ -3,9 +3,12 @@
 The guest acts only when it is delivered to. The driver hands it one batch of ready results and due timers at a
 time; the worker settles them one by one. What a turn did is journaled in one append (deliveries, then logs, then
 intents, in that order) before any of its calls is performed, so an effect always stands after its cause.
+Order between results and timers is that of the clock in milliseconds, a due timer before a result of its own
+millisecond: so it does not depend on what else the host was doing then.
 
 A program that ends while calls of it are in flight has not ended: they are waited for. A run that is taken up
-after a crash is the same thing with a `Recording`: recorded deliveries first, then life.
+after a crash is the same thing with a `Recording`: recorded deliveries first, and where the record ends, life. Until
+then nothing is done for the program, only compared: a run whose program takes another path is parked as it was.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from inhabit.runtime.asking import question, refusal
 from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Admitted, RunContext
-from inhabit.runtime.endings import ended
+from inhabit.runtime.endings import ended, parted
 from inhabit.runtime.handles import RETURNED
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.recording import Diverged, Recording
@@ -79,7 +82,9 @@ class RunDriver:
         self._now_ms = now_ms
         self._progress = progress
         self._recording = recording or Recording()
-        self._replayed: Sequence[Delivered] = ()
+        self._replaying = self._recording.begun
+        self._given: Sequence[Delivered] = ()
+        self._open: list[tuple[IssuedCall, Admitted | None]] = []
         self._ready: deque[Outcome] = deque()
         self._woken: asyncio.Future[None] | None = None
         self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
@@ -130,6 +135,8 @@ class RunDriver:
             end = self._ends(*ended(finished, self.limits, self._writes))
         except _OnlyPeople:
             end = self._falls_asleep()
+        except Diverged as diverged:
+            end = self._parks(diverged)
         except TimeoutError:
             end = self._is_stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
         except asyncio.CancelledError as cancelled:
@@ -183,14 +190,16 @@ class RunDriver:
             raise ProtocolError("the worker answered for another number of deliveries than it was given")
         self._context.count(_TIMER_BYTES * sum(d.kind == "timer" for d in deliveries))
         entries: list[Entry] = []
-        if self._replayed:
-            self._compare(turn.issued_before)
+        if self._replaying:
+            self._recording.follow(turn, self._given)
         else:
             entries += [Delivered(d.kind, d.id, before, d.clock_ms)
                         for d, before in zip(deliveries, turn.issued_before, strict=True)]
         if turn.logs:
             entries += [Logged(line.level, line.text) for line in self._kept_logs(turn.logs)]
         calls = [call for issued in turn.calls if (call := self._admit(issued, entries)) is not None]
+        if self._replaying and not self._recording.deliveries:
+            calls += self._goes_live(entries)
         if not entries:
             return None
         recorded = self._journal.append(self._header.run_id, *entries, also=[write for call in calls for write in call.also])
@@ -200,16 +209,18 @@ class RunDriver:
             self._launch(call, recorded)
         return None
 
+    def _goes_live(self, entries: list[Entry]) -> list[Admitted]:
+        """The record is at its end: take up the calls that it leaves open."""
+        self._replaying = False
+        if self._recording.parked is not None:
+            entries.append(Resumed(self._now_ms(), "taken up"))
+        calls = [self._taken_up(issued, again, entries) for issued, again in self._open]
+        self._open.clear()
+        return [call for call in calls if call is not None]
+
     def _idle(self, turn: Turn) -> bool:
         """Whether a call of this turn is all that the run waits for."""
-        return not (turn.finished or turn.timer or self._calls or self._ready or self._recording.deliveries)
-
-    def _compare(self, issued_before: tuple[int, ...]) -> None:
-        recorded = tuple(delivered.issued_before for delivered in self._replayed)
-        self._replayed = ()
-        if recorded != issued_before:
-            raise Diverged("the program issued its calls at other points than recorded",
-                           details={"recorded": list(recorded), "now": list(issued_before)})
+        return not (turn.finished or turn.timer or self._calls or self._ready)
 
     def _kept_logs(self, lines: Sequence[LogLine]) -> list[LogLine]:
         """Log lines within the bound; those of a replay are already in the journal."""
@@ -237,41 +248,52 @@ class RunDriver:
             raise LimitExceeded.of("calls", self.limits.calls, "calls")
         intent = self._recording.intent_of(issued)
         if intent is not None:
-            return self._recorded(issued, intent, entries)
+            self._recorded(issued, intent)
+            return None
         admitted = self._bridge.admit(self._context, issued)
-        entries.append(admitted.intent)
         if admitted.error is None and admitted.verdict == "ask":
-            return self._ask(admitted, entries)
+            asked = self._ask(admitted)
+            if isinstance(asked, Asked):
+                entries += [admitted.intent, asked]
+                return None
+            admitted = asked
+        entries.append(admitted.intent)
         return admitted
 
-    def _ask(self, admitted: Admitted, entries: list[Entry]) -> Admitted | None:
-        """The call waits for a person; one too many for people to look at is refused."""
+    def _ask(self, admitted: Admitted) -> Asked | Admitted:
+        """The question that the call waits for; or the call refused, one too many for people to look at."""
         header, issued = self._header, admitted.issued
         try:
             self._questions.admit(header.run_id, header.principal.tenant)
         except TooMany as error:
             refused = admitted.intent._replace(decision={"verdict": "deny", "rule": "limits", "reason": error.message})
-            entries[-1] = refused
             return admitted._replace(intent=refused, error=error)
         asked = question(header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms)
-        entries.append(asked)
         self._asks[issued.sequence], self._asked[issued.sequence] = issued, asked
         self._questions.asked(header.run_id, header.principal, asked)
-        return None
+        return asked
 
-    def _recorded(self, issued: IssuedCall, intent: Intent, entries: list[Entry]) -> Admitted | None:
-        """A call that the journal has: its outcome, or what is still to be done for one."""
-        recording, sequence = self._recording, issued.sequence
-        outcome = recording.outcomes.get(sequence)
+    def _recorded(self, issued: IssuedCall, intent: Intent) -> None:
+        """A call that the journal has: its outcome, or one that is taken up when the replay is over. One that is made again
+        is decided anew, with what the run knew when it issued the call.
+        """
+        outcome = self._recording.outcomes.get(issued.sequence)
         if outcome is not None:
             self._replay(self._bridge.admit_recorded(self._context, issued, intent), outcome)
-            return None
-        if intent.decision.get("verdict") != "ask":
-            entries.append(Resumed(self._now_ms(), "issued again", (sequence,)))
-            return self._bridge.admit(self._context, issued)
-        decided = recording.decided.get(sequence)
+        elif issued.sequence in self._recording.asked:
+            self._open.append((issued, None))
+        else:
+            self._open.append((issued, self._bridge.admit(self._context, issued)))
+
+    def _taken_up(self, issued: IssuedCall, again: Admitted | None, entries: list[Entry]) -> Admitted | None:
+        """What is still to be done for a call without an outcome. `again`: made again; else it was asked of a person."""
+        if again is not None:
+            asked = self._ask(again) if again.error is None and again.verdict == "ask" else again
+            entries.append(asked if isinstance(asked, Asked) else Resumed(self._now_ms(), "issued again", (issued.sequence,)))
+            return None if isinstance(asked, Asked) else asked
+        decided = self._recording.decided.get(issued.sequence)
         if decided is None:
-            self._asks[sequence] = issued
+            self._asks[issued.sequence] = issued
             return None
         return self._answered(issued, decided, entries)
 
@@ -335,17 +357,18 @@ class RunDriver:
         """The next batch: recorded ones first; else what is ready, waiting for a result or the next timer."""
         if self._recording.deliveries:
             batch = self._recording.next_deliveries(_REPLAY_BATCH)
-            self._replayed = [delivered for delivered, _ in batch]
+            self._given = [delivered for delivered, _ in batch]
             self._clock_ms = batch[-1][1].clock_ms
             return [delivery for _, delivery in batch]
         while True:
             if self._failure is not None:
                 raise self._failure
-            if self._ready:
-                return self._results()
             now = self._now_ms()
             due_ms = 0 if timer is None else self._recording.awake_ms(timer.due_ms)
-            if timer is not None and due_ms <= now:
+            fires = timer is not None and due_ms <= now
+            if self._ready and (results := self._results(due_ms if fires else None)):
+                return results
+            if timer is not None and fires:
                 return [Delivery("timer", timer.id, b"null", self._tick(timer.due_ms))]
             if self._asks and not self._calls:
                 raise _OnlyPeople
@@ -354,12 +377,14 @@ class RunDriver:
                                    code="deadlock", fix="await only operations, timers and promises made of them")
             await self._sleep(None if timer is None else (due_ms - now) / 1000)
 
-    def _results(self) -> list[Delivery]:
-        clock, ready, arrived = self._tick(0), self._ready, self._recording.arrived
+    def _results(self, before_ms: int | None) -> list[Delivery]:
+        """What is ready, in order of arrival; of what came with or after a due timer, nothing."""
+        ready, arrived = self._ready, self._recording.arrived
         if arrived and len(ready) > 1:   # a replay finds them in the order of their calls; they are given as they had come
             ready = self._ready = deque(sorted(ready, key=lambda outcome: arrived.get(outcome.sequence, len(arrived))))
         batch: list[Delivery] = []
-        while ready and len(batch) < _LIVE_BATCH:
+        clock = self._tick(0)
+        while ready and len(batch) < _LIVE_BATCH and (before_ms is None or ready[0].at_ms < before_ms):
             outcome = ready.popleft()
             batch.append(Delivery("result" if outcome.ok else "error", outcome.sequence, outcome.value, clock))
         return batch
@@ -401,6 +426,16 @@ class RunDriver:
         ticket = self._journal.append(self._header.run_id, suspended, also=self._context.standing())
         self.asleep = True
         await ticket.durable()
+        return suspended
+
+    async def _parks(self, diverged: Diverged) -> Suspended:
+        """The program takes another path than its record: nothing was done for it, and nothing of the run is lost."""
+        recording = self._recording
+        why = parted(Writes.made(recording.intents, recording.outcomes), diverged)
+        suspended = Suspended(self._now_ms(), recording.used, why)
+        self.asleep = True
+        if recording.parked != why:
+            await self._journal.append(self._header.run_id, suspended).durable()
         return suspended
 
     async def _is_left(self, cancelled: asyncio.CancelledError) -> Terminal:

@@ -23,7 +23,7 @@ from inhabit.kernel.flow import Labels, labelled
 from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
 from inhabit.runtime.admission import Admission, Seat
-from inhabit.runtime.answers import ended_result, recorded_result, suspended_result
+from inhabit.runtime.answers import ended_result, parked_result, recorded_result, suspended_result
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import RunContext
 from inhabit.runtime.conversations import brought
@@ -140,6 +140,7 @@ class Driving:
 
         first = driver(isolate, recording)
         task = asyncio.create_task(self._to_the_end(header, isolate, driver), name=f"run {header.run_id}")
+        task.add_done_callback(_without_end)
         live = self.live[header.run_id] = Live(task, first, header, seat)
         return live
 
@@ -188,6 +189,8 @@ class Driving:
             raise Unavailable(f"the server stopped while run {run_id} went on", code="server_stopped",
                               fix=f"the next start takes it up: then ask for run {run_id}", details={"run": run_id})
         terminal = live.task.result()
+        if isinstance(terminal, Suspended) and terminal.parked is not None:
+            return parked_result(run_id, terminal.parked, tuple(driver.logs), driver.logs_truncated, driver.call_count)
         if isinstance(terminal, Suspended):
             return suspended_result(run_id, tuple(driver.logs), driver.logs_truncated, driver.call_count, driver.questions)
         return ended_result(run_id, terminal, driver.limits.result_tokens, tuple(driver.logs), driver.logs_truncated, driver.call_count)
@@ -300,3 +303,9 @@ class Driving:
         terminal = Terminal(state, encode_value(error), self._parts.now_ms())
         await self._recorder.append(header.run_id, terminal).durable()
         return terminal
+
+
+def _without_end(task: asyncio.Task[Any]) -> None:
+    """A run that nobody waits for is heard of here, when its journal takes no more; whoever waits is told too."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s has no recorded end, the next start settles it: %s", task.get_name(), error)

@@ -13,11 +13,11 @@ from inhabit.contracts.program import Finished
 from inhabit.contracts.run import RunRecord
 from inhabit.errors import Cancelled, ProtocolError, WorkerLost
 from inhabit.limits import Limits
-from inhabit.runtime.recording import doubtful
+from inhabit.runtime.recording import Diverged, doubtful
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["called_off", "ended", "given_up", "parked"]
+__all__ = ["called_off", "ended", "given_up", "parked", "parted"]
 
 _CODE_CHARS = 100
 _FIX_CHARS = 400
@@ -66,6 +66,14 @@ def parked(record: RunRecord, why: str) -> dict[str, Any]:
     return Writes.of(record.entries).told({
         "code": "parked", "message": f"the run cannot go on here: {why}", "retryable": True, "effect": "none",
         "fix": "start the version that has its engine and the run goes on, or cancel it"})
+
+
+def parted(writes: Writes, diverged: Diverged) -> dict[str, Any]:
+    """The error of a run whose program takes another path than its record: both sides, and what it wrote before."""
+    return writes.told({
+        "code": diverged.code, "message": f"the run cannot go on here: its program takes another path than is recorded: {diverged.message}",
+        "retryable": True, "effect": "none", "details": dict(diverged.details),
+        "fix": "start the version that began it and the run goes on (inhabit runs resume), or cancel it"})
 
 
 def _doubted(record: RunRecord, error: dict[str, Any]) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:

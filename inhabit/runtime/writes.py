@@ -27,12 +27,14 @@ class Writes:
     @classmethod
     def of(cls, entries: Sequence[StoredEntry]) -> Writes:
         """Of a run that is read from its journal."""
-        writes, intents = cls(), dict[int, Intent]()
-        for stored in entries:
-            if isinstance(stored.entry, Intent):
-                intents[stored.entry.sequence] = stored.entry
-            elif isinstance(stored.entry, Outcome):
-                writes.note(intents[stored.entry.sequence], stored.entry)
+        entries_of = [stored.entry for stored in entries]
+        return cls.made({e.sequence: e for e in entries_of if isinstance(e, Intent)}, {e.sequence: e for e in entries_of if isinstance(e, Outcome)})
+
+    @classmethod
+    def made(cls, intents: Mapping[int, Intent], outcomes: Mapping[int, Outcome]) -> Writes:
+        writes = cls()
+        for sequence, outcome in outcomes.items():
+            writes.note(intents[sequence], outcome)
         return writes
 
     def note(self, intent: Intent, outcome: Outcome) -> None:

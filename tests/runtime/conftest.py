@@ -52,11 +52,12 @@ class MemoryTicket:
 
 
 class MemoryJournal:
-    """Keeps entries in lists; `broken` makes it behave like a full disk."""
+    """Keeps entries in lists, and where each append ended; `broken` makes it behave like a full disk."""
 
     def __init__(self) -> None:
         self.headers: dict[str, RunHeader] = {}
         self.entries: dict[str, list[Entry]] = {}
+        self.appended: dict[str, list[int]] = {}
         self.broken = False
         self.waits = 0
         self.failure: Unavailable | None = None
@@ -70,6 +71,7 @@ class MemoryJournal:
         if self.broken:
             raise Unavailable("the journal cannot write")
         self.entries.setdefault(run_id, []).extend(entries)
+        self.appended.setdefault(run_id, [0]).append(len(self.entries[run_id]))
         return MemoryTicket(self)
 
     def of(self, kind: type[Any], run_id: str = "run") -> list[Any]:

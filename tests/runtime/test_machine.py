@@ -52,10 +52,12 @@ class Journal:
     def __init__(self, entries: Sequence[Entry] = ()) -> None:
         self.entries = list(entries)
         self.durable = len(self.entries)
+        self.appended = [len(self.entries)]
 
     def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
         assert not any(isinstance(entry, Terminal) for entry in self.entries), "nothing follows the end"
         self.entries += entries
+        self.appended.append(len(self.entries))
         return Ticket(self, len(self.entries))
 
     def record(self) -> RunRecord:
@@ -96,10 +98,10 @@ class Planned:
         finished: Finished | None = None
         for delivery in deliveries:
             self._seen.append(delivery)
+            counts.append(self._issued)
             if finished is None:
                 more, finished = self._inner()
                 calls += more
-            counts.append(self._issued)
         return Turn(tuple(calls), tuple(counts), finished)
 
     async def close(self) -> None: ...
@@ -200,6 +202,7 @@ class RunMachine(RuleBasedStateMachine):
         if not self.alive:
             return   # the run has ended, and its end is on disk
         survives = self.journal.durable + round(kept * (len(self.journal.entries) - self.journal.durable))
+        survives = max(end for end in self.journal.appended if end <= survives)   # an append is on disk whole or not at all
         entries, was_seen = self.journal.entries[:survives], [(d.kind, d.id, d.value) for d in self.seen]
         self._die()
         self.journal = Journal(entries)

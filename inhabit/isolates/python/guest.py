@@ -106,11 +106,11 @@ class PythonGuest:
     def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
         """Settle each, draining between them. Raises `LimitExceeded` or `WorkerLost`."""
         issued_before: list[int] = []
-        with self._stopping():
-            for delivery in deliveries:
-                issued_before.append(self._issued)
-                self._ambient.clock_ms = delivery.clock_ms
-                if self._finished is None:
+        for delivery in deliveries:   # each is answered for, also those that come after the one the program failed over
+            issued_before.append(self._issued)
+            self._ambient.clock_ms = delivery.clock_ms
+            if self._finished is None:
+                with self._stopping():
                     self._settle(delivery)
         return self._turn(issued_before)
 
