@@ -12,9 +12,7 @@ Exit code 1: something is not as it was recorded.
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inhabit.cli.loop import run_async
@@ -31,8 +29,6 @@ from inhabit.store.database import Database, audit_key
 
 __all__ = ["add_arguments", "run"]
 
-_FORMATS: dict[str, Callable[[sqlite3.Connection], Iterator[bytes]]] = {"jsonl": lines, "otlp": spans}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="key|checkpoint|verify|export|erase")
@@ -48,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--key", action="append", metavar="KEY", help="the public key, or a file with it; default: the home's own")
     check.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint that was kept elsewhere")
     check.add_argument("--json", action="store_true")
-    export.add_argument("--format", choices=sorted(_FORMATS), default="jsonl")
+    export.add_argument("--format", choices=["jsonl", "otlp"], default="jsonl")
+    export.add_argument("--values", action="store_true", help="otlp with the arguments and results of calls; jsonl has them always")
     gone.add_argument("--user", required=True, metavar="USER", help="user or tenant/user")
     gone.add_argument("--yes", action="store_true", help="really: what is erased cannot be had back")
 
@@ -104,7 +101,7 @@ def _export(args: argparse.Namespace) -> int:
     connection = open_readonly(_file(args))
     try:
         connection.execute("BEGIN")
-        for line in _FORMATS[args.format](connection):
+        for line in spans(connection, values=args.values) if args.format == "otlp" else lines(connection):
             sys.stdout.buffer.write(line + b"\n")
     finally:
         connection.close()

@@ -38,6 +38,14 @@ def test_export_writes_a_line_a_record(home: Path, capsysbinary: pytest.CaptureF
     assert capsysbinary.readouterr().out.count(b"\n") == 12 * 7
 
 
+def test_traces_hold_values_only_where_they_are_asked_for(home: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    at = ["audit", "export", "--home", str(home), "--format", "otlp"]
+    assert main(at) == 0
+    plain = capsysbinary.readouterr().out
+    assert main([*at, "--values"]) == 0
+    assert plain.count(b"\n") == 12 and b"call.arguments" not in plain and b"call.arguments" in capsysbinary.readouterr().out
+
+
 def test_F15_erase_needs_a_yes_and_leaves_a_log_that_verifies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--home", str(home)]
     assert main(["audit", "erase", "--user", "ada", *at]) == 2

@@ -63,7 +63,7 @@ def opened(opened_runtime: Any) -> Any:
     return open_shop
 
 
-async def test_F11_writes_are_undone_last_first_and_what_stands_is_listed(opened: Any) -> None:
+async def test_F11_F12_writes_are_undone_last_first_and_what_stands_is_listed(opened: Any) -> None:
     shop = Shop()
     async with opened(shop) as (runtime, _store):
         run = await runtime.execute(FIVE, ADA)

@@ -134,7 +134,7 @@ async def test_F01_kills_lose_no_acknowledged_charge_and_charges_are_the_intents
 
 
 @pytest.mark.parametrize("jump", [-365 * DAY, -1, 365 * DAY])
-async def test_wall_clock_that_jumps_moves_no_window(path: Path, boot: Boot, jump: int) -> None:
+async def test_F06_wall_clock_that_jumps_moves_no_window(path: Path, boot: Boot, jump: int) -> None:
     database = Database(path)
     usage = Ledger(database, START_MS, boot).of("default")
     usage.reserve([Charge(KEY, 90, DAY)], "r")
@@ -146,7 +146,7 @@ async def test_wall_clock_that_jumps_moves_no_window(path: Path, boot: Boot, jum
     await database.close()
 
 
-async def test_start_with_a_clock_set_back_forgets_nothing_and_hangs_on_to_nothing(path: Path, boot: Boot) -> None:
+async def test_F06_start_with_a_clock_set_back_forgets_nothing_and_hangs_on_to_nothing(path: Path, boot: Boot) -> None:
     database = Database(path)
     journal, run = SqliteJournal(database), header()
     journal.begin(run)

@@ -2,8 +2,8 @@
 
 A line is a record with the leaf of the log that stands for it and what proves it: `commitment` is SHA-256 over
 SHA-256(salt ‖ first) and the framed records of the leaf (see `log`). A trace is a run: the run's span carries
-`invoke_agent`, each call's span `execute_tool`, in the words of the GenAI semantic conventions. Values (arguments, results,
-source) are left out of traces, as those conventions advise. Nothing is changed, and the reading is one snapshot.
+`invoke_agent`, each call's span `execute_tool`, in the words of the GenAI semantic conventions. Values (arguments, results)
+are left out of traces unless asked for, as those conventions advise. Nothing is changed, and the reading is one snapshot.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any, cast
 import orjson
 
 from inhabit.contracts.run import Intent, Outcome, RunRecord, StoredEntry, Terminal
+from inhabit.contracts.version import VERSION
 from inhabit.store.audit.log import Item, items_of
 from inhabit.store.reading import record
 
 __all__ = ["lines", "spans"]
 
 _INTERNAL, _CLIENT = 1, 3
-_OK, _ERROR = 1, 2
+_ERROR = 2
 _NS_PER_MS = 1_000_000
 
 
@@ -41,12 +42,13 @@ def lines(connection: sqlite3.Connection) -> Iterator[bytes]:
             yield orjson.dumps({**who, "number": number, "kind": kind, "record": body, "audit": proof}, default=_plain)
 
 
-def spans(connection: sqlite3.Connection) -> Iterator[bytes]:
-    """One `ResourceSpans` document a run that has ended, a line each, as collectors read from files (OTLP/JSON)."""
+def spans(connection: sqlite3.Connection, *, values: bool = False) -> Iterator[bytes]:
+    """One `TracesData` document a run that has ended, a line each, as collectors read from files (OTLP/JSON). `values`: with
+    the arguments and results of calls."""
     for (key,) in connection.execute("SELECT key FROM runs WHERE ended_ms IS NOT NULL ORDER BY key"):
         yield orjson.dumps({"resourceSpans": [{
             "resource": {"attributes": _attributes({"service.name": "inhabit"})},
-            "scopeSpans": [{"scope": {"name": "inhabit"}, "spans": _trace(record(connection, key))}]}]})
+            "scopeSpans": [{"scope": {"name": "inhabit", "version": VERSION}, "spans": _trace(record(connection, key), values)}]}]})
 
 
 def _leaves(connection: sqlite3.Connection) -> defaultdict[int, list[tuple[int, Item]]]:
@@ -77,21 +79,21 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON data")
 
 
-def _trace(read: RunRecord) -> list[dict[str, Any]]:
+def _trace(read: RunRecord, values: bool) -> list[dict[str, Any]]:
     header = read.header
     trace = sha256(header.run_id.encode()).hexdigest()[:32]
     root = trace[:16]
     end = read.entries[-1].entry
     ended_ms = end.at_ms if isinstance(end, Terminal) else header.clock_ms
-    whole = _span(trace, root, None, f"invoke_agent {header.principal.agent or header.origin}", _INTERNAL, header.clock_ms, ended_ms, {
+    whole = _span(trace, root, None, f"invoke_agent {header.principal.agent or ''}".rstrip(), _INTERNAL, header.clock_ms, ended_ms, {
         "gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "inhabit", "gen_ai.agent.name": header.principal.agent,
-        "gen_ai.conversation.id": header.conversation or None, "inhabit.run": header.run_id, "inhabit.state": read.state,
+        "gen_ai.conversation.id": header.conversation or None, "inhabit.run": header.run_id, "inhabit.origin": header.origin, "inhabit.state": read.state,
         "inhabit.language": header.language, "inhabit.program": header.program_hash, "inhabit.mode": header.mode, "inhabit.tenant": header.principal.tenant},
         ok=read.state == "completed", error=read.state)
-    return [whole, *_calls(read, trace, root, ended_ms)]
+    return [whole, *_calls(read, trace, root, ended_ms, values)]
 
 
-def _calls(read: RunRecord, trace: str, root: str, ended_ms: int) -> Iterator[dict[str, Any]]:
+def _calls(read: RunRecord, trace: str, root: str, ended_ms: int, values: bool) -> Iterator[dict[str, Any]]:
     outcomes = {stored.entry.sequence: stored.entry for stored in read.entries if isinstance(stored.entry, Outcome)}
     for stored in read.entries:
         call = stored.entry
@@ -103,8 +105,14 @@ def _calls(read: RunRecord, trace: str, root: str, ended_ms: int) -> Iterator[di
                     call.at_ms, outcome.at_ms if outcome else ended_ms, {
             "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.operation, "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": f"{read.header.run_id}/{call.sequence}", "inhabit.decision": decision.get("effect"),
-            "inhabit.rule": decision.get("rule"), "inhabit.may_write": call.may_write, "inhabit.duration_ms": outcome.duration_ms if outcome else None},
+            "inhabit.rule": decision.get("rule"), "inhabit.may_write": call.may_write, "inhabit.duration_ms": outcome.duration_ms if outcome else None,
+            "gen_ai.tool.call.arguments": _text(call.arguments) if values else None,
+            "gen_ai.tool.call.result": _text(outcome.value) if values and outcome else None},
             ok=outcome is not None and outcome.ok, error=_error_type(outcome))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
 def _error_type(outcome: Outcome | None) -> str:
@@ -121,10 +129,11 @@ def _error_type(outcome: Outcome | None) -> str:
 
 def _span(trace: str, span: str, parent: str | None, name: str, kind: int, start_ms: int, end_ms: int, attributes: dict[str, Any],
           *, ok: bool, error: str) -> dict[str, Any]:
+    """A status is set for errors alone: that all is well is for whoever reads a trace to say."""
     if not ok:
         attributes["error.type"] = error
     made = {"traceId": trace, "spanId": span, "name": name, "kind": kind, "startTimeUnixNano": str(start_ms * _NS_PER_MS),
-            "endTimeUnixNano": str(max(start_ms, end_ms) * _NS_PER_MS), "attributes": _attributes(attributes), "status": {"code": _OK if ok else _ERROR}}
+            "endTimeUnixNano": str(max(start_ms, end_ms) * _NS_PER_MS), "attributes": _attributes(attributes), "status": {} if ok else {"code": _ERROR}}
     return made | ({"parentSpanId": parent} if parent else {})
 
 

@@ -6,6 +6,9 @@ import base64
 from pathlib import Path
 
 import orjson
+import pytest
+from opentelemetry.proto_json.trace.v1.trace import TracesData
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
 from inhabit.store.audit.export import lines, spans
 from inhabit.store.audit.merkle import Frontier, leaf_hash
@@ -35,7 +38,28 @@ async def test_a_run_is_a_trace_and_its_calls_are_tool_spans_without_values(tmp_
     names = {item["key"]: item["value"] for item in calls[0]["attributes"]}
     assert names["gen_ai.operation.name"] == {"stringValue": "execute_tool"}
     assert names["gen_ai.tool.name"] == {"stringValue": "shop.orders.cancel"}
+    assert {item["key"] for call in calls for item in call["attributes"]} & {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"} == set()
     assert len(run["traceId"]) == 32 and len(run["spanId"]) == 16 and "parentSpanId" not in run
+
+
+@pytest.mark.parametrize("values", [False, True])
+async def test_traces_are_read_by_opentelemetrys_own_parser_and_speak_its_conventions(values: bool, tmp_path: Path) -> None:
+    made = await sample(tmp_path)
+    connection = open_readonly(made.path)
+    documents = [TracesData.from_json(line) for line in spans(connection, values=values)]
+    connection.close()
+    known = {value for name, value in vars(gen_ai_attributes).items() if name.isupper() and isinstance(value, str)}
+    operations = {one.value for one in gen_ai_attributes.GenAiOperationNameValues}
+    seen = [span for document in documents for resource in document.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    assert len(seen) == 12 * 3 and len({span.span_id for span in seen}) == len(seen)
+    for span in seen:
+        attributes = {one.key: one.value.string_value for one in span.attributes}
+        assert len(span.trace_id) == 16 and len(span.span_id) == 8 and span.end_time_unix_nano >= span.start_time_unix_nano > 0
+        assert {key for key in attributes if key.startswith("gen_ai.")} <= known and attributes["gen_ai.operation.name"] in operations
+        assert span.name == " ".join(filter(None, [attributes["gen_ai.operation.name"], attributes.get("gen_ai.tool.name") or attributes.get("gen_ai.agent.name")]))
+        called = attributes["gen_ai.operation.name"] == "execute_tool"
+        assert (span.parent_span_id != b"") is called
+        assert ("gen_ai.tool.call.arguments" in attributes, "gen_ai.tool.call.result" in attributes) == (called and values,) * 2
 
 
 def test_the_tree_is_that_of_RFC_6962() -> None:
