@@ -12,7 +12,8 @@
                                   different call
     replay.resume1000.p50_ms      a sleeping run with 1,000 recorded calls: from the answer to the next live call
 
-`--programs N` (default 400; full size 10,000), `--kills N` programs whose host is killed (default 24), `--first SEED`.
+`--programs N` (default 400; full size 10,000), `--kills N` programs whose host is killed (default 24), `--seed N` the first
+of them. `--tally FILE`: what is done is kept there after each piece, and the same command line goes on from it.
 Time is virtual, latencies and answers come from the seed (see `replay_world`).
 """
 
@@ -20,14 +21,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.replay_kill import KillNursery
@@ -60,7 +63,47 @@ class Findings:
     counts: Counter[str] = field(default_factory=Counter[str])
     constructs: Counter[str] = field(default_factory=Counter[str])
     wrong: list[str] = field(default_factory=list[str])
-    wholes: dict[int, Whole] = field(default_factory=dict[int, Whole])
+
+    def add(self, other: Findings) -> None:
+        self.counts += other.counts
+        self.constructs += other.constructs
+        self.wrong += other.wrong
+
+
+_PIECE = 50
+"""Programs between two entries in the tally: a stage of their own, so that nothing grows with their number."""
+
+
+class Tally:
+    """What was found so far, kept in a file if there is one; pieces that are in it are not done again."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self.found, self.done = Findings(), set[str]()
+        if file is not None and file.exists():
+            kept = json.loads(file.read_bytes())
+            self.found = Findings(Counter(kept["counts"]), Counter(kept["constructs"]), kept["wrong"])
+            self.done = set(kept["done"])
+
+    def piece(self, name: str, seeds: range, work: Callable[[Findings], None]) -> None:
+        key = f"{name} {seeds.start}-{seeds.stop}"
+        if key in self.done:
+            return
+        found, begun = Findings(), time.monotonic()
+        work(found)
+        self.found.add(found)
+        self.done.add(key)
+        if self._file is not None:
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps({"counts": self.found.counts, "constructs": self.found.constructs, "wrong": self.found.wrong,
+                                       "done": sorted(self.done)}))
+            new.replace(self._file)
+        print(f"{key}: {len(found.wrong)} wrong, {time.monotonic() - begun:.0f} s; in all {self.found.counts['programs']} programs, "
+              f"{len(self.found.wrong)} wrong", file=sys.stderr, flush=True)
+
+
+def pieces(first: int, count: int) -> list[range]:
+    return [range(at, min(at + _PIECE, first + count)) for at in range(first, first + count, _PIECE)]
 
 
 async def interrupted(stage: Stage, seeds: Sequence[int], found: Findings) -> None:
@@ -156,26 +199,45 @@ async def _only_record(home: Path) -> RunRecord:
         await store.close()
 
 
+def _interrupted(seeds: range, folder: Path, found: Findings) -> None:
+    on_stage(folder, lambda stage: interrupted(stage, seeds, found))
+
+
+def _killed(seeds: range, folder: Path, found: Findings) -> None:
+    (folder / "whole").mkdir()
+    killed(folder, seeds, found)
+
+
+def in_a_folder(work: Callable[[Path, Findings], None]) -> Callable[[Findings], None]:
+    """In memory: a SIGKILL loses nothing that was written, so no disk is needed to see what it does lose."""
+    def done(found: Findings) -> None:
+        memory = Path("/dev/shm")
+        folder = Path(tempfile.mkdtemp(prefix="replay-", dir=memory if memory.is_dir() else None))
+        try:
+            work(folder, found)
+        finally:
+            shutil.rmtree(folder)
+    return done
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--programs", type=int)
     parser.add_argument("--kills", type=int)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tally", type=Path)
     given = parser.parse_args(arguments)
     programs = given.programs if given.programs is not None else 40 if given.quick else 400
     kills = given.kills if given.kills is not None else 2 if given.quick else 24
-    report, found, begun = Report(given.json), Findings(), time.monotonic()
-    memory = Path("/dev/shm")   # a SIGKILL loses nothing that was written: no disk is needed to see what it does lose
-    folder = Path(tempfile.mkdtemp(prefix="replay-", dir=memory if memory.is_dir() else None))
-    try:
-        (folder / "whole").mkdir()
-        on_stage(folder, lambda stage: interrupted(stage, range(given.first, given.first + programs), found))
-        killed(folder, range(given.first + programs, given.first + programs + kills), found)
-        resumed = resume_ms(folder, 5 if given.quick else 25)
-    finally:
-        shutil.rmtree(folder)
+    report, tally, begun = Report(given.json), Tally(given.tally), time.monotonic()
+    for seeds in pieces(given.seed, programs):
+        tally.piece("interrupted", seeds, in_a_folder(partial(_interrupted, seeds)))
+    for seeds in pieces(given.seed + programs, kills):
+        tally.piece("killed", seeds, in_a_folder(partial(_killed, seeds)))
+    resumed = list[float]()
+    in_a_folder(lambda folder, _: resumed.extend(resume_ms(folder, 5 if given.quick else 25)))(found := tally.found)
     for line in found.wrong[:20]:
         report.note(line)
     report.note("constructs: " + ", ".join(f"{name} {count}" for name, count in sorted(found.constructs.items())))
