@@ -234,13 +234,13 @@ class Inhabit:
         return self.server.tenants == "single"
 
     def caller(self, principal: str | Principal, *, grant: Grant | Sequence[Any] | None = None, door: str = "python",
-               attended: bool = False, conversation: str = "") -> Caller:
+               attended: bool = False, conversation: str = "", closed: bool = False) -> Caller:
         """`principal` with the grant the app has for them, narrowed by `grant` when one is given."""
         who = Principal.parse(principal)
         held = self.grant_of(who)
         if grant is not None:
             held = held.within(grant if isinstance(grant, Grant) else Grant.from_value(list(grant)))
-        return Caller(who, held, door, attended, conversation)
+        return Caller(who, held, door, attended, conversation, closed=closed)
 
     def grant_of(self, principal: Principal) -> Grant:
         """The principal's own grant, else the user's, else the default, else nothing.
@@ -255,13 +255,14 @@ class Inhabit:
 
     async def execute(self, source: str, *, principal: str | Principal, language: str | None = None, input: Any = None,
                       grant: Grant | Sequence[Any] | None = None, limits: Mapping[str, Any] | None = None,
-                      wait_s: float | None = None, attended: bool = False, conversation: str = "") -> RunResult:
+                      wait_s: float | None = None, attended: bool = False, conversation: str = "", closed: bool = False) -> RunResult:
         """Run a program for `principal`. `attended`: somebody answers what it asks; else what would be asked for its flow of
-        information is denied. `conversation`: whose model wrote the program; its runs know what it has read. Raises
-        `ProgramError` when nothing ran; see `Runtime.execute`.
+        information is denied. `conversation`: whose model wrote the program; its runs know what it has read. `closed`: whoever
+        wrote program and input has read nothing of strangers but through this conversation, so that what they spelled out is their own
+        word. Raises `ProgramError` when nothing ran; see `Runtime.execute`.
         """
         runtime = await self.start()
-        caller = self.caller(principal, grant=grant, attended=attended, conversation=conversation)
+        caller = self.caller(principal, grant=grant, attended=attended, conversation=conversation, closed=closed)
         return await runtime.execute(source, caller, language=language, input=input, limits=limits, wait_s=wait_s)
 
     async def search(self, query: str, *, principal: str | Principal, language: str = "typescript") -> str:
@@ -269,9 +270,10 @@ class Inhabit:
         runtime = await self.start()
         return await runtime.search(query, self.caller(principal), language=language)
 
-    def tools(self, kind: str, *, principal: str | Principal, attended: bool = False) -> Any:
-        """`search` and `execute` for an existing model loop, which is one conversation: "openai", "anthropic" or "pydantic-ai"."""
-        caller = self.caller(principal, door="tools", attended=attended, conversation=f"tools:{token_hex(8)}")
+    def tools(self, kind: str, *, principal: str | Principal, attended: bool = False, closed: bool = False) -> Any:
+        """`search` and `execute` for an existing model loop, which is one conversation: "openai", "anthropic" or "pydantic-ai".
+        `closed`: the loop has no other tools through which its model reads what strangers write."""
+        caller = self.caller(principal, door="tools", attended=attended, conversation=f"tools:{token_hex(8)}", closed=closed)
         return model_tools(kind, self.start, caller, self.server.options(self.name).tools)
 
     def asgi(self) -> ASGIApp:

@@ -24,9 +24,9 @@ import hashlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -80,20 +80,23 @@ class Capability:
         trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
         revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
         errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
+        content: Sequence[str] = (),
     ) -> Any:
         """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
 
         What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
         without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert` and `preview` are
         operations of this capability, as functions or by name. `url_argument` names the parameter that says where a request
-        goes: after private data, only to a URL that somebody gave.
+        goes: after private data, only to a URL that somebody gave. `content` names those that say neither where a call goes
+        nor what it does (the body of a mail, not its recipient): a handle may bring a stranger's words there.
         Raises `ConfigError` when a type has no JSON form.
         """
         if function is None:
             def decorate(real: Callable[..., Any]) -> Any:
                 return self.operation(
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
-                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s, url_argument=url_argument)
+                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s, url_argument=url_argument,
+                    content=content)
             return decorate
         short = name or function.__name__
         effects = checked_effects({
@@ -106,6 +109,8 @@ class Capability:
             f"{self.name}.{short}", self.name, function, effects,
             tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
             None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview), url_argument)
+        if content:
+            self._functions[short] = _with_content(self._functions[short], tuple(content))
         return function
 
     def _reference(self, other: Callable[..., Any] | str | None) -> str | None:
@@ -256,6 +261,13 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
         output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
         timeout_ms=timeout_ms, revert=revert, preview=preview, url_argument=url_argument)
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
+
+
+def _with_content(function: _Function, content: tuple[str, ...]) -> _Function:
+    operation = function.operation
+    if unknown := set(content) - function.parameters.keys():
+        raise ConfigError(f"{operation.name}: content={sorted(unknown)} names no parameter", fix=f"some of {', '.join(function.parameters) or 'none'}")
+    return replace(function, operation=replace(operation, content=content))
 
 
 def _check_parameter(full_name: str, parameter: inspect.Parameter, hint: Any) -> None:

@@ -33,7 +33,9 @@ class Operation:
     Every segment is an identifier in TypeScript and Python. `input_schema` is an object schema; its
     properties are the parameters. `definitions` is the capability's shared, possibly lazy, map of named
     types; only what is referred to counts as part of the operation. `output_schema` is None when the
-    source declares none. `url_argument` names the parameter that says where a request goes. `origin` is how the source names it (`GET /orders/{id}`, an MCP tool name).
+    source declares none. `url_argument` names the parameter that says where a request goes; `content` those that say neither
+    where a call goes nor what it does, but only what it brings there. `extracts`: the operation tells one small typed value of what a handle holds, and its answers
+    tell a run at most this many bits in all (0: it is no such operation). `origin` is how the source names it (`GET /orders/{id}`, an MCP tool name).
     """
 
     name: str
@@ -53,6 +55,8 @@ class Operation:
     preview: str | None = None
     reconcile: str | None = None
     url_argument: str = ""
+    content: tuple[str, ...] = ()
+    extracts: int = 0
 
     @property
     def capability(self) -> str:
@@ -85,6 +89,7 @@ class Operation:
         body = orjson.dumps(
             {"name": self.name, "in": self.input_schema, "out": self.output_schema, "defs": self.reachable(),
              "effects": [self.effects.reads, self.effects.trust, self.effects.writes,
-                         self.effects.irreversible, self.effects.idempotent]},
+                         self.effects.irreversible, self.effects.idempotent],
+             **({"content": self.content} if self.content else {}), **({"extracts": self.extracts} if self.extracts else {})},
             option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=dict)
         return hashlib.sha256(body).hexdigest()[:32]

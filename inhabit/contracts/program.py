@@ -57,7 +57,8 @@ class CallSite:
     `arguments` is what can be known without running, as plain JSON data ("shape"):
     `{"kind": "object", "properties": {NAME: shape}, "open": bool}` (open: a spread or computed key is present),
     `{"kind": "array", "items": [shape], "open": bool}`, `{"kind": "literal", "value": v}`,
-    `{"kind": "string" | "number" | "boolean"}` or `{"kind": "unknown"}`. None: called with no argument.
+    `{"kind": "string" | "number" | "boolean"}` or `{"kind": "unknown"}`, which has `"input": [name, …]` where the text reads as
+    that member of the run's input. None: called with no argument.
     Python keyword arguments give an object shape.
     """
 

@@ -35,6 +35,7 @@ class RunHeader:
     """Fixed at the start of a run. `seed` and `clock_ms` make its random and clock repeatable. `attended`: a person
     can be asked. `labels`: `(name, operation)` of what the run begins with, from its conversation. `plan`: the run
     whose change set this one applies. `token`: the id of the bearer token that started it; the run ends with that.
+    `spelled`: `[operation, shape]` of the calls that its source spells out, where the author is vouched for; None: they are not.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class RunHeader:
     conversation: str = ""
     plan: str | None = None
     token: str = ""
+    spelled: Sequence[Sequence[Any]] | None = None
 
 
 class Intent(NamedTuple):

@@ -62,7 +62,7 @@ NO_LEDGER: Usage = _NoLedger()
 class Facts(NamedTuple):
     """All the kernel may know of a call. `now_ms` is Unix time, passed in; `granted_calls` counts the run's
     earlier allowed calls by the key of the grant clause that bounds them; `labels` are those of the run and of the
-    call's arguments; `approved`: a person has said yes to exactly this call; `built_url`: as `flow.guard` takes it.
+    call's arguments; `approved`: a person has said yes to exactly this call; `built_url`, `meant`: as `flow.guard` takes them.
     """
 
     operation: Operation
@@ -74,6 +74,7 @@ class Facts(NamedTuple):
     usage: Usage = NO_LEDGER
     approved: bool = False
     built_url: bool = False
+    meant: bool = False
 
     @property
     def effects(self) -> Effects:
@@ -126,8 +127,7 @@ def reasons(facts: Facts, grant: Grant, policy: Policy) -> tuple[list[Reason], t
     here = policy.applicable(facts.operation)
     if here.rules or here.limits:
         _by_policy(facts, here, words, charges)
-    flow = guard(facts.effects, facts.labels, attended=facts.run.attended, built_url=facts.built_url)
-    if flow is not None:
+    if flow := guard(facts.effects, facts.labels, attended=facts.run.attended, built_url=facts.built_url, meant=facts.meant):
         words.append(Reason(flow[0], "information flow", flow[1]))
     return words, tuple(charges)
 
@@ -157,10 +157,8 @@ def _by_policy(facts: Facts, here: Applicable, words: list[Reason], charges: lis
             if counted.word is not None:
                 words.append(counted.word)
     for rule in here.rules:
-        if rule.scope.covers(who.tenant, who.user, run.program):
-            said = judged(rule, seen)
-            if said is not None:
-                words.append(said)
+        if rule.scope.covers(who.tenant, who.user, run.program) and (said := judged(rule, seen)):
+            words.append(said)
 
 
 def visible(facts: Facts, usage: Mapping[str, float]) -> Mapping[str, Any]:

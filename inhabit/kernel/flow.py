@@ -62,15 +62,16 @@ def path(labels: Labels) -> str:
     return ", ".join(f"{name} {source.words()}" for name, source in zip(Labels._fields, labels, strict=True) if source)
 
 
-def guard(effects: Effects, labels: Labels, *, attended: bool, built_url: bool = False) -> tuple[Literal["deny", "ask"], str] | None:
+def guard(effects: Effects, labels: Labels, *, attended: bool, built_url: bool = False, meant: bool = False) -> tuple[Literal["deny", "ask"], str] | None:
     """The verdict of the flow rule on a call under `labels` (those of the run and of its arguments), or None. `built_url`:
     it goes to a place that nobody gave the run as it stands: a URL made by a program can carry what the program has read.
+    `meant`: where it goes and what it does is the word of an author who has read no stranger's (`runtime.spelled`).
     """
-    if effects.writes == "external" and labels.private and labels.untrusted:
+    if effects.writes == "external" and labels.private and labels.untrusted and not meant:
         reason = f"private data, untrusted input and an outward write meet here: {path(labels)}"
         return "ask" if attended else "deny", reason
     if built_url and labels.private:
         return "ask" if attended else "deny", f"a URL that was neither given nor returned by a call, after private data: {path(labels)}"
-    if effects.may_write and effects.irreversible and labels.untrusted:
+    if effects.may_write and effects.irreversible and labels.untrusted and not meant:
         return "ask", f"a write that cannot be undone, after untrusted input: {path(labels)}"
     return None

@@ -41,7 +41,7 @@ def explained(facts: Facts, grant: Grant, policy: Policy) -> Explanation:
     seen = visible(facts, usage)
     parts += [_limit(limit, facts, seen, usage) for limit in here.limits if _covers(limit, facts)]
     parts += [_rule(rule, seen) for rule in here.rules if _covers(rule, facts)]
-    flow = guard(facts.effects, facts.labels, attended=facts.run.attended)
+    flow = guard(facts.effects, facts.labels, attended=facts.run.attended, built_url=facts.built_url, meant=facts.meant)
     if flow is not None:
         parts.append(Part("flow", "information flow", flow[0], flow[1]))
     return Explanation(decide(facts, grant, policy), tuple(parts))

@@ -94,7 +94,7 @@ class Bridge:
     def admit_recorded(self, context: RunContext, issued: IssuedCall, intent: Intent) -> Admitted:
         """A call that the journal has: as it was decided then. Its operation may be gone by now."""
         context.count(len(issued.arguments))
-        context.book(intent.decision.get("counts", ()))
+        context.repeated(issued, intent)
         if self._control.policy(context.principal) is not NO_POLICY:
             context.history.append({"operation": intent.operation, "args": decode_value(intent.arguments), "ok": intent.decision.get("verdict") != "deny"})
         return Admitted(issued, intent, None, {})
@@ -111,11 +111,11 @@ class Bridge:
             if kept:
                 only_reads(operation)
             arguments = decoded(context, operation, body)
-            given = context.handles.given(arguments, body, context.limits.value_bytes)
+            given = context.handles.given(arguments, body, context.limits.value_bytes, operation)
             self._fits(context, operation, given, body)
             decision = standing.decision or decide(
                 Facts(operation, given.value, now_ms, context.granted_calls, context.run, context.labels.joined(given.labels),
-                      context.charges, approved, context.urls.built(operation, given.value)), context.grant, standing.policy)
+                      context.charges, approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
             if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value(), fix=_FLOW_FIX if "information flow" in decision.rule else None)
             if context.in_flight >= context.limits.calls_in_flight:

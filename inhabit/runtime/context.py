@@ -21,8 +21,10 @@ from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import NO_POLICY, Policy, ResultRule, Usage
 from inhabit.limits import Limits
 from inhabit.runtime.bodies import binaries_in
-from inhabit.runtime.handles import Handles
+from inhabit.runtime.handles import Given, Handles
 from inhabit.runtime.provenance import GIVEN_BY_PEOPLE, Urls
+from inhabit.runtime.spelled import Spelled
+from inhabit.wire.values import decode_value
 
 __all__ = ["NO_CONTROL", "Admitted", "Charges", "Control", "Holder", "RunContext", "Standing"]
 
@@ -101,6 +103,7 @@ class RunContext:
     handles: Handles = field(default_factory=Handles)
     remembered: Callable[[Labels], tuple[Write, ...]] = lambda _labels: ()
     urls: Urls = field(default_factory=Urls)
+    spelled: Spelled | None = None
     journaled_bytes: int = 0
     in_flight: int = 0
 
@@ -133,6 +136,25 @@ class RunContext:
         self.binaries |= binaries_in(header.input)
         if header.origin in GIVEN_BY_PEOPLE and not header.conversation:
             self.urls.learn(header.input)
+        if header.spelled is not None:
+            self.spelled = Spelled(header.spelled, header.input)
+
+    def provenance(self, sequence: int, operation: Operation, given: Given) -> tuple[bool, bool]:
+        """Whose word a call is: `(built_url, meant)`, as `flow.guard` takes them. Meant is a call that an author who had read no
+        stranger's words spelled out; or one of a run that has read none so far, where handles bring such words only as content.
+        """
+        built = self.urls.built(operation, given.value)
+        if self.spelled is None or not (operation.effects.may_write or operation.url_argument):
+            return built, False
+        spelled = not given.any and self.spelled.takes(sequence, operation.name, given.value)
+        return built and not spelled, spelled or not (self.labels.untrusted or given.where.untrusted)
+
+    def repeated(self, issued: IssuedCall, intent: Intent) -> None:
+        """A call that the journal has, as the counters saw it."""
+        self.book(intent.decision.get("counts", ()))
+        self.handles.told_bits += intent.decision.get("bits", 0)
+        if self.spelled is not None:
+            self.spelled.takes(issued.sequence, intent.operation, decode_value(intent.arguments))
 
     def standing(self) -> tuple[Write, ...]:
         """What is committed with an entry after which the run's result may be answered."""

@@ -10,6 +10,7 @@ Invariants
 - What a handle holds is never in what the program is told: not in a result, not in the words of an error, not in
   whether an argument fitted. The answer of a call that was given a handle carries the handle's labels.
 - Nothing that writes gives a handle: what was written stands in the journal under the operation's own name.
+- What an operation extracts of a handle is counted, in bits, before it is told, and a run is told no more than a bound.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.run import Outcome
 from inhabit.errors import Denied, InhabitError, InvalidInput, LimitExceeded
 from inhabit.kernel.flow import CLEAN, Labels
+from inhabit.runtime.extraction import EXTRACTED, bits_of
 from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["FLOW", "RETURNED", "SUFFIX", "Given", "Handles", "kept_error", "only_reads", "veiled"]
@@ -31,6 +33,7 @@ SUFFIX = ".handle"
 FLOW = "information flow"
 _MOST = 1_000
 """Handles of one run: each keeps its value in memory."""
+_BITS = "extracted_bits"
 _MEMBERS = frozenset({"$handle", "at"})
 RETURNED = encode_value({
     "name": "Error", "code": "handle_misplaced", "message": "the program returned a handle; it stands for a value that stays on the host",
@@ -45,22 +48,26 @@ class _Held(NamedTuple):
 
 
 class Given(NamedTuple):
-    """Arguments with the values of their handles in place. `labels`: of those values. `any`: whether there were any."""
+    """Arguments with the values of their handles in place. `labels`: of those values; `where`: of those among them that have a say
+    in where the call goes or what it does. `any`: whether there were any.
+    """
 
     value: Any
     labels: Labels = CLEAN
     any: bool = False
+    where: Labels = CLEAN
 
 
 class Handles:
     """Those of one run."""
 
-    __slots__ = ("_held", "_random", "binaries")
+    __slots__ = ("_held", "_random", "binaries", "told_bits")
 
     def __init__(self, random: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> None:
         self._random = random
         self._held: dict[str, _Held] = {}
         self.binaries: set[str] = set()
+        self.told_bits = 0
 
     def new(self) -> bytes:
         """What the program is given for a value. Raises `LimitExceeded`."""
@@ -78,15 +85,31 @@ class Handles:
         """Whether a JSON text names one of them."""
         return bool(self._held) and any(name.encode() in body for name in self._held)
 
-    def given(self, arguments: dict[str, Any], body: bytes, most_bytes: int) -> Given:
-        """The arguments as the connector gets them. Raises `InvalidInput` for a handle that is none of this run's, or that
+    def given(self, arguments: dict[str, Any], body: bytes, most_bytes: int, operation: Operation | None = None) -> Given:
+        """The arguments as the connector gets them; `operation` where they are of a call that is to be decided. Raises `InvalidInput` for a handle that is none of this run's, or that
         stands inside a text; `LimitExceeded`. No message shows what a handle holds.
         """
         if b"$handle" not in body and b"\\u" not in body and not self.within(body):
             return Given(arguments)
         filling = _Filling(self._held, most_bytes)
-        value = filling.filled(arguments)
-        return Given(value, filling.labels, filling.found)
+        content = operation.content if operation is not None else ()
+        filled = {name: filling.filled(value) for name, value in arguments.items() if name not in content}
+        where = filling.labels
+        filled |= {name: filling.filled(value) for name, value in arguments.items() if name in content}
+        for name in arguments:
+            filling.plain(name)
+        if operation is not None and operation.extracts and filling.found:
+            if "$handle" in str([value for name, value in arguments.items() if name != EXTRACTED]):
+                raise InvalidInput(f"{operation.name}: a handle stands for what is extracted, and for nothing beside it", code="handle_misplaced")
+            self.tell(operation, bits_of(operation, arguments))
+        return Given({name: filled[name] for name in arguments}, filling.labels, filling.found, where)
+
+    def tell(self, operation: Operation, bits: int) -> None:
+        """Count what an extraction may tell. Raises `LimitExceeded` before it is told."""
+        if self.told_bits + bits > operation.extracts:
+            raise LimitExceeded.of(_BITS, operation.extracts, "bits", what=operation.name,
+                                   fix="ask for fewer or narrower values: bounds for a number, fewer words to choose from")
+        self.told_bits += bits
 
 
 class _Filling:
@@ -102,10 +125,10 @@ class _Filling:
         if is_object(node):
             if isinstance(node.get("$handle"), str):
                 return self._value(node)
-            return {self._plain(key): self.filled(value) for key, value in node.items()}
+            return {self.plain(key): self.filled(value) for key, value in node.items()}
         if is_array(node):
             return [self.filled(value) for value in node]
-        return self._plain(node) if isinstance(node, str) else node
+        return self.plain(node) if isinstance(node, str) else node
 
     def _value(self, node: Mapping[str, Any]) -> Any:
         held = self._held.get(node["$handle"])
@@ -118,7 +141,7 @@ class _Filling:
         self.labels, self.found = self.labels.joined(held.labels), True
         return _part(decode_value(held.body), node.get("at", ""))
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         if any(name in text for name in self._held):
             raise InvalidInput("a handle inside a text", fix="give the handle itself as the argument, or as a member of it", code="handle_misplaced")
         return text
@@ -147,9 +170,9 @@ def only_reads(operation: Operation) -> None:
 
 def veiled(error: InhabitError, operation: str) -> InhabitError:
     """What the program is told of the refusal of a call that was given handles. The guard's words are about the calls
-    that were made, and stay; all others may show what was in the arguments.
+    that were made, those of the count of bits about what it asked for, and stay; all others may show what was in the arguments.
     """
-    if isinstance(error, Denied) and error.details.get("rule") == FLOW:
+    if (isinstance(error, Denied) and error.details.get("rule") == FLOW) or error.details.get("limit") == _BITS:
         return error
     return Denied(f"{operation}: refused; the reason may show what a handle holds, and is in the run's journal", code="handle_refused")
 

@@ -13,6 +13,7 @@ from inhabit.kernel.flow import Labels, Source, labels_of
 from inhabit.limits import MAX_JSON_DEPTH
 from inhabit.runtime.bodies import NAME_CHARS, canonical
 from inhabit.runtime.context import Admitted, RunContext, Standing
+from inhabit.runtime.extraction import bits_of
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
 __all__ = ["brought_by", "decoded", "intended"]
@@ -36,8 +37,10 @@ def decoded(context: RunContext, operation: Operation, body: bytes) -> dict[str,
 def brought_by(admitted: Admitted) -> Labels:
     """What the answer brings, an error's words like a result's: they may repeat what the call was given."""
     assert admitted.standing is not None
-    source = Source(admitted.issued.operation, admitted.issued.sequence)
-    return labels_of(admitted.standing.operation.effects, source).joined(admitted.carried)
+    operation, source = admitted.standing.operation, Source(admitted.issued.operation, admitted.issued.sequence)
+    # A number, a date, one of the program's own words: nothing that a stranger could say anything in.
+    carried = admitted.carried._replace(untrusted=None) if operation.extracts else admitted.carried
+    return labels_of(operation.effects, source).joined(carried)
 
 
 def intended(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any], body: bytes,
@@ -48,6 +51,8 @@ def intended(context: RunContext, issued: IssuedCall, standing: Standing | None,
         shown = {**(shown if decision.verdict != "allow" else {"verdict": "deny", "rule": "limits"}), "reason": error.message}
     elif decision.charges:
         shown["counts"] = [charge.key for charge in decision.charges if charge.window_ms is None]
+    if error is None and standing is not None and standing.operation.extracts:
+        shown["bits"] = bits_of(standing.operation, arguments)
     effective = standing if error is None else None
     return Intent(
         issued.sequence, issued.operation[:NAME_CHARS],

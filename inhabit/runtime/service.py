@@ -34,6 +34,7 @@ from inhabit.runtime.check import Checker, language_of
 from inhabit.runtime.driving import REPLAYS, Driving
 from inhabit.runtime.parts import Parts
 from inhabit.runtime.rollback import RUNG, Steps, steps_of
+from inhabit.runtime.spelled import SpelledCall, spelled_calls
 from inhabit.runtime.tally import Tally
 from inhabit.runtime.visibility import RunPage, Sight, visible_page
 from inhabit.wire.values import TOO_MANY_ITEMS, encode_value
@@ -46,6 +47,7 @@ class Caller:
     """Who asks, with what authority, through which door ("python", "cli", "http", "mcp", "tools"). `attended`: a person can be
     asked about calls. `conversation`: what the asker keeps in mind from run to run, "" where it is no model.
     `token`: the id of their bearer token, "" where there is none: what it started ends when it is revoked.
+    `closed`: whoever wrote the program and its input had read nothing of strangers but what this conversation has.
     """
 
     principal: Principal
@@ -54,6 +56,7 @@ class Caller:
     attended: bool = False
     conversation: str = ""
     token: str = ""
+    closed: bool = False
 
 
 class Runtime:
@@ -110,7 +113,8 @@ class Runtime:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
                 self._still(caller)
-                header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels)
+                spelled = self._spelled(prepared, caller, labels)
+                header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels, spelled=spelled)
                 begun = self.parts.journal.begin(header)
             except BaseException:
                 await isolate.close()
@@ -248,6 +252,12 @@ class Runtime:
         """The last step before a run begins, with no wait between: raises `Denied` if the caller's token was revoked meanwhile."""
         if self.driving.revoked(caller.token):
             raise Denied("the token was revoked", code="token_revoked")
+
+    def _spelled(self, prepared: Prepared, caller: Caller, labels: Sequence[tuple[str, str]]) -> Sequence[SpelledCall] | None:
+        """The calls that a program spells out, where its author has read nothing of strangers; else None."""
+        if not caller.closed or any(name == "untrusted" for name, _ in labels):
+            return None
+        return spelled_calls(prepared.calls, self.parts.directory.operation)
 
     def _see(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run that the caller may not see is answered like one that does not exist."""

@@ -52,7 +52,7 @@ def encode_header(header: RunHeader) -> Draft:
     h, p = header, header.principal
     fields = [h.run_id, [p.user, p.tenant, p.agent], h.language, h.program_hash, h.engine, h.seed, h.clock_ms, h.names,
               h.grant, h.limits, h.policy_version, h.schema_hashes, h.rung, h.origin, h.parent_run,
-              h.mode, h.attended, h.labels, h.conversation, h.plan, h.token]
+              h.mode, h.attended, h.labels, h.conversation, h.plan, h.token, h.spelled]
     try:
         return Draft(HEADER, _json(fields), (_text(h.source), _text(h.code), h.input))
     except (TypeError, UnicodeEncodeError) as error:

@@ -128,8 +128,19 @@ def _shape(node: ast.AST, depth: int) -> dict[str, Any]:
             return {"kind": "array", "items": [], "open": True}
         case ast.DictComp():
             return {"kind": "object", "properties": {}, "open": True}
+        case ast.Name(id="input") | ast.Subscript():
+            return _of_input(node)
         case _:
             return dict(_UNKNOWN)
+
+
+def _of_input(node: ast.AST) -> dict[str, Any]:
+    """`input["a"]["b"]`: a part of the run's input, if that is what the name means here."""
+    names: list[str] = []
+    while isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+        names.append(node.slice.value)
+        node = node.value
+    return {"kind": "unknown", "input": names[::-1]} if isinstance(node, ast.Name) and node.id == "input" else dict(_UNKNOWN)
 
 
 def _literal(value: object) -> dict[str, Any]:

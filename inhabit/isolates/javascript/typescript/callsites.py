@@ -194,6 +194,9 @@ class CallSites:
                 return self.shape(node.named_children[-1 if kind == "type_assertion" else 0], depth + 1)
             case "unary_expression" | "binary_expression":
                 return self._operator(node, depth)
+            case "identifier" | "member_expression" | "subscript_expression":
+                name, tail = self._chain(node)
+                return {"kind": "unknown", "input": tail} if name == "input" else UNKNOWN
             case _:
                 return UNKNOWN
 
