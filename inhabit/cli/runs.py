@@ -1,4 +1,4 @@
-"""Look at runs: list, show, tail (follow a run as it goes), cancel."""
+"""Look at runs: list, show, tail (follow a run as it goes), cancel, resume (a parked one)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _STATES = ("queued", "running", "suspended", "parked", "completed", "failed", "r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|tail|cancel")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|tail|cancel|resume")
     for name, help_text in (("list", "your runs, newest first"), ("show", "a run with its journal"),
-                            ("tail", "a run's journal as it is written"), ("cancel", "stop a run")):
+                            ("tail", "a run's journal as it is written"), ("cancel", "stop a run"),
+                            ("resume", "try again to go on with a parked run")):
         action = actions.add_parser(name, help=help_text)
         add_app_options(action)
         add_principal_option(action)
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    actions = {"list": _list, "show": _show, "tail": _tail, "cancel": _cancel}
+    actions = {"list": _list, "show": _show, "tail": _tail, "cancel": _change, "resume": _change}
     return run_async(_with_api(args, actions[args.action]))
 
 
@@ -83,9 +84,11 @@ async def _tail(client: Api, args: argparse.Namespace) -> None:
         complain(f"run {args.run_id} is {state} and nobody carries it on: `inhabit serve` takes it up")
 
 
-async def _cancel(client: Api, args: argparse.Namespace) -> None:
-    answer = await client.post(f"/v1/runs/{args.run_id}/cancel")
+async def _change(client: Api, args: argparse.Namespace) -> None:
+    answer = await client.post(f"/v1/runs/{args.run_id}/{args.action}")
     show_json(answer) if args.json else say(f"run {answer['run']}: {answer['state']}")
+    if answer["state"] == "parked" and not args.json:
+        say(f"  {answer['error']['message']}")
 
 
 async def _so_far(client: Api, path: str) -> AsyncGenerator[dict[str, Any]]:
@@ -118,7 +121,9 @@ def _line(entry: dict[str, Any]) -> str:
         case "suspended" if entry.get("parked"):
             stuck = entry["parked"]
             written = ", ".join(f"{call['sequence']} {call['operation']}" for call in stuck.get("details", {}).get("written_calls", ()))
-            text = f"parked: {stuck['message']}" + (f"; written before: {written}" if written else "")
+            sides = {side: stuck["details"][side] for side in ("recorded", "now") if side in stuck.get("details", {})}
+            text = f"parked: {stuck['message']}" + (f"; written before: {written}" if written else "") + "".join(
+                f"\n       {side}: {_short(what)}" for side, what in sides.items())
         case other:
             text = f"{other} {entry.get('reason', '')}"
     return f"{entry['number']:>5}  {text}"

@@ -286,6 +286,12 @@ class Driving:
         finally:
             del self._waking[run_id]
 
+    async def resume(self, run_id: str, tenant: str) -> None:
+        """Take up a parked run now, as each start does: what kept it may be gone."""
+        if run_id not in self.names:
+            self._waking[run_id] = []
+            await self._wake(run_id, tenant)
+
     async def end_left(self, run_id: str, tenant: str, by: str) -> None:
         """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
         record = await self._parts.journal.read(run_id, tenant=tenant)

@@ -194,6 +194,14 @@ class Runtime:
             await self.driving.end_left(run_id, caller.principal.tenant, by)
         return await self.wait(run_id, caller, wait_s=10.0)
 
+    async def resume(self, run_id: str, caller: Caller, *, wait_s: float = 10.0) -> RunResult:
+        """Try again to go on with a parked run. Raises `NotFound`, and `InvalidInput` for a run that is not parked."""
+        run = await self.visible(run_id, caller)
+        if run.state != "parked":
+            raise InvalidInput(f"run {run_id} is {run.state}, not parked", code="not_parked", fix="only what is parked can be taken up again")
+        await self.driving.resume(run_id, caller.principal.tenant)
+        return await self.wait(run_id, caller, wait_s=wait_s)
+
     async def revoke(self, tokens: Iterable[str]) -> None:
         """When this returns, no run that these tokens started makes a call any more."""
         await self.driving.revoke(tokens)

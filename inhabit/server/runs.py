@@ -1,4 +1,4 @@
-"""The routes over runs: start, look, wait, cancel, read the journal.
+"""The routes over runs: start, look, wait, cancel, resume, read the journal.
 
 Visibility is the runtime's: a run of another tenant or user is answered exactly like one that does not exist,
 and every route here asks the runtime before it reads the journal.
@@ -75,6 +75,8 @@ class RunRoutes:
                      errors=(404,)),
             Endpoint("POST", run + "/cancel", self.cancel, "Stop a run", {200: "its state afterwards"},
                      answer_schema=_RUN_SCHEMA, errors=(404,)),
+            Endpoint("POST", run + "/resume", self.resume, "Try again to go on with a parked run", {200: "its state afterwards"},
+                     answer_schema=_RUN_SCHEMA, errors=(404, 422)),
             Endpoint("GET", run + "/rollback", self.undoing, "What a rollback of the run would do", {200: "its steps, and what would stand"},
                      answer_schema={"type": "object"}, errors=(404, 422)),
             Endpoint("POST", run + "/rollback", self.rollback, "Undo what the run wrote, as a run of its own",
@@ -128,6 +130,10 @@ class RunRoutes:
     async def cancel(self, request: Request) -> Response:
         read_query(request, NoQuery)
         return json_response((await self._runtime.cancel(request.path_params["run_id"], caller_of(request))).as_value())
+
+    async def resume(self, request: Request) -> Response:
+        read_query(request, NoQuery)
+        return json_response((await self._runtime.resume(request.path_params["run_id"], caller_of(request))).as_value())
 
     async def undoing(self, request: Request) -> Response:
         read_query(request, NoQuery)

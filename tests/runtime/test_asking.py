@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from inhabit.kernel.policy import Policy, Rule
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.service import Caller, Runtime
+from tests.runtime.inprocess import InProcessIsolate
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
 BOSS = Approver(Principal("boss"), "test", protected=True)
@@ -110,6 +112,38 @@ async def test_F16_a_sleeping_run_is_parked_by_an_upgrade_that_took_its_engine_a
     async with opened(shop) as (runtime, store):
         result = await settled(runtime, run.run_id)
         assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2] and shop.cancelled == ["a", "b"]
+
+
+async def test_F08_a_sleeping_run_whose_program_takes_another_path_is_parked_with_both_sides_and_its_owner_resumes_or_cancels_it(
+        opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that calls itself the same and is not: nothing is done for the program before all of its record was met."""
+    shop, real = Shop(), InProcessIsolate.start
+
+    async def start(self: InProcessIsolate, boot: Any) -> Any:
+        return await real(self, replace(boot, code=boot.code.replace('"b"', '"z"')))
+
+    async with opened(shop) as (runtime, store):
+        runs = [(await runtime.execute(TWO, ADA)).run_id for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcessIsolate, "start", start)
+        async with opened(shop) as (runtime, store):
+            for approval in await Desk(runtime, store.approvals).pending(BOSS):
+                await Desk(runtime, store.approvals).decide(approval.asked.approval, "approve", BOSS)
+            for run_id in runs:
+                parked = await settled(runtime, run_id)
+                assert parked.state == "parked" and parked.error["code"] == "replay_diverged"
+                sides = {side: parked.error["details"][side]["arguments"] for side in ("recorded", "now")}
+                assert sides == {"recorded": '{"id":"b"}', "now": '{"id":"z"}'} and parked.error["details"]["sequence"] == 2
+                assert (await runtime.resume(run_id, ADA)).state == "parked"
+            assert shop.cancelled == [] and {r.state for r in (await runtime.list(ADA)).runs} == {"parked"}
+            assert (await runtime.cancel(runs[1], ADA)).state == "failed"
+            resumed = await runtime.parts.journal.read(runs[0], tenant="default")
+            assert sum(isinstance(e.entry, Suspended) and e.entry.parked is not None for e in resumed.entries) <= 2, "told once, not at each try"
+            patch.undo()   # the version that began it is back
+            result = await runtime.resume(runs[0], ADA)
+            assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2] and shop.cancelled == ["a", "b"]
+            with pytest.raises(InvalidInput, match="not parked"):
+                await runtime.resume(runs[0], ADA)
 
 
 async def test_rejection_that_nobody_catches_ends_the_run_rejected(opened: Any) -> None:
