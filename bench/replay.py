@@ -11,6 +11,7 @@
     replay.alterations, .missed   changed arguments, order, calls, random and clocks; those not found at the first
                                   different call
     replay.resume1000.p50_ms      a sleeping run with 1,000 recorded calls: from the answer to the next live call
+    sleep.memory_kb, .processes   what a sleeping run holds of the server's memory, over 1,000 of them; processes they hold
 
 `--programs N` (default 400; full size 10,000), `--kills N` programs whose host is killed (default 24), `--seed N` the first
 of them. `--tally FILE`: what is done is kept there after each piece, and the same command line goes on from it.
@@ -35,7 +36,7 @@ from pathlib import Path
 
 from bench.replay_kill import KillNursery
 from bench.replay_programs import generate
-from bench.replay_resume import resume_ms
+from bench.replay_resume import resume_ms, sleeping
 from bench.replay_runs import (
     Stage,
     Whole,
@@ -236,8 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally.piece("interrupted", seeds, in_a_folder(partial(_interrupted, seeds)))
     for seeds in pieces(given.seed + programs, kills):
         tally.piece("killed", seeds, in_a_folder(partial(_killed, seeds)))
-    resumed = list[float]()
+    resumed, asleep = list[float](), list[tuple[float, int]]()
     in_a_folder(lambda folder, _: resumed.extend(resume_ms(folder, 5 if given.quick else 25)))(found := tally.found)
+    in_a_folder(lambda folder, _: asleep.append(sleeping(folder)))(found)
     for line in found.wrong[:20]:
         report.note(line)
     report.note("constructs: " + ", ".join(f"{name} {count}" for name, count in sorted(found.constructs.items())))
@@ -249,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                        ("replayed", "journals"), ("unequal", "journals"), ("reached", "calls"), ("alterations", "journals"), ("missed", "journals")):
         report.figure(f"replay.{name}", found.counts[name], unit)
     report.figure("replay.resume1000.p50_ms", percentile(resumed, 0.5), "ms")
+    report.figure("sleep.memory_kb", asleep[0][0], "KiB")
+    report.figure("sleep.processes", asleep[0][1], "processes")
     return 1 if found.wrong else 0
 
 

@@ -1,9 +1,16 @@
-"""How long a sleeping run with 1,000 recorded calls takes from a person's answer to its next live call."""
+"""Sleeping runs: how long one with 1,000 recorded calls takes from a person's answer to its next live call, and what
+1,000 of them hold while they sleep.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.replay_runs import ADA, ASKING
@@ -12,13 +19,15 @@ from inhabit.connectors.functions import Capability
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.isolates.pool import WorkerPool
+from inhabit.limits import Questions
 from inhabit.runtime.approvals import Approver, Desk
 from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Parts, Runtime
 from inhabit.store.ids import new_run_id
 from inhabit.store.store import Store
 
-__all__ = ["CALLS", "resume_ms"]
+__all__ = ["CALLS", "SLEEPERS", "resume_ms", "sleeping"]
 
 CALLS = 1_000
 _PROGRAM = f"""
@@ -26,13 +35,54 @@ for (let i = 1; i < {CALLS}; i++) await world.look({{ n: i }});
 return await world.sell({{ n: {CALLS} }});
 """
 
+SLEEPERS = 1_000
+
 
 def resume_ms(folder: Path, rounds: int) -> list[float]:
     """One figure a round, in a runtime as a server has it: real time, jailed workers that are ready."""
     return asyncio.run(_measure(folder, rounds))
 
 
-async def _measure(folder: Path, rounds: int) -> list[float]:
+def sleeping(folder: Path) -> tuple[float, int]:
+    """KiB of the server's memory and processes that a sleeping run holds, over `SLEEPERS` of them."""
+    return asyncio.run(_sleepers(folder))
+
+
+async def _sleepers(folder: Path) -> tuple[float, int]:
+    async with _opened(folder / "sleeping.db") as (runtime, _, _sold):
+        async def asleep(count: int) -> tuple[int, int]:
+            for _ in range(count):
+                run = await runtime.execute("return await world.sell({ n: 1 })", ADA)
+                assert run.state == "suspended", run
+            gc.collect()
+            return _resident_bytes(), _processes()
+
+        await asleep(SLEEPERS // 2)   # what grows once: caches, the allocator's arenas, spare workers
+        before, idle = await asleep(0)
+        after, all_asleep = await asleep(SLEEPERS)
+        return (after - before) / SLEEPERS / 1024, all_asleep - idle
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _processes() -> int:
+    """Processes below this one, however deep."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    ours, found = {os.getpid()}, True
+    while found:
+        found = {pid for pid, parent in parents.items() if parent in ours} - ours
+        ours |= found
+    return len(ours) - 1
+
+
+@asynccontextmanager
+async def _opened(file: Path) -> AsyncGenerator[tuple[Runtime, Store, list[float]]]:
+    """A runtime as a server has it: real time, jailed workers that are ready."""
     world, sold = Capability("world"), list[float]()
 
     @world.operation(reads="public", idempotent=True)
@@ -44,16 +94,22 @@ async def _measure(folder: Path, rounds: int) -> list[float]:
         sold.append(time.perf_counter())
         return {"n": n}
 
-    store = Store.open(folder / "resume.db")
-    directory = ConnectedCatalog(Catalog(folder))
+    store = Store.open(file)
+    directory = ConnectedCatalog(Catalog(file.parent))
     await directory.add(world.connector())
-    runtime = Runtime(Parts(directory, WorkerPool(folder), store.journal, store.blobs, lambda: new_run_id(now_ms()), control=ASKING))
+    runtime = Runtime(Parts(directory, WorkerPool(file.parent), store.journal, store.blobs, lambda: new_run_id(now_ms()), control=ASKING,
+                            questions=OpenQuestions(Questions(questions_per_tenant=10 * SLEEPERS))))
     await runtime.start()
     try:
-        return [await _resumed(runtime, store, sold) for _ in range(rounds + 1)][1:]
+        yield runtime, store, sold
     finally:
         await runtime.stop()
         await store.close()
+
+
+async def _measure(folder: Path, rounds: int) -> list[float]:
+    async with _opened(folder / "resume.db") as (runtime, store, sold):
+        return [await _resumed(runtime, store, sold) for _ in range(rounds + 1)][1:]
 
 
 async def _resumed(runtime: Runtime, store: Store, sold: list[float]) -> float:
