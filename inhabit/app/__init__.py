@@ -37,7 +37,7 @@ from inhabit.contracts.connector import Connector, ConnectorContext, ConnectorPr
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import RunHeader
+from inhabit.contracts.run import Mode, RunHeader
 from inhabit.errors import ConfigError, InhabitError, InvalidInput, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
@@ -46,6 +46,7 @@ from inhabit.limits import LIVE_RUNS, LIVE_RUNS_OF_ONE_TENANT, Limits
 from inhabit.runtime.approvals import Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.directory import ConnectedCatalog
+from inhabit.runtime.plans import Plans
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.attenuable import Attenuable
@@ -92,6 +93,7 @@ class Inhabit:
         self.approvals = approvals or ApprovalsConfig.model_validate({})
         self.own_approvals = self.server.tenants == "single" if self.approvals.self is None else self.approvals.self
         self._desk: Desk | None = None
+        self._plans: Plans | None = None
         self._attenuable: Attenuable | None = None
         self._expiring: asyncio.Task[None] | None = None
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
@@ -179,6 +181,7 @@ class Inhabit:
                                 control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions,
                                 alive=self._alive))
         self._attenuable = Attenuable(self.home.tokens, TokenKeys(self.home.token_keys))
+        self._plans = Plans(runtime)
         self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals)
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
@@ -223,6 +226,13 @@ class Inhabit:
             raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
         return self._desk
 
+    @property
+    def plans(self) -> Plans:
+        """What plans would write, applied or dropped. Raises `Unavailable` before `start`."""
+        if self._plans is None:
+            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
+        return self._plans
+
     def _known(self) -> tuple[Sequence[Operation], bool]:
         return self.operations(), not self.problems and all(held for held, _ in self.sources().values())
 
@@ -255,15 +265,16 @@ class Inhabit:
 
     async def execute(self, source: str, *, principal: str | Principal, language: str | None = None, input: Any = None,
                       grant: Grant | Sequence[Any] | None = None, limits: Mapping[str, Any] | None = None,
-                      wait_s: float | None = None, attended: bool = False, conversation: str = "", closed: bool = False) -> RunResult:
+                      wait_s: float | None = None, attended: bool = False, conversation: str = "", closed: bool = False,
+                      mode: Mode = "live") -> RunResult:
         """Run a program for `principal`. `attended`: somebody answers what it asks; else what would be asked for its flow of
-        information is denied. `conversation`: whose model wrote the program; its runs know what it has read. `closed`: whoever
+        information is denied. `mode`: `plan` holds what it would write, for `plans`. `conversation`: whose model wrote the program; its runs know what it has read. `closed`: whoever
         wrote program and input has read nothing of strangers but through this conversation, so that what they spelled out is their own
         word. Raises `ProgramError` when nothing ran; see `Runtime.execute`.
         """
         runtime = await self.start()
         caller = self.caller(principal, grant=grant, attended=attended, conversation=conversation, closed=closed)
-        return await runtime.execute(source, caller, language=language, input=input, limits=limits, wait_s=wait_s)
+        return await runtime.execute(source, caller, language=language, input=input, limits=limits, wait_s=wait_s, mode=mode)
 
     async def search(self, query: str, *, principal: str | Principal, language: str = "typescript") -> str:
         """Declarations of the operations that fit `query`, as a model reads them."""
@@ -286,7 +297,7 @@ class Inhabit:
         return create_app(
             self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
             connecting=self._connecting, effects=AppReview(self._sources),
-            options=self.server.options(self.name), desk=self.desk, labels=home.store.conversations, attenuable=self.attenuable)
+            options=self.server.options(self.name), desk=self.desk, plans=self.plans, labels=home.store.conversations, attenuable=self.attenuable)
 
     @property
     def attenuable(self) -> Attenuable:

@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approvals": ("approvals", "list or show calls that wait for a person"),
     "approve": ("approve", "approve a call that waits"),
     "reject": ("reject", "reject a call that waits"),
+    "plan": ("plan", "show what a plan would write, or drop it"),
+    "apply": ("apply", "do what a plan shows"),
     "rollback": ("rollback", "undo what a run wrote"),
     "replay": ("replay", "execute a recorded run again, with nothing behind it, and compare"),
     "doctor": ("doctor", "check jail layers, engines, home and journal"),

@@ -9,7 +9,7 @@ from typing import Any
 from inhabit.cli.client import Api
 from inhabit.contracts.program import LogLine
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import Asked, Blobs
+from inhabit.contracts.run import Asked, Blobs, Mode
 from inhabit.errors import NotFound, Unavailable
 from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
@@ -41,9 +41,9 @@ class RemoteRuntime(Runtime):
 
     async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
                       limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
-                      progress: Callable[[str], None] = lambda _text: None) -> RunResult:
+                      progress: Callable[[str], None] = lambda _text: None, mode: Mode = "live") -> RunResult:
         body = {"program": source, "language": language, "input": input, "limits": dict(limits) if limits else None,
-                "wait_s": 30.0 if wait_s is None else wait_s, "conversation": caller.conversation or None}
+                "wait_s": 30.0 if wait_s is None else wait_s, "conversation": caller.conversation or None, "mode": mode}
         return self.blobs.noted(await self._api.post("/v1/runs", body))
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="JSON", help="what the program reads as `input`")
     parser.add_argument("--wait", type=float, default=600.0, metavar="SECONDS", help="give the run this long, then leave it going")
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE", help="a narrower limit, e.g. cpu_ms=500")
+    parser.add_argument("--plan", action="store_true", help="hold what it would write, for `inhabit plan show` and `inhabit apply`")
     parser.add_argument("--json", action="store_true", help="print the whole answer: run, state, result, logs, calls")
 
 
@@ -43,11 +44,11 @@ async def _run(args: argparse.Namespace, body: dict[str, Any]) -> int:
     if args.json:
         show_json(answer)
     else:
-        _show(answer)
+        _show(answer, args.plan)
     return 0 if answer["state"] in ("completed", "running", "suspended") else 1
 
 
-def _show(answer: dict[str, Any]) -> None:
+def _show(answer: dict[str, Any], planned: bool) -> None:
     for line in answer.get("logs", []):
         complain(line)
     if answer["state"] == "completed":
@@ -63,6 +64,8 @@ def _show(answer: dict[str, Any]) -> None:
     going = answer["state"] in ("queued", "running", "suspended")
     then = f"inhabit runs tail {answer['run']} follows it" if going else answer.get("next", "")
     complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {then}" if then else ""))
+    if planned and answer["state"] == "completed":
+        complain(f"nothing was written: inhabit plan show {answer['run']}")
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
@@ -75,6 +78,8 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
             body["input"] = orjson.loads(args.input)
         except ValueError as error:
             raise InvalidInput(f"--input is not JSON: {error}") from None
+    if args.plan:
+        body["mode"] = "plan"
     if args.limit:
         body["limits"] = dict(_limit(item) for item in args.limit)
     return body

@@ -36,9 +36,10 @@ from pydantic.errors import PydanticSchemaGenerationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 
+from inhabit.connectors.still import still_async, still_sync
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
-from inhabit.contracts.operation import ErrorDoc, Operation, Schema
+from inhabit.contracts.operation import ErrorDoc, Operation, Resource, Schema
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, ConfigError, Effect, InhabitError, InvalidInput
 
@@ -80,7 +81,7 @@ class Capability:
         trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
         revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
         errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
-        content: Sequence[str] = (),
+        content: Sequence[str] = (), resource: Resource | None = None,
     ) -> Any:
         """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
 
@@ -89,14 +90,14 @@ class Capability:
         operations of this capability, as functions or by name. `url_argument` names the parameter that says where a request
         goes: after private data, only to a URL that somebody gave. `content` names those that say neither where a call goes
         nor what it does (the body of a mail, not its recipient): a handle may bring a stranger's words there.
-        Raises `ConfigError` when a type has no JSON form.
+        `resource`: how it stands to a kind of things, for plans. Raises `ConfigError` when a type has no JSON form.
         """
         if function is None:
             def decorate(real: Callable[..., Any]) -> Any:
                 return self.operation(
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
                     idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s, url_argument=url_argument,
-                    content=content)
+                    content=content, resource=resource)
             return decorate
         short = name or function.__name__
         effects = checked_effects({
@@ -109,6 +110,8 @@ class Capability:
             f"{self.name}.{short}", self.name, function, effects,
             tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
             None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview), url_argument)
+        if resource is not None:
+            self._functions[short] = _with_resource(self._functions[short], resource)
         if content:
             self._functions[short] = _with_content(self._functions[short], tuple(content))
         return function
@@ -131,6 +134,8 @@ class Capability:
                     near = difflib.get_close_matches(named, known, 1, 0.0)[0]
                     raise ConfigError(f"{operation.name}: {role}={named!r} is no operation of {self.name}",
                                       fix=f"declare it with @operation; the nearest is {near!r}")
+            if operation.preview is not None and self._functions[operation.preview.rpartition(".")[2]].operation.effects.may_write:
+                raise ConfigError(f"{operation.name}: preview={operation.preview!r} may write", fix="a preview only reads: declare it without `writes`")
         return FunctionConnector(self.name, self.description, dict(self._functions))
 
 
@@ -165,10 +170,11 @@ class FunctionConnector:
         function = self._functions[call.operation.function]
         arguments = _bind(function, call)
         try:
+            called = partial(function.implementation, **arguments)
             if function.is_async:
-                value = await function.implementation(**arguments)
+                value = await (still_async(called) if call.preview else called())
             else:
-                value = await self._in_thread(partial(function.implementation, **arguments))
+                value = await self._in_thread(still_sync(called) if call.preview else called)
         except InhabitError:
             raise
         except (ValueError, LookupError, PermissionError) as error:
@@ -186,6 +192,16 @@ class FunctionConnector:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=self.name)
         return await asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, work)
+
+
+def _with_resource(function: _Function, resource: Resource) -> _Function:
+    """Raises `ConfigError` for a resource whose argument is no parameter."""
+    operation = function.operation
+    alone = resource.role in ("create", "list")
+    if (not alone and resource.argument not in operation.input_schema["properties"]) or (alone and resource.argument):
+        raise ConfigError(f"{operation.name}: {resource.argument!r} is not the parameter that names a {resource.kind}",
+                          fix="none for create and list" if alone else f"one of {', '.join(operation.input_schema['properties']) or 'its parameters'}")
+    return replace(function, operation=replace(operation, resource=resource))
 
 
 def _bind(function: _Function, call: Call) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class Connections(Protocol):
 
 
 class Call(NamedTuple):
-    """One decided, journaled call. `deadline_s` is in `asyncio` loop time."""
+    """One decided, journaled call. `deadline_s` is in `asyncio` loop time. `preview`: it is to say what a write would do; a
+    connector gives it no way out and nothing to write with, or refuses it.
+    """
 
     operation: Operation
     arguments: dict[str, Any]
@@ -63,6 +65,7 @@ class Call(NamedTuple):
     deadline_s: float
     blobs: Blobs
     progress: Callable[[str], None] = lambda _text: None
+    preview: bool = False
 
 
 @dataclass(frozen=True, slots=True)

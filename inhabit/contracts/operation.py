@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from inhabit.contracts.effects import UNKNOWN_EFFECTS, Effects
 from inhabit.contracts.json import is_array, is_object
 
-__all__ = ["ErrorDoc", "Operation", "Schema"]
+__all__ = ["ErrorDoc", "Operation", "Resource", "Schema"]
 
 Schema = Mapping[str, Any]
 """A JSON Schema (2020-12). References have the form `#/$defs/NAME` and point into `Operation.definitions`."""
@@ -24,6 +24,22 @@ class ErrorDoc:
 
     code: str
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How an operation stands to a kind of things, so that a plan's later reads see what its earlier writes would have
+    done. `kind`: the same word in all operations over them. `argument`: the parameter that names a thing (none for `create`
+    and `list`); `key`: the member of a thing that does. `items`: the member of a list's answer that holds the things, "" where
+    the answer is the list. `version`: the member that changes whenever a thing does.
+    """
+
+    kind: str
+    role: Literal["create", "read", "list", "update", "replace", "delete"]
+    key: str = "id"
+    argument: str = ""
+    items: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,7 @@ class Operation:
     revert: str | None = None
     preview: str | None = None
     reconcile: str | None = None
+    resource: Resource | None = None
     url_argument: str = ""
     content: tuple[str, ...] = ()
     extracts: int = 0

@@ -82,7 +82,8 @@ class Intent(NamedTuple):
 class Outcome(NamedTuple):
     """How a call ended. `value` is JSON: the result, or the error's value when `ok` is False. `binaries`: hashes of the
     bytes that the host kept for this call; a `$binary` that a value merely contains gives a run nothing. `kept`: what a
-    handle stands for, where `value` is the handle; the program never sees it.
+    handle stands for, where `value` is the handle; the program never sees it. `simulated`: a held write was answered. `seen`: what a
+    plan read live, as a version or a hash.
     """
 
     sequence: int
@@ -94,6 +95,7 @@ class Outcome(NamedTuple):
     binaries: tuple[str, ...] = ()
     simulated: bool = False
     kept: bytes | None = None
+    seen: str = ""
 
 
 class Asked(NamedTuple):

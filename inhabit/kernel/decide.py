@@ -107,7 +107,7 @@ def decide(facts: Facts, grant: Grant, policy: Policy = NO_POLICY) -> Decision:
     """
     words, charges = reasons(facts, grant, policy)
     word = words[0] if len(words) == 1 else strictest(words)
-    if word.verdict == "ask" and facts.approved:
+    if word.verdict in ("ask", "hold") and facts.approved:
         word = Reason("allow", word.rule, f"approved: {word.text}")
     if facts.run.planning and facts.effects.may_write:
         if word.verdict == "allow":

@@ -17,6 +17,7 @@ from inhabit.contracts.run import Outcome
 from inhabit.runtime.asking import digest_of, refusal
 from inhabit.runtime.changes import digest_of_changes
 from inhabit.runtime.intents import UNDECIDED
+from inhabit.runtime.rechecking import conflicting
 from inhabit.runtime.recording import Recording
 from inhabit.runtime.simulating import MAX_SYMBOL_CHARS, Symbols
 from inhabit.wire.values import decode_value, encode_value
@@ -125,7 +126,7 @@ def refused_changes(run_id: str, recording: Recording, now_ms: int) -> Over | No
 def unsettled(conflicts: list[dict[str, Any]]) -> Over | None:
     if not conflicts:
         return None
-    error = _ended("plan_conflict", f"{len(conflicts)} reads that the plan rests on have changed; nothing was written", "plan again")
+    error = _ended("plan_conflict", conflicting(conflicts), "plan again")
     return "failed", {**error, "details": {"conflicts": conflicts}}
 
 

@@ -109,6 +109,8 @@ class Desk:
         if not self.own and by.principal.user == approval.principal.user:
             raise Denied("nobody approves what their own program asks for", code="own_request",
                          fix="another person of the tenant answers, with a token made by `inhabit token create --approver`")
+        if approval.asked.sequence == 0 and arguments is not None:
+            raise InvalidInput("a change set is approved as it is", fix="reject it, and plan again with another program")
         if digest is not None and digest != approval.asked.digest:
             raise AlreadyDecided("what you were shown is not what waits now", fix="look at it again")
         now_ms = self._runtime.parts.now_ms()

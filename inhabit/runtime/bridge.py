@@ -19,6 +19,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from inhabit.contracts.connector import Call, Connector
@@ -26,13 +27,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
 from inhabit.contracts.run import Blobs, Intent, Outcome, Recorder, Ticket, Write
-from inhabit.errors import (
-    Denied,
-    InhabitError,
-    InvalidInput,
-    LimitExceeded,
-    NotFound,
-)
+from inhabit.errors import Denied, InhabitError, InvalidInput, LimitExceeded, NotFound
 from inhabit.kernel.decide import Decision, Facts, decide, settled
 from inhabit.kernel.flow import CLEAN
 from inhabit.kernel.policy import NO_POLICY
@@ -41,7 +36,8 @@ from inhabit.runtime.bodies import binaries_in, error_body, result_body
 from inhabit.runtime.calling import Calling
 from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, Standing
 from inhabit.runtime.handles import SUFFIX, Given, kept_error, only_reads, veiled
-from inhabit.runtime.intents import brought_by, decoded, intended
+from inhabit.runtime.intents import UNDECIDED, brought_by, decoded, intended
+from inhabit.runtime.previewing import Previews, previewed
 from inhabit.runtime.schemas import Validators
 from inhabit.runtime.shaping import ResultRules, discreet
 from inhabit.wire.values import decode_value, encode_value
@@ -73,6 +69,7 @@ class Bridge:
         self._validators = Validators()
         self._result_rules = ResultRules()
         self._calling = Calling()
+        self._previews = Previews(directory, self._calling, now_ms)
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
 
     @property
@@ -113,6 +110,7 @@ class Bridge:
             arguments = decoded(context, operation, body)
             given = context.handles.given(arguments, body, context.limits.value_bytes, operation)
             self._fits(context, operation, given, body)
+            approved = context.approves(issued, operation, arguments) or approved
             decision = standing.decision or decide(
                 Facts(operation, given.value, now_ms, context.granted_calls, context.run, context.labels.joined(given.labels),
                       context.charges, approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
@@ -164,14 +162,15 @@ class Bridge:
                 error = discreet(admitted.standing.results, context.run, failed)
             finally:
                 context.in_flight -= 1
-            brought = brought_by(admitted)
+            brought = brought_by(admitted, self._still(context, previewed(admitted)) if held else None)
         if error is not None:
             body = error_body(error, admitted.issued.operation)
         kept = body if admitted.kept and admitted.error is None else None
         if kept is not None:
             body = context.handles.new() if error is None else kept_error()
         outcome = Outcome(admitted.issued.sequence, error is None, body,
-                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), brought.names, blobs.kept, held, kept)
+                          round((time.perf_counter() - started) * 1000, 3), self._now_ms(), brought.names, blobs.kept, held, kept,
+                          context.holder.seen(admitted.issued.sequence) if context.holder is not None else "")
         context.count(len(body) + len(kept or b""))
         self._journal.append(context.run_id, outcome)
         context.learn(outcome, brought, admitted.intent.arguments)
@@ -213,6 +212,12 @@ class Bridge:
                 settled(operation, context.grant, policy, planning=context.run.planning), policy, policy.applicable(operation).results)
         return held
 
+    def _still(self, context: RunContext, name: str) -> Standing | None:
+        try:
+            return self._standing(context, name) if name else None
+        except InhabitError:
+            return None
+
     def _fits(self, context: RunContext, operation: Operation, given: Given, body: bytes) -> None:
         """Raises `InvalidInput` for arguments that break the schema or refer to bytes that the run was not given."""
         self._validators.arguments(operation, given.value)
@@ -239,9 +244,8 @@ class Bridge:
         call = Call(
             operation, admitted.arguments, context.principal, context.run_id, admitted.issued.sequence,
             admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, blobs, progress)
-        value = await self._calling.reach(self._directory.connector_of(operation), call, loop, standing.limit_ms)
-        if context.holder is not None:
-            value = await context.holder.read(context, admitted, value)
+        live = partial(self._calling.reach, self._directory.connector_of(operation), call, loop, standing.limit_ms)
+        value = await (live() if context.holder is None else context.holder.read(admitted, live))
         body = result_body(operation, value, context.limits)
         self._validators.result(operation, value, len(body))
         if standing.results:
@@ -256,7 +260,8 @@ class Bridge:
         operation = admitted.standing.operation
         if context.holder is None:
             raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="let the policy ask a person instead of holding")
-        answer = await context.holder.answer(context, admitted)
+        preview = self._still(context, previewed(admitted))
+        answer = await context.holder.answer(admitted, preview and partial(self._previews.ask, context, admitted, preview))
         if admitted.standing.results:
             answer = self._result_rules.shaped(operation, admitted.standing.results, context.run, answer)
         return result_body(operation, answer, context.limits)
@@ -265,4 +270,4 @@ class Bridge:
 _HASHES_KEPT = 4_000
 _STANDINGS_KEPT = 256
 _FLOW_FIX = "confirm what these operations do (inhabit effects review), pass data on as a handle, or run where a person can be asked"
-_REFUSED = Decision("deny", "bridge", "refused before a decision")
+_REFUSED = Decision("deny", UNDECIDED, "refused before a decision")

@@ -6,7 +6,7 @@ did; who calls and with what right is fixed before its first line runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -26,7 +26,7 @@ from inhabit.runtime.provenance import GIVEN_BY_PEOPLE, Urls
 from inhabit.runtime.spelled import Spelled
 from inhabit.wire.values import decode_value
 
-__all__ = ["NO_CONTROL", "Admitted", "Charges", "Control", "Holder", "RunContext", "Standing"]
+__all__ = ["NO_CONTROL", "Admitted", "Approved", "Charges", "Control", "Holder", "RunContext", "Standing"]
 
 
 class Standing(NamedTuple):
@@ -64,12 +64,28 @@ class _NothingKept:
 class Holder(Protocol):
     """Answers calls that are held."""
 
-    async def answer(self, context: RunContext, admitted: Admitted) -> Any:
-        """What the program is told in place of the write. Raises `InhabitError`."""
+    async def answer(self, admitted: Admitted, preview: Callable[[], Awaitable[Any]] | None) -> Any:
+        """What the program is told in place of the write. `preview`: asks the operation, where it has one. Raises `InhabitError`."""
         ...
 
-    async def read(self, context: RunContext, admitted: Admitted, value: Any) -> Any:
-        """A live result with what the run has written so far laid over it."""
+    async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]]) -> Any:
+        """What `live` answers, with what the run has written so far laid over it; or that alone."""
+        ...
+
+    def seen(self, sequence: int) -> str:
+        """What a call read, as a version or a hash."""
+        ...
+
+
+class Approved(Protocol):
+    """The writes that a person approved beforehand, in their order."""
+
+    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any]) -> None:
+        """Raises what parks the run for a write that is not the next one of them."""
+        ...
+
+    def answered(self, outcome: Outcome) -> None:
+        """A call has its outcome: ids in it are known now."""
         ...
 
 
@@ -96,6 +112,7 @@ class RunContext:
     labels: Labels = CLEAN
     charges: Charges = field(default_factory=lambda: _NOTHING_KEPT)
     holder: Holder | None = None
+    applying: Approved | None = None
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     granted_calls: dict[str, int] = field(default_factory=dict[str, int])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
@@ -121,6 +138,8 @@ class RunContext:
 
     def learn(self, outcome: Outcome, brought: Labels, arguments: bytes) -> None:
         """What an answer gives the run, before it is delivered: labels, bytes it may use, URLs it may go to; or a handle."""
+        if self.applying is not None:
+            self.applying.answered(outcome)
         if outcome.kept is None:
             self.labels = self.labels.joined(brought)
             self.binaries.update(outcome.binaries)
@@ -159,6 +178,13 @@ class RunContext:
     def standing(self) -> tuple[Write, ...]:
         """What is committed with an entry after which the run's result may be answered."""
         return self.remembered(self.labels)
+
+    def approves(self, issued: IssuedCall, operation: Operation, arguments: Mapping[str, Any]) -> bool:
+        """Whether a person has approved this write as part of a change set. Where there is one, another write parks the run."""
+        if self.applying is None or not operation.effects.may_write:
+            return False
+        self.applying.approves(issued.sequence, operation.name, arguments)
+        return True
 
     def book(self, counts: Sequence[str]) -> None:
         """Count a call against the clauses of the grant that bound it."""

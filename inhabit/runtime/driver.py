@@ -39,6 +39,7 @@ from inhabit.contracts.run import (
 from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, TooMany, WorkerLost
 from inhabit.kernel.flow import Labels, Source
 from inhabit.limits import Limits
+from inhabit.runtime.applying import PlanLeft
 from inhabit.runtime.asking import question, refusal
 from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.bridge import Bridge
@@ -135,8 +136,8 @@ class RunDriver:
             end = self._ends(*ended(finished, self.limits, self._writes))
         except _OnlyPeople:
             end = self._falls_asleep()
-        except Diverged as diverged:
-            end = self._parks(diverged)
+        except (Diverged, PlanLeft) as left:
+            end = self._parks(left)
         except TimeoutError:
             end = self._is_stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
         except asyncio.CancelledError as cancelled:
@@ -428,10 +429,11 @@ class RunDriver:
         await ticket.durable()
         return suspended
 
-    async def _parks(self, diverged: Diverged) -> Suspended:
-        """The program takes another path than its record: nothing was done for it, and nothing of the run is lost."""
+    async def _parks(self, left: Diverged | PlanLeft) -> Suspended:
+        """The program takes another path than its record, or than was approved: nothing was done for that, and nothing is lost."""
         recording = self._recording
-        why = parted(Writes.made(recording.intents, recording.outcomes), diverged)
+        await self._calls_end(self.limits.call_ms / 1000)   # there are some where it was live
+        why = parted(Writes.made(recording.intents, recording.outcomes) if self._replaying else self._writes, left)
         suspended = Suspended(self._now_ms(), recording.used, why)
         self.asleep = True
         if recording.parked != why:

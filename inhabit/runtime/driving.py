@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inhabit.contracts.principal import Principal
@@ -24,12 +24,15 @@ from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
 from inhabit.runtime.admission import Admission, Seat
 from inhabit.runtime.answers import ended_result, parked_result, recorded_result, suspended_result
+from inhabit.runtime.applying import applying_of, refused_changes, unsettled
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import RunContext
 from inhabit.runtime.conversations import brought
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.endings import called_off, given_up, parked
+from inhabit.runtime.holding import PlanHolder
 from inhabit.runtime.parts import Parts
+from inhabit.runtime.rechecking import RECHECK, Rechecks, conflicts
 from inhabit.runtime.recording import Recording, doubtful
 from inhabit.runtime.rollback import RUNG, Steps
 from inhabit.runtime.tally import Counting, Tally
@@ -82,7 +85,7 @@ class Driving:
     async def start(self) -> None:
         """Settle what an earlier process left unfinished."""
         async for record in self._parts.journal.unfinished():
-            await self._take_up(record)
+            await self.take_up(record)
 
     async def stop(self) -> None:
         """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
@@ -132,6 +135,7 @@ class Driving:
                              header.mode == "plan", history := [])
             context = RunContext(header.run_id, header.principal, grant, bounds, facts, labelled(header.labels),
                                  self._parts.control.ledger(header.principal.tenant), history=history)
+            context.holder, context.applying = self._holder(header, recording), applying_of(recording)
             context.begin(header)
             context.remembered = lambda labels: self._parts.conversations.writes(
                 header.principal, header.conversation, header.run_id, brought(header, labels), self._parts.now_ms())
@@ -143,6 +147,37 @@ class Driving:
         task.add_done_callback(_without_end)
         live = self.live[header.run_id] = Live(task, first, header, seat)
         return live
+
+    def _holder(self, header: RunHeader, recording: Recording | None) -> PlanHolder | None:
+        if header.mode != "plan":
+            return None
+        holder = PlanHolder(header.run_id, self._parts.now_ms)
+        if recording is not None:
+            holder.rebuild(recording, self._parts.directory.operation)
+        return holder
+
+    async def recheck(self, header: RunHeader, changes: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Which reads that a change set rests on are other ones now, read again with the authority of the run that applies it."""
+        again = replace(
+            header, run_id=self._parts.new_run_id(), source=f"recheck of plan {changes['plan']}", code="", input=encode_value({"reads": changes["reads"]}),
+            engine=RECHECK, rung=RUNG, mode="plan", parent_run=None, names=(), seed=0, clock_ms=self._parts.now_ms())
+        self._parts.journal.begin(again)
+        live = self.drive(again, Rechecks(changes), Grant.from_value(again.grant), Limits.of(again.limits), self.admission.seat(again.principal))
+        await asyncio.wait([live.task])
+        return conflicts(changes, await self._parts.journal.read(again.run_id, tenant=again.principal.tenant))
+
+    async def _may_apply(self, record: RunRecord, recording: Recording, *, checked: bool) -> bool:
+        """Whether a run that applies a change set may go on; where it never may, it is ended. `checked`: what it rests on is
+        unchanged.
+        """
+        over = refused_changes(record.header.run_id, recording, self._parts.now_ms())
+        waits = 0 in recording.asked and 0 not in recording.decided
+        if over is None and not (checked or waits or recording.begun):
+            assert recording.changes is not None, "without one it is refused"
+            over = unsettled(await self.recheck(record.header, decode_value(recording.changes.arguments)))
+        if over is not None:
+            await self._close_record(record.header, *over)
+        return over is None and not waits
 
     async def _to_the_end(self, header: RunHeader, isolate: Isolate, again: Callable[[Isolate, Recording], RunDriver]) -> Terminal | Suspended:
         """Drive; when the worker dies and this run did not ask for it, go on in a new one by replay. A run that waits for
@@ -221,7 +256,7 @@ class Driving:
                 self._results.popitem(last=False)
         return result
 
-    async def _take_up(self, record: RunRecord) -> Live | None:
+    async def take_up(self, record: RunRecord, *, checked: bool = False) -> Live | None:
         """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
         header = record.header
         if header.token and (self.revoked(header.token) or not await self._parts.alive(header)):
@@ -233,6 +268,9 @@ class Driving:
                      "retryable": False, "effect": "unknown", "details": {"unknown_calls": [
                          {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}}
             await self._close_record(header, "unknown", error)
+            return None
+        recording = Recording.of(record, self._parts.now_ms())
+        if header.mode == "apply" and not await self._may_apply(record, recording, checked=checked):
             return None
         try:
             bounds = Limits.of(header.limits)
@@ -250,12 +288,12 @@ class Driving:
             await self._close_record(header, *called_off(record, "the end of the token that started it"))
             return None
         seat = self.admission.seat(header.principal)
-        recording = Recording.of(record, self._parts.now_ms())
         return self.drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=recording)
 
     async def _isolate_for(self, header: RunHeader, bounds: Limits) -> Isolate:
         if header.rung == RUNG:
-            return Steps(decode_value(header.input))
+            given = decode_value(header.input)
+            return Rechecks(given) if header.engine == RECHECK else Steps(given)
         return await self._parts.pool.acquire(header.language, header.principal.tenant, bounds)
 
     def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
@@ -277,7 +315,7 @@ class Driving:
     async def _wake(self, run_id: str, tenant: str) -> None:
         """Take up a run that slept. Answers that come meanwhile are handed on."""
         try:
-            live = await self._take_up(await self._parts.journal.read(run_id, tenant=tenant))
+            live = await self.take_up(await self._parts.journal.read(run_id, tenant=tenant))
             for decided in self._waking[run_id]:
                 if live is not None:
                     live.woken |= not live.driver.decided(decided)

@@ -13,6 +13,7 @@ from inhabit.contracts.program import Finished
 from inhabit.contracts.run import RunRecord
 from inhabit.errors import Cancelled, ProtocolError, WorkerLost
 from inhabit.limits import Limits
+from inhabit.runtime.applying import PlanLeft
 from inhabit.runtime.recording import Diverged, doubtful
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
@@ -68,12 +69,14 @@ def parked(record: RunRecord, why: str) -> dict[str, Any]:
         "fix": "start the version that has its engine and the run goes on, or cancel it"})
 
 
-def parted(writes: Writes, diverged: Diverged) -> dict[str, Any]:
-    """The error of a run whose program takes another path than its record: both sides, and what it wrote before."""
+def parted(writes: Writes, diverged: Diverged | PlanLeft) -> dict[str, Any]:
+    """The error of a run whose program takes another path than its record, or than was approved: both sides, and what it wrote."""
+    path, fix = (("approved", diverged.fix) if isinstance(diverged, PlanLeft) else
+                 ("recorded", "start the version that began it and the run goes on (inhabit runs resume), or cancel it"))
     return writes.told({
-        "code": diverged.code, "message": f"the run cannot go on here: its program takes another path than is recorded: {diverged.message}",
+        "code": diverged.code, "message": f"the run cannot go on here: its program takes another path than is {path}: {diverged.message}",
         "retryable": True, "effect": "none", "details": dict(diverged.details),
-        "fix": "start the version that began it and the run goes on (inhabit runs resume), or cancel it"})
+        "fix": fix})
 
 
 def _doubted(record: RunRecord, error: dict[str, Any]) -> tuple[Literal["failed", "unknown"], dict[str, Any]]:

@@ -16,7 +16,10 @@ from inhabit.runtime.context import Admitted, RunContext, Standing
 from inhabit.runtime.extraction import bits_of
 from inhabit.wire.values import TOO_MANY_ITEMS, decode_value, encode_value
 
-__all__ = ["brought_by", "decoded", "intended"]
+__all__ = ["UNDECIDED", "brought_by", "decoded", "intended"]
+
+UNDECIDED = "bridge"
+"""The rule of a call that was refused before there was a decision."""
 
 
 def decoded(context: RunContext, operation: Operation, body: bytes) -> dict[str, Any]:
@@ -34,13 +37,16 @@ def decoded(context: RunContext, operation: Operation, body: bytes) -> dict[str,
     return cast(dict[str, Any], value)
 
 
-def brought_by(admitted: Admitted) -> Labels:
-    """What the answer brings, an error's words like a result's: they may repeat what the call was given."""
+def brought_by(admitted: Admitted, preview: Standing | None = None) -> Labels:
+    """What the answer brings, an error's words like a result's: they may repeat what the call was given. A held call's may
+    come from a preview.
+    """
     assert admitted.standing is not None
     operation, source = admitted.standing.operation, Source(admitted.issued.operation, admitted.issued.sequence)
     # A number, a date, one of the program's own words: nothing that a stranger could say anything in.
     carried = admitted.carried._replace(untrusted=None) if operation.extracts else admitted.carried
-    return labels_of(operation.effects, source).joined(carried)
+    brought = labels_of(operation.effects, source).joined(carried)
+    return brought if preview is None else brought.joined(labels_of(preview.operation.effects, source))
 
 
 def intended(context: RunContext, issued: IssuedCall, standing: Standing | None, arguments: dict[str, Any], body: bytes,

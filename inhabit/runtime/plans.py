@@ -17,6 +17,7 @@ from inhabit.errors import InhabitError, InvalidInput, NotFound
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.asking import question
 from inhabit.runtime.changes import APPLY, PLANNED, change_set
+from inhabit.runtime.rechecking import conflicting
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.wire.values import encode_value
 
@@ -66,8 +67,7 @@ class Plans:
             header = self._header(record.header, caller, grant)
             conflicts = await driving.recheck(header, changes)
             if conflicts:
-                raise PlanConflict(f"{len(conflicts)} reads that the plan rests on have changed; nothing was written", fix="plan again",
-                                   details={"conflicts": conflicts})
+                raise PlanConflict(conflicting(conflicts), fix="plan again", details={"conflicts": conflicts})
             begun = await self._begin(header, changes)
             live = None if changes["asks"] else await driving.take_up(begun, checked=True)
             result = await driving.result(live, wait_s) if live is not None else await self._runtime.wait(header.run_id, caller)

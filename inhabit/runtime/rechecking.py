@@ -13,10 +13,11 @@ from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Prep
 from inhabit.contracts.run import Outcome, RunRecord
 from inhabit.wire.values import encode_value
 
-__all__ = ["RECHECK", "Rechecks", "conflicts"]
+__all__ = ["RECHECK", "Rechecks", "conflicting", "conflicts"]
 
 RECHECK = "recheck-1"
 _AT_ONCE = 16
+_NAMED = 5
 
 
 class Rechecks:
@@ -67,3 +68,10 @@ def conflicts(changes: Mapping[str, Any], record: RunRecord) -> list[dict[str, A
             found.append({"sequence": read["sequence"], "operation": read["operation"], "arguments": read["arguments"],
                           "was": read["seen"], "now": seen or "not readable", "writes": rest})
     return found
+
+
+def conflicting(found: Sequence[Mapping[str, Any]]) -> str:
+    """What is said of conflicts."""
+    named = "; ".join(f"call {one['sequence']} {one['operation']} was {one['was'][:24]}, is {one['now'][:24]}" for one in found[:_NAMED])
+    rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f"what the plan rests on has changed, and nothing was written: {named}{rest}"

@@ -43,7 +43,8 @@ class Diverged(InhabitError):
 class Recording:
     """`deliveries` are those still to be replayed; taken from the left as the replay goes on. `asked` and `decided` are by
     call. `arrived`: which outcome came when. `slept`: from when to when the run waited for people alone. `used`: what it had used when it last went to sleep.
-    `parked`: why it could not go on the last time. `followed`: how many of its calls were issued again by now.
+    `parked`: why it could not go on the last time. `followed`: how many of its calls were issued again by now. `changes`: the
+    change set that the run applies, call 0 of its record.
     """
 
     intents: dict[int, Intent] = field(default_factory=dict[int, Intent])
@@ -58,6 +59,7 @@ class Recording:
     used: Mapping[str, float] = field(default_factory=dict[str, float])
     parked: Mapping[str, Any] | None = None
     followed: int = 0
+    changes: Intent | None = None
 
     @classmethod
     def of(cls, record: RunRecord, now_ms: int) -> Recording:
@@ -65,6 +67,8 @@ class Recording:
         recording, asleep = cls(), 0
         for stored in record.entries:
             match stored.entry:
+                case Intent(sequence=0) as intent:
+                    recording.changes = intent
                 case Intent() as intent:
                     recording.intents[intent.sequence] = intent
                 case Outcome() as outcome:

@@ -15,6 +15,7 @@ from inhabit.contracts.program import Isolate, Prepared, Program
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import (
     Decided,
+    Mode,
     RunHeader,
     RunState,
     RunSummary,
@@ -98,8 +99,8 @@ class Runtime:
 
     async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
                       limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
-                      progress: Callable[[str], None] = lambda _text: None) -> RunResult:
-        """Check and run a program. Returns when it ends or after `wait_s` seconds, whichever is first; the run
+                      progress: Callable[[str], None] = lambda _text: None, mode: Mode = "live") -> RunResult:
+        """Check and run a program, or in mode `plan` find out what it would write. Returns when it ends or after `wait_s` seconds, whichever is first; the run
         goes on in the second case. Raises `ProgramError` when nothing ran, `InvalidInput` for bad arguments,
         `TooMany` when the caller's share of live runs is in use.
         """
@@ -114,7 +115,8 @@ class Runtime:
             try:
                 self._still(caller)
                 spelled = self._spelled(prepared, caller, labels)
-                header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version), labels=labels, spelled=spelled)
+                header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version),
+                                 mode=mode, labels=labels, spelled=spelled)
                 begun = self.parts.journal.begin(header)
             except BaseException:
                 await isolate.close()

@@ -24,6 +24,7 @@ from inhabit.contracts.run import Blobs, Journal
 from inhabit.contracts.version import VERSION
 from inhabit.errors import Unavailable
 from inhabit.runtime.approvals import Desk
+from inhabit.runtime.plans import Plans
 from inhabit.runtime.service import Runtime
 from inhabit.server.approvals import ApprovalRoutes
 from inhabit.server.attenuable import Attenuable
@@ -38,6 +39,7 @@ from inhabit.server.labels import LabelsDesk, labels_endpoints
 from inhabit.server.mcp import McpEndpoint, create_mcp_server
 from inhabit.server.metrics import Meter, Metrics
 from inhabit.server.openapi import document
+from inhabit.server.plans import PlanRoutes
 from inhabit.server.problems import problem, unexpected
 from inhabit.server.requests import NoQuery, read_query
 from inhabit.server.runs import RunRoutes
@@ -62,14 +64,15 @@ class ServerOptions:
 def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, blobs: Blobs | None = None,
                tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
                effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None,
-               desk: Desk | None = None, labels: LabelsDesk | None = None, attenuable: Attenuable | None = None) -> ASGIApp:
+               desk: Desk | None = None, labels: LabelsDesk | None = None, attenuable: Attenuable | None = None,
+               plans: Plans | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens`, `backup`, `connecting`, `effects`, `desk`, `labels` or `attenuable` there are no routes over them.
+    without `tokens`, `backup`, `connecting`, `effects`, `desk`, `labels`, `attenuable` or `plans` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels, attenuable)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels, attenuable, plans)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs, desk=desk), options.guard.max_body_bytes)
 
@@ -94,7 +97,8 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
                  effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None,
-                 labels: LabelsDesk | None = None, attenuable: Attenuable | None = None) -> tuple[Endpoint, ...]:
+                 labels: LabelsDesk | None = None, attenuable: Attenuable | None = None,
+                 plans: Plans | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -121,6 +125,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),
         *(labels_endpoints(labels, now_ms) if labels is not None else ()),
+        *(PlanRoutes(plans).endpoints() if plans is not None else ()),
         *(ApprovalRoutes(desk, runtime).endpoints() if desk is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},

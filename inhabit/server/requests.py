@@ -16,7 +16,7 @@ from inhabit.wire.values import decode_value
 __all__ = [
     "MAX_NUMBER",
     "MAX_WAIT_S",
-    "ApprovalQuery", "ApprovalsQuery",
+    "ApplyBody", "ApprovalQuery", "ApprovalsQuery",
     "EntriesQuery",
     "EventsQuery",
     "ListQuery",
@@ -56,12 +56,18 @@ class RunBody(StrictBody):
     input: Any = Field(None, description="any JSON; the program reads it as `input`")
     limits: dict[str, int | float] | None = Field(None, description="narrower limits for this run")
     wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
+    mode: Literal["live", "plan"] = Field("live", description="plan: reads run, writes are held and shown as one change set")
     on_disconnect: Literal["finish", "cancel"] = "finish"
     conversation: str | None = Field(None, min_length=1, max_length=100,
                                      description="a name for what the program's author, a model, keeps in mind from run to run")
 
 
 class RollbackBody(StrictBody):
+    wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
+
+
+class ApplyBody(StrictBody):
+    hash: str = Field(max_length=64, description="of the change set that you were shown")
     wait_s: float = Field(30.0, ge=0, le=MAX_WAIT_S, description="seconds to wait for the end", allow_inf_nan=False)
 
 

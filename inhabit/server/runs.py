@@ -92,7 +92,7 @@ class RunRoutes:
         caller = caller_of(request, conversation=f"http:{asked.conversation}" if asked.conversation else "")
         language = "typescript" if asked.language == "javascript" else asked.language
         result = await self._runtime.execute(asked.program, caller, language=language, input=asked.input,
-                                             limits=asked.limits, wait_s=0)
+                                             limits=asked.limits, wait_s=0, mode=asked.mode)
         if result.state not in TERMINAL_STATES and asked.wait_s > 0:
             result = await self._wait_connected(request, caller, result, asked)
         self._metrics.programs["http", result.state] += 1

@@ -96,6 +96,7 @@ EXECUTE = ToolDefinition(
             "input": {"type": "object"},
             "run": {"type": "string", "description": "A run to go on waiting for, instead of a program"},
             "wait_s": {"type": "number", "description": "Seconds to wait at most"},
+            "mode": {"enum": ["live", "plan"], "description": "plan: writes are held, and answered as they would be, for a person to review and apply"},
         },
         "additionalProperties": False,
     },
@@ -112,6 +113,7 @@ class _Execute(StrictBody):
     language: Literal["typescript", "javascript", "python"] | None = None
     input: Any = None
     run: str | None = Field(None, max_length=100)
+    mode: Literal["live", "plan"] = "live"
     wait_s: float | None = Field(None, ge=0, le=MAX_WAIT_S, allow_inf_nan=False)
 
 
@@ -171,7 +173,7 @@ class Toolset:
     async def _start(self, program: str, asked: _Execute, caller: Caller, heard: _Heard) -> RunResult:
         """Shielded: once a run exists its id must be known here, or it could not be cancelled."""
         starting = asyncio.ensure_future(self._runtime.execute(
-            program, caller, language=_language(asked.language), input=asked.input, wait_s=0, progress=heard.note))
+            program, caller, language=_language(asked.language), input=asked.input, wait_s=0, progress=heard.note, mode=asked.mode))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:

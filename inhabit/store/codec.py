@@ -101,14 +101,14 @@ def _decode_intent(f: list[Any], parts: Sequence[bytes]) -> Intent:
 
 
 def _encode_outcome(e: Outcome) -> Draft:
-    more = (e.binaries, e.simulated) if e.simulated else (e.binaries,) if e.binaries else ()
+    more = (e.binaries, e.simulated, e.seen) if e.seen else (e.binaries, e.simulated) if e.simulated else (e.binaries,) if e.binaries else ()
     return Draft(OUTCOME, _json((e.sequence, e.ok, e.duration_ms, e.at_ms, e.labels, *more)),
                  (e.value,) if e.kept is None else (e.value, e.kept))
 
 
 def _decode_outcome(f: list[Any], parts: Sequence[bytes]) -> Outcome:
     return Outcome(f[0], f[1], parts[0], f[2], f[3], tuple(f[4]), tuple(f[5]) if len(f) > 5 else (), len(f) > 6 and f[6],
-                   parts[1] if len(parts) > 1 else None)
+                   parts[1] if len(parts) > 1 else None, f[7] if len(f) > 7 else "")
 
 
 def _encode_delivered(e: Delivered) -> Draft:
