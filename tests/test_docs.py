@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -126,10 +127,11 @@ def test_a_python_example_runs(block: Block, tmp_path: Path, cache: Path):
 
 
 @contextmanager
-def server(*command: str, folder: Path, ready: str, ends: signal.Signals = signal.SIGTERM) -> Iterator[dict[str, str]]:
+def server(*command: str, folder: Path, ready: str, ends: signal.Signals = signal.SIGTERM,
+           python_path: str = PYTHONPATH) -> Iterator[dict[str, str]]:
     """A command that serves, with the words it prints before it is ready."""
     process = subprocess.Popen([sys.executable, "-m", "inhabit", *command], cwd=folder, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": PYTHONPATH})
+                               env={**os.environ, "PYTHONPATH": python_path})
     words: dict[str, str] = {}
     try:
         assert process.stdout is not None
@@ -212,9 +214,47 @@ def test_F02_the_approvals_page_works_as_written_over_a_killed_server(program: s
     assert "approve: " in answered and "by default/boss (token)" in answered and "reject: " in answered
     assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
     with sqlite3.connect(tmp_path / "shop.db") as shop:
-        assert dict(shop.execute("SELECT status, count(*) FROM orders WHERE customer = 'ada' AND status IN ('placed', 'cancelled') "
-                                 "AND placed_on > date('now', '-30 days') GROUP BY status"))["placed"] == 1
+        assert _orders(shop)["placed"] == 1
     assert "the same again" in shell(tagged(page, "replay")[0], tmp_path)
+    with server(*serve, folder=tmp_path, ready="token"):
+        undone = shell(tagged(page, "rollback")[0], tmp_path)
+    assert undone.count("undone: call") == 2 and "stands" not in undone
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        assert _orders(shop)["placed"] == 3
+
+
+def _orders(shop: sqlite3.Connection) -> dict[str, int]:
+    return dict(shop.execute("SELECT status, count(*) FROM orders WHERE customer = 'ada' AND status IN ('placed', 'cancelled') "
+                             "AND placed_on > date('now', '-30 days') GROUP BY status"))
+
+
+@pytest.mark.parametrize(("program", "changed", "old", "new"), [
+    ("cancel.ts", "isolates/javascript/boot/90_bridge.js", "// ", "// another image: "),
+    ("cancel.py", "isolates/python/engine.py", "_REWRITE = ", "_REWRITE = 100 + "),
+])
+def test_F16_a_run_that_waits_over_an_upgrade_of_its_engine_is_parked_and_goes_on_in_the_version_that_began_it(
+        program: str, changed: str, old: str, new: str, tmp_path: Path, cache: Path):
+    page = "docs/approvals.md"
+    upgraded = tmp_path / "upgraded"
+    shutil.copytree(ROOT / "inhabit", upgraded / "inhabit", ignore=shutil.ignore_patterns("__pycache__"))
+    file = upgraded / "inhabit" / changed
+    file.write_text(file.read_text().replace(old, new, 1))
+    new_home(tmp_path / ".inhabit", cache)
+    (tmp_path / "inhabit.toml").write_text(tagged(page, "inhabit.toml")[0].replace("8651", "0"))
+    (tmp_path / "policy.toml").write_text((ROOT / "examples/shop/policy.toml").read_text())
+    (tmp_path / program).write_text(tagged(page, program)[0])
+    serve = tagged(page, "serve")[0].split()[1:]
+    with server(*serve, folder=tmp_path, ready="token", ends=signal.SIGKILL):
+        shell(tagged(page, "ask")[0], tmp_path, PROGRAM=program)
+    with server(*serve, folder=tmp_path, ready="token", python_path=f"{upgraded}{os.pathsep}{PYTHONPATH}", ends=signal.SIGKILL) as words:
+        shell(tagged(page, "answer")[0], tmp_path, URL=words["MCP"].removesuffix("/mcp"))
+        parked = shell(tagged(page, "parked")[0], tmp_path)
+        assert parked.count("parked") >= 3 and "its engine" in parked and "written before: 2 shop.orders.cancel" in parked
+        with sqlite3.connect(tmp_path / "shop.db") as shop:
+            assert _orders(shop)["cancelled"] == 1, "nothing was done for the answers"
+    with server(*serve, folder=tmp_path, ready="token"):
+        after = shell(tagged(page, "after")[0], tmp_path)
+    assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
 
 
 def test_every_route_is_in_the_http_page_and_no_other():
