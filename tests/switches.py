@@ -21,12 +21,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from inhabit.connectors import http
 from inhabit.connectors.redaction import Redactor
-from inhabit.egress import addresses, resolve
+from inhabit.egress import addresses, bodies, broker, dialling, origins, resolve, transport
+from inhabit.egress.origins import Origin, of_url
+from inhabit.egress.resolve import Resolver
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
 from inhabit.kernel import caveats
@@ -37,11 +41,11 @@ from inhabit.kernel.grants import Grant, Permitted
 from inhabit.kernel.policy import Policy
 from inhabit.limits import CEILINGS, Limits
 from inhabit.policy import conditions, loader
-from inhabit.runtime import bridge, service
+from inhabit.runtime import bridge, service, visibility
 from inhabit.runtime.handles import Handles
 from inhabit.runtime.provenance import Urls
 from inhabit.runtime.schemas import Validators
-from inhabit.store import ledger
+from inhabit.store import ledger, secrets
 from inhabit.wire import values
 from inhabit.wire.frames import FrameParser
 
@@ -146,6 +150,54 @@ def _nothing_is_charged() -> None:
     _replace(ledger.TenantLedger, "reserve", lambda *_: ())
 
 
+class _Everything(frozenset[Any]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _any_origin() -> None:
+    _replace(transport.GuardedTransport, "_decide", lambda _, url, __: of_url(url))
+
+
+def _hosts_as_written() -> None:
+    _replace(origins, "_host", lambda raw: raw.lower())
+
+
+def _resolved_twice() -> None:
+    """What is dialled is asked for again, after the check."""
+    checked = dialling.checked_addresses
+
+    async def again(origin: Origin, resolver: Resolver, *, private: bool) -> Any:
+        await checked(origin, resolver, private=private)
+        return await resolver.resolve(origin.host, origin.port)
+
+    _replace(dialling, "checked_addresses", again)
+
+
+def _first_address_alone() -> None:
+    async def first(origin: Origin, resolver: Resolver, *, private: bool) -> Any:
+        found = list(await resolver.resolve(origin.host, origin.port))
+        return [one for one in found if addresses.refusal(one, private=private) is None]
+
+    _replace(dialling, "checked_addresses", first)
+
+
+def _bodies_of_any_size() -> None:
+    made: Callable[..., None] = bodies.BoundedBody.__init__
+    _replace(bodies.BoundedBody, "__init__", lambda body, stream, codings, _, exchange: made(body, stream, codings, 2**60, exchange))
+
+
+def _libraries_log_all() -> None:
+    _replace(broker, "logging", SimpleNamespace(INFO=0, getLogger=lambda _: SimpleNamespace(setLevel=lambda _: None)))
+
+
+def _secrets_are_waited_for() -> None:
+    async def resolve(kept: Any, name: str) -> Any:
+        return kept.get(name)
+
+    _replace(secrets._Kept, "resolve", resolve)
+
+
 def _replace(owner: Any, name: str, what: Any) -> None:
     setattr(owner, name, what)
 
@@ -153,6 +205,8 @@ def _replace(owner: Any, name: str, what: Any) -> None:
 PROGRAMS, RESUME, VALUES, AUTHORITY = (f"tests/attacks/test_attack_{name}.py" for name in ("programs", "resume", "values", "authority"))
 FRAMES, POOL, JS, JS_ENGINE, PYTHON = (f"tests/isolates/test_{name}.py" for name in ("hostile_frames", "pool", "js_hostile", "js_engine", "python_attacks"))
 CONDITIONS, ATTACKS_ON_POLICY, POLICY_KERNEL = "tests/policy/test_conditions.py", "tests/attacks/test_attack_policy.py", "tests/kernel/test_policy.py"
+BROKER, HTTP, EGRESS = "tests/egress/test_broker.py", "tests/connectors/test_http_connector.py", "tests/attacks/test_attack_egress.py"
+CONNECTIONS, TENANTS = "tests/attacks/test_attack_connections.py", "tests/attacks/test_attack_tenants.py"
 FLOW = "tests/attacks/test_attack_flow.py"
 LEDGER = "tests/store/test_store_ledger.py"
 BRIDGE, DRIVER, SERVICE = (f"tests/runtime/test_{name}.py" for name in ("bridge", "driver", "service"))
@@ -178,7 +232,19 @@ CONTROLS: dict[str, Control] = {
     "worker: one count a delivery": Control(_gone((PooledIsolate, "_check_counts")), (FRAMES, "-k", "D07_counts")),
     "worker: log text": Control(_gone((PooledIsolate, "_check_logs")), (FRAMES, "-k", "B17")),
     "addresses": Control(_gone((resolve, "refusal"), (addresses, "refusal")), ("tests/egress", "-k", "C01_loopback or C06 or C07_metadata_is_refused_even")),
-    "redaction": Control(_secrets_pass, ("tests/connectors/test_http_connector.py", "tests/connectors/test_openapi.py", "-k", "C15")),
+    "redaction": Control(_secrets_pass, (HTTP, "tests/connectors/test_openapi.py", EGRESS, CONNECTIONS, "-k", "C15 or C18_an_encoded or C28_what")),
+    "egress: granted origins": Control(_any_origin, (BROKER, "-k", "C02 or C05 or C09 or C12")),
+    "egress: one form of a host": Control(_hosts_as_written, (BROKER, "tests/egress/test_addresses.py", "-k", "C03 or C04 or C06")),
+    "egress: one resolution": Control(_resolved_twice, (BROKER, "-k", "C08")),
+    "egress: every address": Control(_first_address_alone, (BROKER, "-k", "C08")),
+    "egress: headers across origins": Control(lambda: _replace(transport, "_ACROSS_ORIGINS", _Everything()), (BROKER, HTTP, "-k", "C09")),
+    "egress: headers of the connection": Control(lambda: _replace(transport, "_HOP_BY_HOP", frozenset()), (BROKER, "-k", "C11 or C13 or C14")),
+    "egress: decoded bytes": Control(_bodies_of_any_size, (BROKER, "-k", "B15 or B16_a_body")),
+    "egress: the library's log": Control(_libraries_log_all, (CONNECTIONS, "-k", "O1")),
+    "http: grants": Control(_gone((http._Granted, "allows"), answer=True), (HTTP, EGRESS, "-k", "E03 or C05 or C09 or C10 or C21 or C30")),
+    "http: headers of a program": Control(lambda: _replace(http, "_NEVER_SENT", frozenset()), (HTTP, EGRESS, "-k", "C22_a_programs or C16")),
+    "secrets: beside the loop": Control(_secrets_are_waited_for, ("tests/store/test_store_secrets.py", "-k", "B22")),
+    "tenants: whose a run is": Control(_gone((visibility.Sight, "sees"), answer=True), (TENANTS, "-k", "E18")),
     "grants": Control(_all_granted, ("tests/kernel", BRIDGE, AUTHORITY, "-k", "E01 or E02 or E03 or denied_call or outside_the_grant or counted_over_the_run")),
     "policy: what conditions may see": Control(_text_passes, (CONDITIONS, ATTACKS_ON_POLICY, "-k", "E23_what_cannot or E08_no_key")),
     "policy: amounts": Control(_gone((policy_kernel, "_is_amount"), answer=True), (POLICY_KERNEL, "-k", "E08")),

@@ -8,23 +8,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpcore2
 import pytest
 
 from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
-from inhabit.errors import Denied
+from inhabit.egress import Broker
+from inhabit.egress.dialling import CheckedDialler
+from inhabit.errors import ConfigError, Denied, InvalidInput, UpstreamError
 from inhabit.kernel.decide import Facts, RunFacts, decide
 from inhabit.kernel.grants import Grant
 from inhabit.policy.document import read_policy
 from tests.connectors.openapi_kit import ADA, MemoryBlobs, Upstream, context
+from tests.egress.egress_kit import ScriptedResolver
 
 SECRET = "sk-live/4f+1c0a==Zq"
 
 
-async def fetch(folder: Path, grants: list[HostGrant], arguments: dict[str, Any]) -> Any:
+async def fetch(folder: Path, grants: list[HostGrant], arguments: dict[str, Any], *, outbound: Broker | None = None) -> Any:
     connector = HttpConnector(hosts=grants)
-    await connector.open(context(folder, secrets={"TOKEN": SECRET}))
+    await connector.open(context(folder, secrets={"TOKEN": SECRET}, outbound=outbound))
     operation = connector.operation("http.fetch")
     assert operation is not None
     try:
@@ -115,3 +119,28 @@ def test_C22_a_rule_sees_host_method_path_body_and_principal(arguments: dict[str
     assert operation is not None
     call = {"url": "https://api.example.com/v1/book", "method": "POST", "body": [1]} | arguments
     assert decide(Facts(operation, call, 0, run=RunFacts("r", Principal(user))), Grant.of("**"), read_policy(RULES).policy()).verdict == verdict
+
+
+@pytest.mark.parametrize("url", ["http://s3cr3t.evil.test/", "http://s3cr3t.api.example.test/", "http://api.example.test.s3cr3t.evil.test/", "http://s3cr3t@evil.test/"])
+async def test_C23_no_name_is_looked_up_that_is_not_granted(url: str, tmp_path: Path) -> None:
+    """A look-up is a message to whoever runs the name's zone: of the program's own URLs and of redirects."""
+    resolver = ScriptedResolver({"api.example.test": [["127.0.0.1"]]})
+    async with Upstream() as upstream:
+        origin = f"http://api.example.test:{upstream.port}"
+        upstream.reply["/go"] = (302, "text/plain", b"", {"Location": url})
+        for asked in (url, f"{origin}/go"):
+            with pytest.raises((Denied, InvalidInput, UpstreamError)):
+                await fetch(tmp_path, [HostGrant(origin, private_addresses=True)], {"url": asked}, outbound=Broker(resolver=resolver))
+        assert len(upstream.seen) == 1 and set(resolver.asked) == {"api.example.test"}
+
+
+@pytest.mark.parametrize("url", ["unix:///var/run/docker.sock", "http+unix://%2Fvar%2Frun%2Fdocker.sock/info", "http://%2Fvar%2Frun%2Fdocker.sock/info",
+                                 "http://unix:/var/run/docker.sock:/info", "file:///var/run/docker.sock"])
+async def test_C31_no_url_leads_to_a_unix_socket(url: str, tmp_path: Path) -> None:
+    """An isolate sees no file system (A20) and may make no socket (A21); the broker dials none either."""
+    with pytest.raises((Denied, InvalidInput)):
+        await fetch(tmp_path, [HostGrant("http://api.example.test")], {"url": url})
+    with pytest.raises(ConfigError):
+        HttpConnector(hosts=[HostGrant(url)])
+    with pytest.raises(httpcore2.ConnectError):
+        await CheckedDialler(ScriptedResolver({}), private=True).connect_unix_socket("/var/run/docker.sock")

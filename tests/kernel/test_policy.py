@@ -143,7 +143,7 @@ def test_approval_lifts_ask_and_never_deny() -> None:
     assert decide(approved, ALL, Policy([ask, ask._replace(verdict="hold")])).verdict == "hold"
 
 
-def test_planning_holds_writes() -> None:
+def test_E20_planning_holds_writes() -> None:
     assert call(Policy(), planning=True).as_value() == {"verdict": "hold", "rule": "plan", "reason": "held for review"}
     asked = call(Policy([Rule("a", ("**",), "ask", "sure?")]), planning=True)
     assert asked == Decision("hold", "a", "held for review; live it is asked: sure?")
