@@ -38,7 +38,7 @@ from inhabit.server.metrics import Metrics
 ROOT = Path(__file__).parents[1]
 PYTHONPATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 PAGES = ["README.md", "docs/getting-started.md", "docs/programs.md", "docs/configuration.md", "docs/http-api.md", "docs/mcp.md",
-         "docs/approvals.md", "docs/tokens.md"]
+         "docs/approvals.md", "docs/plan.md", "docs/tokens.md"]
 _FENCE = re.compile(r"^```(\w+)(?: ([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -113,7 +113,7 @@ def test_a_configuration_can_be_read(block: Block):
     parse_config(block.text, Path("inhabit.toml"))
 
 
-@pytest.mark.parametrize("block", each("README.md", "docs/getting-started.md", language="python", tag=""))
+@pytest.mark.parametrize("block", each("README.md", "docs/getting-started.md", "docs/plan.md", language="python", tag=""))
 def test_a_python_example_runs(block: Block, tmp_path: Path, cache: Path):
     new_home(tmp_path / ".inhabit", cache)
     (tmp_path / "example.py").write_text(block.text)
@@ -263,7 +263,8 @@ def test_every_route_is_in_the_http_page_and_no_other():
 
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
-        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing, attenuable=nothing)}
+        nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing, attenuable=nothing,
+        plans=nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

@@ -31,6 +31,7 @@ from examples.shop.models import (
     TicketStatus,
 )
 from inhabit import Capability, Principal
+from inhabit.contracts.operation import Resource
 from inhabit.errors import CallError
 
 RETURN_DAYS = 30
@@ -111,19 +112,22 @@ def cart(database: Database) -> Capability:
 def orders(database: Database) -> Capability:
     cap = Capability("shop.orders", "The customer's orders")
 
-    @cap.operation(writes="internal", irreversible=False,
+    def one(role: Literal["read", "update"]) -> Resource:
+        return Resource("order", role, argument="order_id")
+
+    @cap.operation(writes="internal", irreversible=False, resource=one("update"),
                    errors={"order_not_cancelled": "it was not cancelled", "order_not_found": "no order of yours has this id"})
     async def reinstate(customer: Principal, order_id: str) -> Order:
         """Undo a cancellation."""
         return _move(database, customer, order_id, "cancelled", "placed", "order_not_cancelled")
 
-    @cap.operation(writes="internal", revert=reinstate,
+    @cap.operation(writes="internal", revert=reinstate, resource=one("update"),
                    errors={"order_not_cancellable": "it was shipped already", "order_not_found": "no order of yours has this id"})
     async def cancel(customer: Principal, order_id: str) -> Order:
         """Cancel an order that has not been shipped; its invoice becomes void."""
         return _move(database, customer, order_id, "placed", "cancelled", "order_not_cancellable")
 
-    @cap.operation(writes="internal",
+    @cap.operation(writes="internal", resource=Resource("order", "create"),
                    errors={"product_not_found": "no product has this id", "out_of_stock": "fewer pieces are left"})
     async def place(customer: Principal, items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]) -> Order:
         """Order these products; an open invoice is issued."""
@@ -131,12 +135,12 @@ def orders(database: Database) -> Capability:
         with database.transaction():
             return _place(database, customer, items)
 
-    @cap.operation(errors={"order_not_found": "no order of yours has this id"})
+    @cap.operation(resource=one("read"), errors={"order_not_found": "no order of yours has this id"})
     async def get(customer: Principal, order_id: str) -> Order:
         """One order with its items."""
         return _order(database, customer, order_id)
 
-    @cap.operation()
+    @cap.operation(resource=Resource("order", "list"))
     async def list(customer: Principal, since: date | None = None, status: OrderStatus | None = None,
                    limit: Rows = 50) -> list[Order]:
         """Orders with their items, newest first."""
