@@ -200,11 +200,12 @@ class PolicyConfig(_Table):
 
 class ApprovalsConfig(_Table):
     """`self`: people may approve what their own programs ask for; left out: with one tenant they may, with several not.
-    `webhook`: is sent each new question, without its arguments.
+    `webhook`: is sent each new question, without its arguments. `passkeys`: whose answers count only with a passkey.
     """
 
     self: bool | None = None
     webhook: HttpUrl | None = None
+    passkeys: Literal["enrolled", "required", "optional"] = "enrolled"
 
 
 class SecretsConfig(_Table):

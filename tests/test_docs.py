@@ -264,7 +264,7 @@ def test_every_route_is_in_the_http_page_and_no_other():
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
         nothing, nothing, Metrics(), "x", nothing, nothing, ConnectRoutes(nothing, nothing), nothing, desk=nothing, labels=nothing, attenuable=nothing,
-        plans=nothing)}
+        plans=nothing, passkeys=nothing, ceremonies=nothing)}
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)) == served
 
 

@@ -51,6 +51,7 @@ from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Identity, TokenCheck
+from inhabit.server.ceremonies import Ceremonies
 from inhabit.server.http import create_app
 from inhabit.server.tokens import authority_of, authority_value
 from inhabit.server.tools import model_tools
@@ -95,6 +96,7 @@ class Inhabit:
         self._desk: Desk | None = None
         self._plans: Plans | None = None
         self._attenuable: Attenuable | None = None
+        self._ceremonies: Ceremonies | None = None
         self._expiring: asyncio.Task[None] | None = None
         self._connecting = AppConnections(self.home, self._sources, self.grant_of)
         self._runtime: Runtime | None = None
@@ -182,7 +184,8 @@ class Inhabit:
                                 alive=self._alive))
         self._attenuable = Attenuable(self.home.tokens, TokenKeys(self.home.token_keys))
         self._plans = Plans(runtime)
-        self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals)
+        self._ceremonies = Ceremonies(self.home.store.passkeys, now_ms)
+        self._desk = Desk(runtime, self.home.store.approvals, own=self.own_approvals, needs_passkey=self._needs_passkey)
         try:
             await asyncio.gather(*(self._connect(directory, source) for source in self._sources))
             await self._connecting.list_unlisted()
@@ -233,15 +236,21 @@ class Inhabit:
             raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
         return self._plans
 
+    async def _needs_passkey(self, principal: Principal) -> bool:
+        assert self._ceremonies is not None, "a desk stands in a started app"
+        chosen = self.approvals.passkeys
+        return chosen == "required" or (chosen == "enrolled" and await self._ceremonies.enrolled(principal))
+
+    async def attended_for(self, principal: Principal) -> bool:
+        """Whether somebody can answer what this principal's programs ask: at a start for oneself its owner, else another
+        person of the tenant with an approver's token.
+        """
+        return self.own_approvals or await self.home.tokens.has_approver(tenant=principal.tenant, besides=principal.user, now_ms=now_ms())
+
     def _known(self) -> tuple[Sequence[Operation], bool]:
         return self.operations(), not self.problems and all(held for held, _ in self.sources().values())
 
     # -- use ----------------------------------------------------------------------------------------------
-
-    @property
-    def attended(self) -> bool:
-        """Whether a person answers what the doors of this app ask: at a start for oneself, its owner does."""
-        return self.server.tenants == "single"
 
     def caller(self, principal: str | Principal, *, grant: Grant | Sequence[Any] | None = None, door: str = "python",
                attended: bool = False, conversation: str = "", closed: bool = False) -> Caller:
@@ -297,7 +306,8 @@ class Inhabit:
         return create_app(
             self.runtime, journal=home.journal, check_token=check_token, blobs=home.blobs, tokens=home.tokens, backup=home.store.backup,
             connecting=self._connecting, effects=AppReview(self._sources),
-            options=self.server.options(self.name), desk=self.desk, plans=self.plans, labels=home.store.conversations, attenuable=self.attenuable)
+            options=self.server.options(self.name), desk=self.desk, plans=self.plans, labels=home.store.conversations, attenuable=self.attenuable,
+            passkeys=home.store.passkeys, ceremonies=self._ceremonies)
 
     @property
     def attenuable(self) -> Attenuable:
@@ -311,13 +321,13 @@ class Inhabit:
         if token.startswith(PREFIX):
             said = await self.attenuable.check(token, now_ms=now_ms())
             return None if said is None else Identity(
-                said.id, said.principal, self.grant_of(said.principal).within(said.grant), attended=self.attended, attenuable=True,
+                said.id, said.principal, self.grant_of(said.principal).within(said.grant), attended=await self.attended_for(said.principal), attenuable=True,
                 chain=said.chain)
         found = await self.home.tokens.verify(token, now_ms=now_ms())
         if found is None:
             return None
         grant, approve = authority_of(found.authority)
-        return Identity(found.id, found.principal, attended=self.attended, grant=self.grant_of(found.principal).within(grant), approve=approve)
+        return Identity(found.id, found.principal, attended=await self.attended_for(found.principal), grant=self.grant_of(found.principal).within(grant), approve=approve)
 
     async def _alive(self, header: RunHeader) -> bool:
         return await self.home.tokens.alive(header.token, tenant=header.principal.tenant, now_ms=now_ms())

@@ -1,4 +1,6 @@
-"""Look at calls that wait for a person: list them, what is unusual first, or show one whole."""
+"""Look at calls that wait for a person: list them, what is unusual first, or show one whole. Invite people to enrol the passkeys
+that they answer with.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,28 @@ from typing import Any
 from inhabit.cli.client import Api, api
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option
-from inhabit.cli.terminal import say, show_json
+from inhabit.cli.terminal import complain, say, show_json
+from inhabit.errors import Unavailable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="list|show")
+    actions = parser.add_subparsers(dest="action", metavar="list|show|enrol|passkeys")
     listing = actions.add_parser("list", help="what waits")
     show = actions.add_parser("show", help="one call, whole")
     show.add_argument("approval", metavar="ID")
-    for action in (parser, listing, show):
+    enrol = actions.add_parser("enrol", help="an address where somebody enrols a passkey, good once and for ten minutes")
+    enrol.add_argument("--for", dest="whom", metavar="USER", help="who answers with it: user or tenant/user; default: you")
+    enrol.add_argument("--label", default="", help="which key it is")
+    passkeys = actions.add_parser("passkeys", help="who answers with which passkey; --revoke takes one away")
+    passkeys.add_argument("--revoke", type=int, metavar="NUMBER", help="it answers nothing any more")
+    for action in (parser, listing, show, enrol, passkeys):
         add_app_options(action)
         add_principal_option(action)
         action.add_argument("--json", action="store_true")
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_async(_with_api(args, _show if args.action == "show" else _list))
+    return run_async(_with_api(args, _ACTIONS[args.action or "list"]))
 
 
 async def _with_api(args: argparse.Namespace, action: Any) -> int:
@@ -64,3 +72,28 @@ def _say_one(approval: dict[str, Any]) -> None:
         say(f"      {line}")
     for warning in (*approval["warnings"], *approval.get("odd", ())):
         say(f"    ! {warning}")
+
+
+async def _enrol(client: Api, args: argparse.Namespace) -> None:
+    if not client.serves:
+        raise Unavailable("no server runs on this home, so there is no page to enrol on", fix="inhabit serve starts one")
+    invited = await client.post("/v1/passkeys/invitations", {"label": args.label, **({"principal": args.whom} if args.whom else {})})
+    if args.json:
+        show_json(invited)
+        return
+    say(invited["url"])
+    complain(f"whoever opens it first, within ten minutes, answers as {invited['principal']}")
+
+
+async def _passkeys(client: Api, args: argparse.Namespace) -> None:
+    if args.revoke is not None:
+        await client.delete(f"/v1/passkeys/{args.revoke}")
+    held = (await client.get("/v1/passkeys"))["passkeys"]
+    if args.json:
+        show_json(held)
+        return
+    for one in held:
+        say(f"{one['number']}  {one['principal']}  {one['label']}{'  revoked' if one['revoked_ms'] else ''}")
+
+
+_ACTIONS = {"list": _list, "show": _show, "enrol": _enrol, "passkeys": _passkeys}

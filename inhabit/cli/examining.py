@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from inhabit.app import Inhabit
-from inhabit.cli.client import running_server
+from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.opening import open_app
 from inhabit.cli.options import HOME_NAME, find_config
 from inhabit.cli.terminal import progress, say
@@ -50,7 +50,7 @@ async def main(args: argparse.Namespace) -> int:
     await _workers(home, report)
     await _storage(home, report)
     if app is not None:
-        _approvals(app, report)
+        await _approvals(app, report)
     if app is not None and not report.failed and running_server(home) is None:
         await _sources(app, report)
     return 1 if report.failed else 0
@@ -71,17 +71,26 @@ def _configured(args: argparse.Namespace, report: _Report) -> Inhabit | None:
     return app
 
 
-def _approvals(app: Inhabit, report: _Report) -> None:
+async def _approvals(app: Inhabit, report: _Report) -> None:
     """Whether an agent could answer for a person."""
     say("approvals")
+    note = running_server(app.home.path)
+    if note is not None:
+        async with remote_api(note) as client:
+            people = {one["principal"] for one in (await client.get("/v1/passkeys"))["passkeys"] if one["revoked_ms"] is None}
+        if people and app.approvals.passkeys != "optional":
+            report.fine("passkeys", f"{', '.join(sorted(people))} answer with one and not without; the lines below are about everybody else")
+    if app.approvals.passkeys == "required":
+        report.fine("answers", "only with a passkey, which no program has: `inhabit approvals enrol`")
+        return
     if app.own_approvals:
         report.warn("protection", "people may approve what their own programs ask for, so an agent that runs as the same user can too",
-                    "self = false under [approvals], and `inhabit token create --approver --for SOMEBODY ELSE`")
+                    "passkeys = \"required\" under [approvals]; or self = false, and `inhabit token create --approver --for SOMEBODY ELSE`")
         return
     report.fine("answers", "only another person's, with a token made by `inhabit token create --approver`")
     home = app.home.path
     if home.exists() and hasattr(os, "getuid") and home.stat().st_uid == os.getuid():
-        report.warn("protection", f"whoever runs as this user can read {home} and make such a token", "let agents run as another user")
+        report.warn("protection", f"whoever runs as this user can read {home} and make such a token", "passkeys = \"required\" under [approvals], or let agents run as another user")
     else:
         report.fine("protection", "this user cannot read the home")
 

@@ -19,15 +19,15 @@ __all__ = ["local_client"]
 async def local_client(args: argparse.Namespace, *, resume: bool) -> AsyncGenerator[httpx2.AsyncClient]:
     """`resume`: take unfinished runs up, and be able to run programs; else it is only looked at."""
     app = open_app(args)
-    caller = caller_from(args, app)
-    identity = Identity("cli", caller.principal, caller.grant, operator=True, attended=app.attended)
-
-    async def check(_: str) -> Identity | None:
-        return identity
-
     async with progress("starting"):
         await app.start(resume=resume)
     try:
+        caller = await caller_from(args, app)
+        identity = Identity("cli", caller.principal, caller.grant, operator=True, attended=caller.attended)
+
+        async def check(_: str) -> Identity | None:
+            return identity
+
         transport = httpx2.ASGITransport(app=app.http_app(check))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers={"authorization": "Bearer local"}) as client:
             yield client

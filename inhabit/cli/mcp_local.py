@@ -17,7 +17,7 @@ async def serve(args: argparse.Namespace) -> None:
     await app.start()
     try:
         warn_of_problems(app)
-        caller = caller_from(args, app, door="mcp")
+        caller = await caller_from(args, app, door="mcp")
         tools = Toolset(app.runtime, app.server.options(app.name).tools)
         await serve_stdio(create_mcp_server(tools, app.runtime, name=app.name, blobs=app.home.blobs, caller=caller, desk=app.desk))
     finally:

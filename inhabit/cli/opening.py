@@ -8,6 +8,7 @@ from pathlib import Path
 from inhabit.app import Inhabit
 from inhabit.cli.options import CONFIG_NAME, HOME_NAME, find_config, principal_from
 from inhabit.config import Config, load_config, parse_config
+from inhabit.contracts.principal import Principal
 from inhabit.errors import ConfigError
 from inhabit.runtime.service import Caller
 
@@ -32,6 +33,7 @@ def open_app(args: argparse.Namespace) -> Inhabit:
     return Inhabit.from_config(config, home=args.home or config.base / HOME_NAME)
 
 
-def caller_from(args: argparse.Namespace, app: Inhabit, door: str = "cli") -> Caller:
-    """The person at this terminal, with the grant that the configuration gives them."""
-    return app.caller(principal_from(args), door=door, attended=app.attended)
+async def caller_from(args: argparse.Namespace, app: Inhabit, door: str = "cli") -> Caller:
+    """The person at this terminal, with the grant that the configuration gives them. `app` is started."""
+    principal = principal_from(args)
+    return app.caller(principal, door=door, attended=await app.attended_for(Principal.parse(principal)))

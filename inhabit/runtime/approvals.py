@@ -8,7 +8,7 @@ program's principal is not an approver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from inhabit.contracts.principal import Principal
@@ -29,6 +29,10 @@ class AlreadyDecided(InhabitError):
     status = 409
 
 
+async def _nobody(_: Principal) -> bool:
+    return False
+
+
 class Questions(Protocol):
     """The index of questions (`store.Approvals`)."""
 
@@ -42,13 +46,14 @@ class Questions(Protocol):
 
 
 class Approver(NamedTuple):
-    """A person, and how they proved that they are not the program: `operator`, `token`, `elicitation`. `protected` is
+    """A person, and how they proved that they are not the program: `operator`, `token`, `elicitation`, `passkey N`. `protected` is
     whether an agent could not have used that credential; where it could, the record says so.
     """
 
     principal: Principal
     credential: str
     protected: bool = False
+    passkey: bool = False
 
     @property
     def recorded(self) -> str:
@@ -64,10 +69,12 @@ class Shown(NamedTuple):
 
 class Desk:
     """One for a server. `own`: people may answer what their own programs ask, which is what a start for oneself means; else
-    it takes another person.
+    it takes another person. `needs_passkey`: whose answer counts only when a passkey signed it, whatever else they hold.
     """
 
-    def __init__(self, runtime: Runtime, questions: Questions, *, own: bool = False) -> None:
+    def __init__(self, runtime: Runtime, questions: Questions, *, own: bool = False,
+                 needs_passkey: Callable[[Principal], Awaitable[bool]] | None = None) -> None:
+        self.needs_passkey = needs_passkey or _nobody
         self._runtime = runtime
         self._questions = questions
         self._answered: set[str] = set()
@@ -103,6 +110,9 @@ class Desk:
         """
         if by.principal.agent is not None:
             raise Denied("an agent cannot answer for a person", fix="sign in as the person who decides")
+        if not by.passkey and await self.needs_passkey(by.principal):
+            raise Denied(f"{by.principal} answers with a passkey", code="passkey_needed",
+                         fix="open /people/approvals of this server in a browser and answer there")
         if len(reason) > MAX_REASON_CHARS:
             raise InvalidInput(f"a reason has at most {MAX_REASON_CHARS} characters")
         approval = await self.find(approval_id, tenant=by.principal.tenant)

@@ -17,10 +17,12 @@ from starlette.responses import Response
 
 from inhabit.contracts.run import Approval, Intent
 from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
-from inhabit.runtime.approvals import MAX_REASON_CHARS, Approver, Desk, Shown
+from inhabit.runtime.approvals import MAX_REASON_CHARS, AlreadyDecided, Approver, Desk, Shown
 from inhabit.runtime.service import Runtime
 from inhabit.server.auth import Identity, caller_of, identity_of
+from inhabit.server.ceremonies import Ceremonies
 from inhabit.server.endpoints import Endpoint, json_response
+from inhabit.server.passkeys import origin_of
 from inhabit.server.requests import ApprovalQuery, ApprovalsQuery, StrictBody, read_body, read_query
 from inhabit.server.showing import MAX_SHOWN_CHARS, oddities, shown_call
 
@@ -34,8 +36,19 @@ class AnswerBody(StrictBody):
     reason: str = Field("", max_length=MAX_REASON_CHARS)
 
 
+class SignedAnswerBody(AnswerBody):
+    """An answer, and who answers with a passkey sends what it signed."""
+
+    challenge: str | None = Field(None, max_length=64, description="the `challenge_id` that was signed")
+    assertion: dict[str, Any] | None = Field(None, description="what the browser signed, as `PublicKeyCredential.toJSON()` writes it")
+
+
 class ApprovalRoutes:
-    def __init__(self, desk: Desk, runtime: Runtime) -> None:
+    """Without `ceremonies` nobody answers with a passkey."""
+
+    def __init__(self, desk: Desk, runtime: Runtime, ceremonies: Ceremonies | None = None, public_url: str | None = None) -> None:
+        self._ceremonies = ceremonies
+        self._public_url = public_url
         self._desk = desk
         self._runtime = runtime
 
@@ -46,8 +59,10 @@ class ApprovalRoutes:
                      {200: "groups of questions"}, query=ApprovalsQuery, errors=(422,)),
             Endpoint("GET", one, self.look, "One question, on request with the whole call", {200: "the question"}, query=ApprovalQuery,
                      errors=(404, 422)),
-            Endpoint("POST", one, self.answer, "Approve, reject, or edit and approve", {200: "the answer, for good"}, body=AnswerBody,
+            Endpoint("POST", one, self.answer, "Approve, reject, or edit and approve", {200: "the answer, for good"}, body=SignedAnswerBody,
                      errors=(403, 404, 409, 413, 422)),
+            Endpoint("POST", f"{one}/challenge", self.challenge, "What your passkey is to sign for this answer", {200: "request options and `challenge_id`"},
+                     body=AnswerBody, errors=(403, 404, 409, 413, 422, 429)),
         )
 
     async def list(self, request: Request) -> Response:
@@ -65,17 +80,34 @@ class ApprovalRoutes:
         return json_response(_json(approval, intent, None if query.whole else MAX_SHOWN_CHARS))
 
     async def answer(self, request: Request) -> Response:
-        asked = await read_body(request, AnswerBody)
+        asked = await read_body(request, SignedAnswerBody)
         by = approver_of(identity_of(request), own=self._desk.own)
-        if asked.verdict == "approve" and asked.digest is None:
-            raise InvalidInput("an approval names the digest of what was shown", fix="GET /v1/approvals/{id}?whole=true shows all of it",
-                               code="digest_missing")
-        if asked.verdict == "reject" and asked.arguments is not None:
-            raise InvalidInput("a rejected call cannot be edited", fix="leave arguments out")
-        edited = None if asked.arguments is None else orjson.dumps(asked.arguments)
+        edited = _edited(asked)
+        if asked.assertion is not None:
+            number = await self._signing().signed(by.principal, self._said(request, asked), asked.challenge or "", asked.assertion)
+            by = Approver(by.principal, f"passkey {number}", protected=True, passkey=True)
         decided = await self._desk.decide(request.path_params["approval"], asked.verdict, by, digest=asked.digest, arguments=edited,
                                           reason=asked.reason)
         return json_response({"id": decided.approval, "verdict": decided.verdict, "by": decided.by, "credential": decided.credential})
+
+    async def challenge(self, request: Request) -> Response:
+        asked = await read_body(request, AnswerBody)
+        by = approver_of(identity_of(request), own=self._desk.own)
+        _edited(asked)
+        approval = await self._desk.find(request.path_params["approval"], tenant=by.principal.tenant)
+        if asked.digest not in (None, approval.asked.digest):
+            raise AlreadyDecided("what you were shown is not what waits now", fix="look at it again")
+        return json_response(await self._signing().challenge(by.principal, self._said(request, asked), origin_of(request, self._public_url)))
+
+    def _said(self, request: Request, asked: AnswerBody) -> dict[str, Any]:
+        """All of an answer that a signature is for."""
+        return {"approval": request.path_params["approval"], "digest": asked.digest, "verdict": asked.verdict, "arguments": asked.arguments,
+                "reason": asked.reason}
+
+    def _signing(self) -> Ceremonies:
+        if self._ceremonies is None:
+            raise Denied("this server takes no passkeys", code="passkey_missing")
+        return self._ceremonies
 
     async def _visible(self, request: Request, limit: int) -> Sequence[Approval]:
         identity = identity_of(request)
@@ -97,6 +129,16 @@ class ApprovalRoutes:
             await self._runtime.visible(approval.run_id, caller_of(request))
         except InhabitError:
             raise NotFound(f"there is no approval {approval.asked.approval}", fix="`inhabit approvals` lists what waits") from None
+
+
+def _edited(asked: AnswerBody) -> bytes | None:
+    """The edited arguments as JSON. Raises `InvalidInput` for an answer that does not fit together."""
+    if asked.verdict == "approve" and asked.digest is None:
+        raise InvalidInput("an approval names the digest of what was shown", fix="GET /v1/approvals/{id}?whole=true shows all of it",
+                           code="digest_missing")
+    if asked.verdict == "reject" and asked.arguments is not None:
+        raise InvalidInput("a rejected call cannot be edited", fix="leave arguments out")
+    return None if asked.arguments is None else orjson.dumps(asked.arguments)
 
 
 def approver_of(identity: Identity, *, own: bool) -> Approver:

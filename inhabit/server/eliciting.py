@@ -35,6 +35,8 @@ async def ask_there(ctx: ServerRequestContext[Any, Any], desk: Desk, caller: Cal
     if not ctx.session.check_client_capability(types.ClientCapabilities(elicitation=types.ElicitationCapability())):
         return False
     person = Approver(Principal(caller.principal.user, caller.principal.tenant), "elicitation")
+    if await desk.needs_passkey(person.principal):
+        return False
     answered = False
     for asked in waiting[:MAX_ASKED]:
         try:

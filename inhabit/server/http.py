@@ -30,6 +30,7 @@ from inhabit.server.approvals import ApprovalRoutes
 from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Authenticate, TokenCheck
 from inhabit.server.backups import Backup, backup_endpoint
+from inhabit.server.ceremonies import Ceremonies
 from inhabit.server.connect import Connecting, ConnectRoutes
 from inhabit.server.effects import EffectsDesk, effects_endpoints
 from inhabit.server.endpoints import Endpoint, json_response, routes
@@ -39,12 +40,14 @@ from inhabit.server.labels import LabelsDesk, labels_endpoints
 from inhabit.server.mcp import McpEndpoint, create_mcp_server
 from inhabit.server.metrics import Meter, Metrics
 from inhabit.server.openapi import document
+from inhabit.server.passkeys import PasskeyRoutes
 from inhabit.server.plans import PlanRoutes
 from inhabit.server.problems import problem, unexpected
 from inhabit.server.requests import NoQuery, read_query
 from inhabit.server.runs import RunRoutes
 from inhabit.server.tokens import TokenRoutes, Tokens
 from inhabit.server.toolset import ToolOptions, Toolset
+from inhabit.store.passkeys import Passkeys
 
 __all__ = ["ServerOptions", "create_app", "endpoints_of"]
 
@@ -65,14 +68,15 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
                tokens: Tokens | None = None, backup: Backup | None = None, connecting: Connecting | None = None,
                effects: EffectsDesk | None = None, options: ServerOptions | None = None, lifespan: Lifespan | None = None,
                desk: Desk | None = None, labels: LabelsDesk | None = None, attenuable: Attenuable | None = None,
-               plans: Plans | None = None) -> ASGIApp:
+               plans: Plans | None = None, passkeys: Passkeys | None = None, ceremonies: Ceremonies | None = None) -> ASGIApp:
     """The ASGI app. `lifespan` is entered around serving (start and stop of the runtime, when nobody else does);
-    without `tokens`, `backup`, `connecting`, `effects`, `desk`, `labels`, `attenuable` or `plans` there are no routes over them.
+    without `tokens`, `backup`, `connecting`, `effects`, `desk`, `labels`, `attenuable`, `plans` or `passkeys` there are no routes over them.
     """
     options = options or ServerOptions()
     metrics = Metrics()
     connect = ConnectRoutes(connecting, check_token, options.public_url) if connecting is not None else None
-    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels, attenuable, plans)
+    endpoints = endpoints_of(runtime, journal, metrics, options.name, tokens, backup, connect, effects, blobs, desk, labels, attenuable, plans,
+                             passkeys, ceremonies, options.public_url)
     toolset = Toolset(runtime, options.tools, metrics)
     mcp = McpEndpoint(create_mcp_server(toolset, runtime, name=options.name, blobs=blobs, desk=desk), options.guard.max_body_bytes)
 
@@ -97,8 +101,8 @@ def create_app(runtime: Runtime, *, journal: Journal, check_token: TokenCheck, b
 def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str,
                  tokens: Tokens | None = None, backup: Backup | None = None, connect: ConnectRoutes | None = None,
                  effects: EffectsDesk | None = None, blobs: Blobs | None = None, desk: Desk | None = None,
-                 labels: LabelsDesk | None = None, attenuable: Attenuable | None = None,
-                 plans: Plans | None = None) -> tuple[Endpoint, ...]:
+                 labels: LabelsDesk | None = None, attenuable: Attenuable | None = None, plans: Plans | None = None,
+                 passkeys: Passkeys | None = None, ceremonies: Ceremonies | None = None, public_url: str | None = None) -> tuple[Endpoint, ...]:
     """The whole API as a table."""
 
     async def health(request: Request) -> Response:
@@ -126,7 +130,8 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
         *(effects_endpoints(effects) if effects is not None else ()),
         *(labels_endpoints(labels, now_ms) if labels is not None else ()),
         *(PlanRoutes(plans).endpoints() if plans is not None else ()),
-        *(ApprovalRoutes(desk, runtime).endpoints() if desk is not None else ()),
+        *(ApprovalRoutes(desk, runtime, ceremonies, public_url).endpoints() if desk is not None else ()),
+        *(PasskeyRoutes(passkeys, ceremonies, public_url).endpoints() if passkeys is not None and ceremonies is not None else ()),
         Endpoint("GET", "/v1/health", health, "Whether the server is up", {200: "it is, and runs can be recorded"}, public=True, errors=(422, 503)),
         Endpoint("GET", "/v1/metrics", show_metrics, "Counters in the Prometheus text format", {200: "metrics"},
                  content="text/plain", answer_schema={"type": "string"}, errors=(422,)),

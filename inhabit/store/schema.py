@@ -82,6 +82,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             tenant TEXT NOT NULL, root TEXT NOT NULL, path TEXT NOT NULL, at_ms INTEGER NOT NULL,
             PRIMARY KEY (tenant, root, path)) STRICT, WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE passkeys (
+            number INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, user TEXT NOT NULL, credential BLOB NOT NULL UNIQUE, data BLOB NOT NULL,
+            sign_count INTEGER NOT NULL, label TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

