@@ -169,7 +169,7 @@ def _server(origin: str) -> Any:
 
 
 def _about(principal: Principal, answer: Mapping[str, Any]) -> bytes:
-    said = {"by": str(principal), **{name: answer.get(name) for name in ("approval", "digest", "verdict", "arguments", "reason")}}
+    said = {"by": str(principal), **{name: answer.get(name) for name in ("approval", "digest", "verdict", "arguments", "reason", "value")}}
     return sha256(b"inhabit approval\0" + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).digest()
 
 
