@@ -247,7 +247,7 @@ class RunDriver:
             raise ProtocolError(f"call {issued.sequence} was issued where {self.call_count} was next")
         if self.call_count > self.limits.calls:
             raise LimitExceeded.of("calls", self.limits.calls, "calls")
-        intent = self._recording.intent_of(issued)
+        intent = self._recording.intents.get(issued.sequence)   # compared with this call by `follow`
         if intent is not None:
             self._recorded(issued, intent)
             return None

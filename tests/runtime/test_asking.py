@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Asked, Decided, Resumed, Suspended
-from inhabit.errors import Denied, InvalidInput
+from inhabit.errors import Denied, InvalidInput, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, Rule
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
+from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.service import Caller, Runtime
 from tests.runtime.inprocess import InProcessIsolate
 
@@ -144,6 +146,25 @@ async def test_F08_a_sleeping_run_whose_program_takes_another_path_is_parked_wit
             assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2] and shop.cancelled == ["a", "b"]
             with pytest.raises(InvalidInput, match="not parked"):
                 await runtime.resume(runs[0], ADA)
+
+
+async def test_a_woken_run_whose_journal_fails_is_heard_of_when_nobody_waits_for_it(
+        opened: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def drive(self: RunDriver) -> Any:
+        raise Unavailable("the journal takes no more")
+
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unheard.append(context))
+    async with opened(Shop()) as (runtime, store):
+        run = await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+        (approval,) = await Desk(runtime, store.approvals).pending(BOSS)
+        monkeypatch.setattr(RunDriver, "drive", drive)
+        await Desk(runtime, store.approvals).decide(approval.asked.approval, "approve", BOSS)
+        async with asyncio.timeout(10):
+            while run.run_id in runtime.live:
+                await asyncio.sleep(0)
+    gc.collect()
+    assert unheard == [] and f"run {run.run_id} has no recorded end, the next start settles it: the journal takes no more" in caplog.text
 
 
 async def test_rejection_that_nobody_catches_ends_the_run_rejected(opened: Any) -> None:
