@@ -191,7 +191,8 @@ class ServerCrashes:
             await self._compare(http, url, found)
         finally:
             await nursery.kill()
-        store = Store.open(self._folder / ".inhabit" / "journal.db")
+        home = self._folder / ".inhabit"
+        store = Store.open(home / "tenants" / "default" / "journal.db", key=home / "audit.key")
         found.lost += await store.check()
         await store.close()
         return found

@@ -15,7 +15,7 @@ from inhabit.errors import ConfigError
 
 __all__ = [
     "CEILINGS", "DEFAULT_LIMITS", "KILL_GRACE_MS", "LIVE_RUNS", "LIVE_RUNS_OF_ONE_TENANT", "MAX_FRAME_BYTES", "MAX_JSON_DEPTH",
-    "QUESTIONS", "Limits", "LiveRuns", "Questions",
+    "OPEN_STORES", "QUESTIONS", "STORE_IDLE_S", "Limits", "LiveRuns", "Questions",
 ]
 
 KILL_GRACE_MS = 100
@@ -24,6 +24,12 @@ MAX_FRAME_BYTES = 48 * 1024 * 1024
 """One wire frame; above `value_bytes` for a batch of results plus envelope, below what a host can hold."""
 MAX_JSON_DEPTH = 200
 """Nesting of one value; deeper data is refused before any recursive code sees it."""
+
+
+OPEN_STORES = 100
+"""Tenants' stores that are open at once. Each takes a writer, up to three readers and some 8 descriptors: within the 1,024 of a process."""
+STORE_IDLE_S = 60.0
+"""A store that nobody used for so long is closed."""
 
 
 @dataclass(frozen=True, slots=True)

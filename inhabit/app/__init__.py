@@ -180,8 +180,8 @@ class Inhabit:
         runtime = Runtime(Parts(directory, pool, self.home.journal, self.home.blobs, lambda: new_run_id(now_ms()), self._limits, now_ms,
                                 live_runs=LIVE_RUNS if self.server.tenants == "several" else LIVE_RUNS_OF_ONE_TENANT,
                                 conversations=self.home.store.conversations,
-                                control=Control(self.governing.policy, self.home.ledger.of, trouble=self.governing.trouble), questions=questions,
-                                alive=self._alive))
+                                control=Control(self.governing.policy, self.home.store.ledger_of, trouble=self.governing.trouble), questions=questions,
+                                alive=self._alive, stores=self.home.journal))
         self._attenuable = Attenuable(self.home.tokens, TokenKeys(self.home.token_keys))
         self._plans = Plans(runtime)
         self._ceremonies = Ceremonies(self.home.store.passkeys, now_ms)

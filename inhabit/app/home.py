@@ -1,7 +1,9 @@
 """What an app keeps on disk, opened together and closed together.
 
-    journal.db       runs, binary values, tokens
-    connections.db   sealed upstream credentials, key in connections.key
+    tenants/NAME/    a tenant's runs, values, questions, usage, conversations (journal.db) and upstream credentials (connections.db)
+    server.db        tokens; its lock makes the home one process's
+    audit.key        signs the audit logs of all stores
+    connections.db   registrations at sign-in servers, sign-ins under way; connections.key seals credentials
     tokens.keys      what attenuable tokens are signed with
     effects.json     effects of MCP tools that a person confirmed
     cache/           indexes, compiled descriptions, engine images; may be deleted at any time
@@ -10,7 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 from inhabit.connectors.connections import OAuthConnections
@@ -18,17 +19,14 @@ from inhabit.connectors.oauth import OAuthFlows
 from inhabit.contracts.clock import now_ms
 from inhabit.egress import Broker
 from inhabit.errors import Unavailable
-from inhabit.store.blobs import SqliteBlobs
-from inhabit.store.connections import ConnectionStore
-from inhabit.store.journal import SqliteJournal
-from inhabit.store.ledger import Ledger
-from inhabit.store.store import Store
+from inhabit.store.tenants.connections import TenantsConnections
+from inhabit.store.tenants.journal import TenantsJournal
+from inhabit.store.tenants.readings import TenantsBlobs
+from inhabit.store.tenants.stores import Stores
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Home"]
 
-_log = logging.getLogger(__name__)
-_PRUNE_EVERY_S = 3_600
 _NO_WAY_BACK = "http://127.0.0.1/"
 
 
@@ -40,8 +38,7 @@ class Home:
         self.path = path
         self.url = url
         self.outbound = Broker()
-        self._store: Store | None = None
-        self._ledger: Ledger | None = None
+        self._store: Stores | None = None
         self._connections: OAuthConnections | None = None
         self._flows: OAuthFlows | None = None
 
@@ -58,30 +55,23 @@ class Home:
         return self.path / "tokens.keys"
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Stores:
         """Raises `Unavailable` while the home is not open."""
         if self._store is None:
             raise Unavailable("the app's home is not open", fix="start the app first")
         return self._store
 
     @property
-    def journal(self) -> SqliteJournal:
+    def journal(self) -> TenantsJournal:
         return self.store.journal
 
     @property
-    def blobs(self) -> SqliteBlobs:
+    def blobs(self) -> TenantsBlobs:
         return self.store.blobs
 
     @property
     def tokens(self) -> TokenStore:
         return self.store.tokens
-
-    @property
-    def ledger(self) -> Ledger:
-        """Usage of the policy's limits. Raises `Unavailable` while the home is not open."""
-        if self._ledger is None:
-            raise Unavailable("the app's home is not open", fix="start the app first")
-        return self._ledger
 
     @property
     def connections(self) -> OAuthConnections:
@@ -107,17 +97,17 @@ class Home:
         except OSError as error:
             raise Unavailable(f"{self.path} cannot be written: {error.strerror}",
                               fix="make it writable for this user, or name another home") from error
-        self._vault = ConnectionStore(self.path / "connections.db", self.path / "connections.key")
+        stores = Stores.open(self.path, now_ms)     # takes the home
         try:
-            self._store = Store.open(self.path / "journal.db")
+            self._vault = TenantsConnections(self.path)
         except BaseException:
-            self._vault.close()
+            stores.close_now()
             raise
+        self._store = stores
         self._flows = OAuthFlows(self.outbound, self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
         self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
-        self._ledger = self._store.ledger(now_ms())
-        self._tasks = [asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the journal"),
-                       asyncio.create_task(_keep_pruning(self._ledger), name="prune the ledger")]
+        self._tasks = [asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the stores"),
+                       asyncio.create_task(self._store.keep_closing(), name="close stores that nobody uses")]
 
     async def close(self) -> None:
         store, self._store = self._store, None
@@ -125,20 +115,9 @@ class Home:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-            self._ledger = None
             self._connections = self._flows = None
             self._vault.close()
             await store.close()
 
     def _connect_url(self, connector: str) -> str | None:
         return f"{self.url.rstrip('/')}/connect/{connector}" if self.url else None
-
-
-async def _keep_pruning(ledger: Ledger) -> None:
-    """Until cancelled. What cannot be pruned now is pruned an hour later."""
-    while True:
-        try:
-            await ledger.prune()
-        except Unavailable as error:
-            _log.warning("the ledger was not pruned: %s", error)
-        await asyncio.sleep(_PRUNE_EVERY_S)

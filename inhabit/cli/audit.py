@@ -1,31 +1,35 @@
-"""Prove what was recorded: the journal is a Merkle log, and its checkpoints are signed.
+"""Prove what was recorded: each tenant's journal is a Merkle log, and its checkpoints are signed.
 
-key         the public key: keep it elsewhere, with whoever verifies
+key         the public key of the home: keep it elsewhere, with whoever verifies
 checkpoint  the newest signed checkpoint: keep some elsewhere; with one, a cut end and an older copy are found
 verify      all records against the log, the log against its checkpoints; needs the public key and the file alone
 export      every record with its proof as JSON lines, or OpenTelemetry traces (OTLP/JSON, GenAI conventions)
-erase       a user's data for good; the log still verifies; the server must be stopped
+erase       a user's or a tenant's data for good; the log still verifies; the server must be stopped
 
-Exit code 1: something is not as it was recorded.
+Where a home has several tenants, --tenant says whose; `verify` without it verifies all of them. Exit code 1: something is not as it was recorded.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
 from inhabit.cli.terminal import progress, say, show_json
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, NotFound
-from inhabit.store.audit.erase import Erased, erase
 from inhabit.store.audit.export import lines, spans
 from inhabit.store.audit.notes import PublicKey, public_key
 from inhabit.store.audit.verify import Verified, newest_checkpoint, open_readonly, verify
-from inhabit.store.connections import ConnectionStore
-from inhabit.store.database import Database, audit_key
+from inhabit.store.database import audit_key
+from inhabit.store.tenants.erasing import erase_tenant, erase_user
+from inhabit.store.tenants.naming import AUDIT_KEY, JOURNAL, SERVER, existing_journal, journal_of, tenants_in
+from inhabit.store.tenants.stores import Stores
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,17 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checkpoint = actions.add_parser("checkpoint", help="print the newest signed checkpoint")
     check = actions.add_parser("verify", help="find what is not as it was recorded")
     export = actions.add_parser("export", help="write the records out")
-    gone = actions.add_parser("erase", help="erase a user's data")
+    gone = actions.add_parser("erase", help="erase a user's data, or a tenant's")
     for action in (key, checkpoint, check, export, gone):
         add_app_options(action)
     for action in (checkpoint, check, export):
-        action.add_argument("--file", type=Path, metavar="FILE", help="default: the home's journal.db")
+        action.add_argument("--file", type=Path, metavar="FILE", help="a journal; default: the tenant's in the home")
+        action.add_argument("--tenant", metavar="TENANT", help="whose; default: the only one")
     check.add_argument("--key", action="append", metavar="KEY", help="the public key, or a file with it; default: the home's own")
     check.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint that was kept elsewhere")
     check.add_argument("--json", action="store_true")
     export.add_argument("--format", choices=["jsonl", "otlp"], default="jsonl")
     export.add_argument("--values", action="store_true", help="otlp with the arguments and results of calls; jsonl has them always")
-    gone.add_argument("--user", required=True, metavar="USER", help="user or tenant/user")
+    whom = gone.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--user", metavar="USER", help="user or tenant/user")
+    whom.add_argument("--tenant", metavar="TENANT", help="all of a tenant, whose folder goes")
     gone.add_argument("--yes", action="store_true", help="really: what is erased cannot be had back")
 
 
@@ -55,12 +62,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _file(args: argparse.Namespace) -> Path:
-    return args.file or home_of(args) / "journal.db"
+    """Raises `InvalidInput` where it is not clear whose is meant, `NotFound`."""
+    if args.file:
+        return args.file
+    home = home_of(args)
+    return existing_journal(home, args.tenant or _only_tenant(home))
+
+
+def _only_tenant(home: Path) -> str:
+    tenants = [tenant for tenant in tenants_in(home) if journal_of(home, tenant).exists()]
+    if len(tenants) > 1:
+        raise InvalidInput(f"{home} has {len(tenants)} tenants", fix=f"--tenant {'|'.join(tenants[:10])}{'|…' if len(tenants) > 10 else ''}")
+    return tenants[0] if tenants else "default"
 
 
 def _key(args: argparse.Namespace) -> int:
-    say(public_key(audit_key(home_of(args) / "journal.db")))
+    say(_public_key(home_of(args)))
     return 0
+
+
+def _public_key(home: Path) -> str:
+    old = audit_key(home / JOURNAL)
+    return public_key(old if old.exists() else home / AUDIT_KEY)
 
 
 def _checkpoint(args: argparse.Namespace) -> int:
@@ -72,29 +95,38 @@ def _checkpoint(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    path = _file(args)
-    given = [_key_text(text) for text in args.key or ()] or [public_key(audit_key(home_of(args) / "journal.db"))]
+    home = Path() if args.file and args.key else home_of(args)
+    keys = [PublicKey(text) for text in ([_key_text(text) for text in args.key or ()] or [_public_key(home)])]
     external = args.checkpoint.read_text(encoding="utf-8") if args.checkpoint else None
-    found = verify(path, [PublicKey(text) for text in given], external)
-    if args.json:
-        show_json({"leaves": found.leaves, "unsigned": found.unsigned, "runs": found.runs, "records": found.records,
-                   "erased": found.erased, "findings": [{"where": f.where, "what": f.what} for f in found.findings]})
+    if args.file or args.tenant or external is not None:
+        found = {args.tenant or "": verify(_file(args), keys, external, args.tenant)}
     else:
-        _told(found, external is not None)
-    return 1 if found.findings else 0
+        found = {tenant: verify(existing_journal(home, tenant), keys, None, tenant) for tenant in (tuple(tenants_in(home)) or (_only_tenant(home),))}
+    if args.json:
+        values = [_as_json(tenant, one) for tenant, one in found.items()]
+        show_json(values[0] if len(values) == 1 else values)
+    else:
+        for tenant, one in found.items():
+            _told(f"tenant {tenant}: " if len(found) > 1 else "", one)
+        if external is None:
+            say("without a checkpoint kept elsewhere, a cut end or an older copy of the whole file cannot be found")
+    return 1 if any(one.findings for one in found.values()) else 0
+
+
+def _as_json(tenant: str, found: Verified) -> dict[str, Any]:
+    return {"tenant": tenant, "leaves": found.leaves, "unsigned": found.unsigned, "runs": found.runs, "records": found.records,
+            "erased": found.erased, "findings": [{"where": f.where, "what": f.what} for f in found.findings]}
 
 
 def _key_text(given: str) -> str:
     return Path(given).read_text(encoding="utf-8") if Path(given).is_file() else given
 
 
-def _told(found: Verified, external: bool) -> None:
+def _told(whose: str, found: Verified) -> None:
     for finding in found.findings:
-        say(str(finding))
-    say(f"{'NOT SOUND' if found.findings else 'sound'}: {found.records} records of {found.runs} runs, {found.erased} erased runs,"
+        say(f"{whose}{finding}")
+    say(f"{whose}{'NOT SOUND' if found.findings else 'sound'}: {found.records} records of {found.runs} runs, {found.erased} erased runs,"
         f" {found.leaves} leaves, {found.unsigned} of them not signed yet")
-    if not external:
-        say("without a checkpoint kept elsewhere, a cut end or an older copy of the whole file cannot be found")
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -109,42 +141,47 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _erase(args: argparse.Namespace) -> int:
-    whom = Principal.parse(args.user)
+    whom = args.tenant or Principal.parse(args.user)
     if not args.yes:
-        raise InvalidInput(f"this erases all runs, values, tokens and connections of {whom.user} in {whom.tenant} for good",
-                           fix="add --yes; to keep a copy, `inhabit audit export` first")
-    return run_async(_erased(home_of(args), whom))
+        what = f"all of tenant {whom}" if args.tenant else f"all runs, values, tokens and connections of {whom.user} in {whom.tenant}"
+        raise InvalidInput(f"this erases {what} for good", fix="add --yes; to keep a copy, `inhabit audit export` first")
+    return run_async(_erased_tenant(home_of(args), args.tenant) if args.tenant else _erased(home_of(args), whom))
 
 
-def _gone(gone: Erased, connections: int) -> None:
-    say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens, {gone.charges} counts of usage, {connections} connections")
-    for copy in gone.copies:
-        say(f"not touched, and still holds what it held: {copy}")
-    say("backups and copies elsewhere are not reached")
-
-
-async def _erased(home: Path, whom: Principal) -> int:
-    if not (home / "journal.db").is_file():
-        raise NotFound(f"there is no journal in {home}", fix="name the home with --home")
-    database = Database(home / "journal.db")
+async def _erased_tenant(home: Path, tenant: str) -> int:
+    _refuse_no_home(home)
+    stores = Stores.open(home, now_ms)
     try:
         async with progress("erasing"):
-            gone = await erase(database, tenant=whom.tenant, user=whom.user)
-            connections = await _disconnected(home, whom)
+            gone = await erase_tenant(stores, tenant)
     finally:
-        await database.close()
-    _gone(gone, connections)
+        await stores.close()
+    say(f"erased: tenant {tenant}, {gone.runs} runs, {gone.tokens} tokens, and its folder")
+    if gone.log is not None:
+        say(f"its audit log, which says nothing any more, still verifies: inhabit audit verify --file {gone.log}")
+    _copies(gone.copies)
     return 0
 
 
-async def _disconnected(home: Path, whom: Principal) -> int:
-    if not (home / "connections.db").is_file():
-        return 0
-    vault = ConnectionStore(home / "connections.db", home / "connections.key")
+async def _erased(home: Path, whom: Principal) -> int:
+    _refuse_no_home(home)
+    stores = Stores.open(home, now_ms)
     try:
-        held = await vault.list(tenant=whom.tenant, user=whom.user)
-        for info in held:
-            await vault.remove(info.connector, info.principal)
-        return len(held)
+        async with progress("erasing"):
+            gone = await erase_user(stores, whom)
     finally:
-        vault.close()
+        await stores.close()
+    say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens, {gone.charges} counts of usage, {gone.connections} connections")
+    _copies(gone.copies)
+    return 0
+
+
+def _refuse_no_home(home: Path) -> None:
+    if not any((home / name).is_file() for name in (SERVER, JOURNAL)):
+        raise NotFound(f"there is no journal in {home}", fix="name the home with --home")
+
+
+def _copies(copies: Sequence[Path]) -> None:
+    for copy in copies:
+        say(f"not touched, and still holds what it held: {copy}")
+    say("backups and copies elsewhere are not reached")

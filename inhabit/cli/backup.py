@@ -1,4 +1,4 @@
-"""Copy runs, binary values and tokens into one file, in one consistent state.
+"""Copy a home's runs, binary values and tokens into a folder; with --tenant, one tenant's into a file.
 
 A server that runs on the home makes the copy itself and goes on; else the home is opened for it.
 """
@@ -12,12 +12,14 @@ from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
 from inhabit.cli.terminal import progress, say
-from inhabit.store.store import Store
+from inhabit.contracts.clock import now_ms
+from inhabit.store.tenants.stores import Stores, size_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_app_options(parser)
-    parser.add_argument("target", type=Path, metavar="FILE", help="must not exist")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="must not exist")
+    parser.add_argument("--tenant", metavar="TENANT", help="this one alone")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,14 +31,14 @@ async def _run(args: argparse.Namespace) -> int:
     note = running_server(home_of(args))
     if note is not None:
         async with remote_api(note) as api, progress("copying"):
-            made = await api.post("/v1/backup", {"file": str(target)})
+            made = await api.post("/v1/backup", {"file": str(target)} | ({"tenant": args.tenant} if args.tenant else {}))
         say(f"{made['file']}: {made['bytes']} bytes")
         return 0
-    store = Store.open(home_of(args) / "journal.db")
+    stores = Stores.open(home_of(args), now_ms)
     try:
         async with progress("copying"):
-            made = await store.backup(target)
+            made = await stores.backup(target, args.tenant)
     finally:
-        await store.close()
-    say(f"{made}: {made.stat().st_size} bytes")
+        await stores.close()
+    say(f"{made}: {size_of(made)} bytes")
     return 0

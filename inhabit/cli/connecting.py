@@ -20,14 +20,16 @@ from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
 from inhabit.egress import Broker
 from inhabit.errors import InhabitError, InvalidInput, NotFound, UpstreamError
-from inhabit.store.connections import MAX_SECRET_BYTES, ConnectionStore
+from inhabit.store.connections import MAX_SECRET_BYTES
+from inhabit.store.tenants.connections import TenantsConnections
+from inhabit.store.tenants.stores import connections_of
 
 
 async def main(args: argparse.Namespace) -> int:
     home = home_of(args)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     principal = principal_from(args)
-    store = ConnectionStore(home / "connections.db", home / "connections.key")
+    store = connections_of(home)
     flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")      # each sign-in has a port of its own
     try:
         if args.list:
@@ -51,7 +53,7 @@ def _known(args: argparse.Namespace) -> str:
     return str(args.name)
 
 
-async def _connect(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
+async def _connect(store: TenantsConnections, flows: OAuthFlows, name: str, principal: Principal, args: argparse.Namespace) -> None:
     config = config_from(args)
     source = config.mcp.get(name)
     target = oauth_target(name, source, secrets_of(config.secrets, home_of(args), config.base)) if source is not None and not args.key else None
@@ -89,7 +91,7 @@ async def _tell_the_server(home: Path, name: str, principal: Principal) -> None:
         complain(f"the running server could not list {name}: {error.message}")
 
 
-async def _revoke(store: ConnectionStore, flows: OAuthFlows, name: str, principal: Principal) -> None:
+async def _revoke(store: TenantsConnections, flows: OAuthFlows, name: str, principal: Principal) -> None:
     stored = await store.get(name, principal)
     if stored is None or not await flows.revoke(name, principal):
         raise NotFound(f"{principal} has no connection to {name}")
@@ -97,7 +99,7 @@ async def _revoke(store: ConnectionStore, flows: OAuthFlows, name: str, principa
     complain(f"the connection of {principal} to {name} is forgotten {told}")
 
 
-async def _list(store: ConnectionStore, principal: Principal) -> None:
+async def _list(store: TenantsConnections, principal: Principal) -> None:
     found = await store.list(tenant=principal.tenant)
     table(("SOURCE", "FOR", "KIND", "SINCE"), [
         (info.connector, info.principal, info.kind, datetime.fromtimestamp(info.created_ms / 1000, UTC).strftime("%Y-%m-%d"))

@@ -14,12 +14,14 @@ from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.opening import open_app
 from inhabit.cli.options import HOME_NAME, find_config
 from inhabit.cli.terminal import progress, say
+from inhabit.contracts.clock import now_ms
 from inhabit.contracts.program import Language, Program
 from inhabit.errors import InhabitError
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.limits import DEFAULT_LIMITS
-from inhabit.store.store import Store
+from inhabit.store.tenants.naming import JOURNAL, SERVER
+from inhabit.store.tenants.stores import Stores
 
 _PROBES: tuple[tuple[Language, str], ...] = (("typescript", "const n: number = 1; return n"), ("python", "1"))
 _ENOUGH_BYTES = 1024**3
@@ -132,24 +134,24 @@ async def _engine(pool: WorkerPool, language: Language, source: str, report: _Re
 async def _storage(home: Path, report: _Report) -> None:
     say("home")
     if running_server(home) is not None:
-        report.fine(str(home), "a server is running on it; its journal is not read a second time")
+        report.fine(str(home), "a server is running on it; its stores are not read a second time")
         return
-    if not (home / "journal.db").exists():
-        report.fine(str(home), "no journal yet")
+    if not any((home / name).exists() for name in (SERVER, JOURNAL)):
+        report.fine(str(home), "no stores yet")
         return
     try:
-        store = Store.open(home / "journal.db")
+        store = Stores.open(home, now_ms)
     except InhabitError as error:
         report.fail(str(home), error)
         return
     try:
-        async with progress("reading the journal"):
+        async with progress("reading the stores"):
             findings = await store.check()
         for finding in findings[:20]:
             report.failed = True
-            say(f"  BROKEN   journal: {finding}")
+            say(f"  BROKEN   {finding}")
         if not findings:
-            report.fine(str(home / "journal.db"), "whole")
+            report.fine(str(home), f"whole: stores of {len(store.tenants())} tenants")
     finally:
         await store.close()
     free = shutil.disk_usage(home).free

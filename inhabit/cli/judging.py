@@ -20,7 +20,7 @@ from inhabit.cli.options import home_of, principal_from
 from inhabit.cli.terminal import complain, progress, say, show_json, table
 from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
-from inhabit.contracts.run import TERMINAL_STATES, RunRecord
+from inhabit.contracts.run import TERMINAL_STATES, Journal, RunRecord
 from inhabit.errors import ConfigError, InvalidInput, NotFound
 from inhabit.policy.backtest import Backtest, backtest
 from inhabit.policy.check import checked
@@ -30,6 +30,7 @@ from inhabit.policy.explain import explained
 from inhabit.policy.problems import suggestion
 from inhabit.policy.suggest import suggested
 from inhabit.store.store import Store
+from inhabit.store.tenants.naming import existing_journal
 
 POLICY_NAME = "policy.toml"
 MAX_RUNS = 100_000
@@ -168,26 +169,25 @@ async def _known(args: argparse.Namespace) -> AsyncGenerator[Known]:
 async def _records(app: Inhabit, args: argparse.Namespace) -> Sequence[RunRecord]:
     """The newest runs of the principal's tenant, from the open home or from a copy of the one that a server has."""
     tenant = principal_from(args).tenant
-    path = home_of(args) / "journal.db"
     if app.home.path == home_of(args):
-        return await _newest(app.home.store, tenant, args.runs)
+        return await _newest(app.home.journal, tenant, args.runs)
     with tempfile.TemporaryDirectory() as aside:
-        store = Store.open(Store.copy(path, Path(aside) / "journal.db"))
+        store = Store.open(Store.copy(existing_journal(home_of(args), tenant), Path(aside) / "journal.db"))
         try:
-            return await _newest(store, tenant, args.runs)
+            return await _newest(store.journal, tenant, args.runs)
         finally:
             await store.close()
 
 
-async def _newest(store: Store, tenant: str, most: int) -> Sequence[RunRecord]:
+async def _newest(journal: Journal, tenant: str, most: int) -> Sequence[RunRecord]:
     most = max(1, min(most, MAX_RUNS))
     ids: list[str] = []
     while len(ids) < most:
-        page = await store.journal.list(tenant=tenant, before=ids[-1] if ids else None, limit=min(_PAGE, most - len(ids)))
+        page = await journal.list(tenant=tenant, before=ids[-1] if ids else None, limit=min(_PAGE, most - len(ids)))
         ids += [one.run_id for one in page]
         if len(page) < min(_PAGE, most):
             break
-    records = [await store.journal.read(run_id, tenant=tenant) for run_id in ids]
+    records = [await journal.read(run_id, tenant=tenant) for run_id in ids]
     return [record for record in records if record.state in TERMINAL_STATES]
 
 

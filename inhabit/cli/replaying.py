@@ -10,12 +10,13 @@ from inhabit.cli.client import running_server
 from inhabit.cli.options import home_of, principal_from
 from inhabit.cli.terminal import say, show_json
 from inhabit.contracts.run import TERMINAL_STATES, RunRecord
-from inhabit.errors import InvalidInput, NotFound
+from inhabit.errors import InvalidInput
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.limits import Limits
 from inhabit.runtime.replay import Replayed, replay
 from inhabit.store.store import Store
+from inhabit.store.tenants.naming import AUDIT_KEY, existing_journal
 
 __all__ = ["main"]
 
@@ -41,12 +42,10 @@ async def main(args: argparse.Namespace) -> int:
 
 
 async def _record(home: Path, run_id: str, tenant: str) -> RunRecord:
-    path = home / "journal.db"
-    if not path.exists():
-        raise NotFound(f"there is no journal in {home}", fix="name the home with --home")
+    path = existing_journal(home, tenant)
     with tempfile.TemporaryDirectory() as aside:
         served = running_server(home) is not None
-        store = Store.open(Store.copy(path, Path(aside) / "journal.db") if served else path)
+        store = Store.open(Store.copy(path, Path(aside) / "journal.db") if served else path, key=home / AUDIT_KEY)
         try:
             return await store.journal.read(run_id, tenant=tenant)
         finally:

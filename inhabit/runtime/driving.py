@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,7 +186,9 @@ class Driving:
         """
         live = self.live[header.run_id]
         losses: list[WorkerLost] = []
+        held = ExitStack()
         try:
+            held.enter_context(self._parts.stores.hold(header.principal.tenant))
             while True:
                 try:
                     last = await live.driver.drive()
@@ -211,6 +214,7 @@ class Driving:
             if not live.driver.asleep:
                 self._parts.questions.ended(header.run_id)
             live.seat.leave()
+            held.close()
             await isolate.close()
 
     async def result(self, live: Live, wait_s: float | None) -> RunResult:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.program import IsolatePool
@@ -15,7 +17,29 @@ from inhabit.runtime.conversations import NO_CONVERSATIONS, Conversations
 from inhabit.runtime.directory import ConnectedCatalog
 from inhabit.runtime.questions import OpenQuestions
 
-__all__ = ["Parts"]
+__all__ = ["Keeping", "Parts"]
+
+
+class Keeping(Protocol):
+    """Tenants' stores are opened when they are needed and closed when they are not."""
+
+    async def ready(self, tenant: str) -> None:
+        """Open the tenant's store, so that a run can begin without waiting for the disk."""
+        ...
+
+    def hold(self, tenant: str) -> AbstractContextManager[object]:
+        """Keep it open until the end of the block."""
+        ...
+
+
+class _AlwaysOpen:
+    async def ready(self, tenant: str) -> None: ...
+
+    def hold(self, tenant: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+_ALWAYS_OPEN = _AlwaysOpen()
 
 
 async def _always(_header: RunHeader) -> bool:
@@ -39,3 +63,4 @@ class Parts:
     conversations: Conversations = NO_CONVERSATIONS
     questions: OpenQuestions = field(default_factory=OpenQuestions)
     alive: Callable[[RunHeader], Awaitable[bool]] = _always
+    stores: Keeping = _ALWAYS_OPEN

@@ -113,6 +113,7 @@ class Runtime:
         try:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
+                await self.parts.stores.ready(caller.principal.tenant)
                 self._still(caller)
                 spelled = self._spelled(prepared, caller, labels)
                 header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version),

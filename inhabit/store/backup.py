@@ -28,7 +28,7 @@ from inhabit.store.packing import pack_inline
 from inhabit.store.reading import open_runs
 from inhabit.store.schema import SCHEMA_VERSION, migrate, refuse_foreign
 
-__all__ = ["Restored", "backup", "copy_running", "restore"]
+__all__ = ["Restored", "backup", "copy_pages", "copy_running", "replace", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,25 @@ def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
 
     Raises `InvalidInput` when `source` is not a whole backup, `Unavailable` when `path` is in use.
     """
-    _refuse_unsound(source)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ownership = Ownership(path)
     try:
-        fresh = path.with_name(path.name + ".restoring")
-        fresh.unlink(missing_ok=True)
-        _copied(source, fresh)
-        revoked = _revocations(path)
-        closed, epoch = _prepared(fresh, ownership, revoked or _Revoked(), now_ms)
-        kept = _exchanged(fresh, path, now_ms)
-        ownership.reset(Mark(epoch, 0, 0, 0))
-        return Restored(closed, kept, revoked is not None)
+        return replace(source, path, ownership, now_ms=now_ms)
     finally:
         ownership.release()
+
+
+def replace(source: Path, path: Path, ownership: Ownership, *, now_ms: int, revoked_in: Path | None = None) -> Restored:
+    """The same under a lock that is held. `revoked_in`: the database whose revocations hold on, where it is another."""
+    _refuse_unsound(source)
+    fresh = path.with_name(path.name + ".restoring")
+    fresh.unlink(missing_ok=True)
+    _copied(source, fresh)
+    revoked = _revocations(revoked_in or path)
+    closed, epoch = _prepared(fresh, ownership, revoked or _Revoked(), now_ms)
+    kept = _exchanged(fresh, path, now_ms)
+    ownership.reset(Mark(epoch, 0, 0, 0))
+    return Restored(closed, kept, revoked is not None)
 
 
 def _copied(source: Path, target: Path) -> Path:
@@ -83,7 +88,7 @@ def _copied(source: Path, target: Path) -> Path:
         if target.exists():
             raise InvalidInput(f"{target} exists already", fix="name a new file for the backup")
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        _copy_pages(source, part)
+        copy_pages(source, part)
         os.link(part, target)       # unlike a rename, never over one that was made meanwhile
         _sync(target.parent)
     except FileExistsError:
@@ -95,7 +100,8 @@ def _copied(source: Path, target: Path) -> Path:
     return target
 
 
-def _copy_pages(source: Path, target: Path) -> None:
+def copy_pages(source: Path, target: Path) -> None:
+    """One snapshot of a SQLite file, whoever writes to it, into another, synced. Raises `Unavailable`."""
     reading, writing = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True), sqlite3.connect(target)
     try:
         reading.backup(writing, pages=-1)  # one snapshot; the writer goes on beside it

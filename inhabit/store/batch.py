@@ -21,7 +21,7 @@ __all__ = ["Batch", "Ending", "Job", "OpenRun", "Row"]
 class OpenRun:
     """The counters of a run without a terminal entry, kept by the appending side."""
 
-    __slots__ = ("asked", "bytes", "calls", "generation", "key", "number", "run_id", "salt", "tenant")
+    __slots__ = ("active", "asked", "bytes", "calls", "generation", "key", "number", "run_id", "salt", "tenant")
 
     def __init__(self, key: int, run_id: str, tenant: str, generation: int, salt: bytes, *, number: int = 0,
                  calls: int = 0, size: int = 0, asked: bool = False) -> None:
@@ -34,6 +34,7 @@ class OpenRun:
         self.calls = calls
         self.bytes = size
         self.asked = asked   # may have asked a person something
+        self.active = False  # recorded by this process, and neither ended nor asleep
 
 
 class Row(NamedTuple):

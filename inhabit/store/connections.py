@@ -31,6 +31,7 @@ from inhabit.contracts.connections import ConnectionInfo, ConnectionKind, Stored
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
 from inhabit.errors import ConfigError, InvalidInput, LimitExceeded, Unavailable
+from inhabit.store.folders import synced
 
 __all__ = ["MAX_CONNECTIONS_PER_TENANT", "MAX_NOTES", "MAX_SECRET_BYTES", "ConnectionStore"]
 
@@ -101,9 +102,14 @@ class ConnectionStore:
 
     async def holder(self, connector: str) -> Principal | None:
         """Who connected it last, of all tenants: for whom a source can be listed when nobody is asking yet."""
+        newest = await self.newest(connector)
+        return newest.principal if newest is not None else None
+
+    async def newest(self, connector: str) -> ConnectionInfo | None:
+        """The connection to it that was made or changed last."""
         row = await self._do(lambda c: c.execute(
             f"SELECT {_SHOWN} FROM connections WHERE connector = ? ORDER BY updated_ms DESC LIMIT 1", (connector,)).fetchone())
-        return _info(row).principal if row is not None else None
+        return _info(row) if row is not None else None
 
     async def keep_note(self, kind: str, key: str, value: Mapping[str, Any], *, expires_ms: int | None = None) -> None:
         sealed = self._close(value, f"note\0{kind}\0{key}".encode())
@@ -116,6 +122,15 @@ class ConnectionStore:
     async def take_note(self, kind: str, key: str) -> Mapping[str, Any] | None:
         return self._read_note(kind, key, await self._do(lambda c: c.execute(
             "DELETE FROM notes WHERE kind = ? AND key = ? RETURNING expires_ms, sealed", (kind, key)).fetchone()))
+
+    async def forget_notes(self, kind: str) -> None:
+        """All of that kind, without a trace in the file."""
+        await asyncio.to_thread(self.scrub, "DELETE FROM notes WHERE kind = ?", kind)
+
+    def scrub(self, sql: str, *values: str) -> None:
+        """Delete, and build the file anew, so that nothing of it stays in free pages or the write-ahead log."""
+        self._locked(lambda c: c.execute(sql, values))
+        self._locked(lambda c: (c.commit(), c.execute("VACUUM"), c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()))
 
     def close(self) -> None:
         """Idempotent."""
@@ -250,6 +265,7 @@ def _make_key(path: Path) -> None:
         pass
     finally:
         draft.unlink(missing_ok=True)
+    synced(path.parent)
 
 
 def _private(path: Path) -> None:

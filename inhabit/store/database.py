@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import sqlite3
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TypeVar
 from inhabit.errors import Unavailable
 from inhabit.store.audit.log import AuditLog
 from inhabit.store.audit.notes import Signer
+from inhabit.store.folders import made, synced
 from inhabit.store.ownership import Mark, Ownership
 from inhabit.store.schema import migrate, refuse_foreign
 from inhabit.store.writer import Writer
@@ -38,15 +40,17 @@ _T = TypeVar("_T")
 class Database:
     """Raises `Unavailable`, saying the fix, when the file is in use, foreign, newer, damaged or behind."""
 
-    def __init__(self, path: Path, *, lock_wait_s: float = 1.0) -> None:
+    def __init__(self, path: Path, *, lock_wait_s: float = 1.0, key: Path | None = None, known_sound: bool = False) -> None:
+        """`key`: of the audit log, where it does not lie beside the file. `known_sound`: this process closed it before."""
         self.path = path.absolute()
+        self.key = key or audit_key(self.path)
         with _plainly(self.path):
             _private_files(self.path)
             self._ownership = Ownership(self.path, lock_wait_s)
         try:
             with _plainly(self.path):
-                connection, epoch, last_run = _opened(self.path, self._ownership)
-                self.audit = _log_of(connection, self.path)
+                connection, epoch, last_run = _opened(self.path, self._ownership, known_sound)
+                self.audit = _log_of(connection, self.key)
         except BaseException:
             self._ownership.release()
             raise
@@ -55,9 +59,8 @@ class Database:
         self.epoch = epoch
         self.last_run = last_run
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._readers = [connect(self.path, writing=False) for _ in range(READERS)]
-        for reader in self._readers:
-            self._idle.put(reader)
+        self._readers: list[sqlite3.Connection] = []
+        self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="inhabit-journal-read")
 
     async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -68,7 +71,8 @@ class Database:
 
     def read_now(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Like `read`, in the calling thread."""
-        connection = self._idle.get()
+        with _plainly(self.path):
+            connection = self._reader()
         try:
             with _plainly(self.path):
                 connection.execute("BEGIN")
@@ -78,6 +82,16 @@ class Database:
                     connection.execute("COMMIT")
         finally:
             self._idle.put(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        """One that nobody uses; made when it is first needed."""
+        with contextlib.suppress(queue.Empty):
+            return self._idle.get_nowait()
+        with self._making:
+            if len(self._readers) < READERS:
+                self._readers.append(connect(self.path, writing=False))
+                return self._readers[-1]
+        return self._idle.get()
 
     async def apart(self, work: Callable[[Database], _T]) -> _T:
         """Run `work`, which brings its own connection, off the event loop."""
@@ -106,9 +120,9 @@ def audit_key(path: Path) -> Path:
     return path.with_name(path.name + ".audit-key")
 
 
-def _log_of(connection: sqlite3.Connection, path: Path) -> AuditLog:
+def _log_of(connection: sqlite3.Connection, key: Path) -> AuditLog:
     try:
-        return AuditLog(connection, Signer(audit_key(path)))
+        return AuditLog(connection, Signer(key))
     except BaseException:
         connection.close()
         raise
@@ -129,7 +143,7 @@ def connect(path: Path, *, writing: bool) -> sqlite3.Connection:
     return connection
 
 
-def _opened(path: Path, ownership: Ownership) -> tuple[sqlite3.Connection, int, int]:
+def _opened(path: Path, ownership: Ownership, known_sound: bool) -> tuple[sqlite3.Connection, int, int]:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise Unavailable(f"SQLite {sqlite3.sqlite_version} is too old for the journal",
                           fix=f"use a Python with SQLite {'.'.join(map(str, _OLDEST_SQLITE))} or newer")
@@ -144,7 +158,8 @@ def _opened(path: Path, ownership: Ownership) -> tuple[sqlite3.Connection, int, 
             raise Unavailable(f"{path} lies on a file system without shared memory", fix="use a local disk")
         migrate(connection)
         _look_for_loss(connection, path, ownership)
-        _look_for_damage(connection, path)
+        if not known_sound:
+            _look_for_damage(connection, path)
         connection.execute("UPDATE meta SET epoch = epoch + 1")
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
         (last_run,) = connection.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
@@ -163,8 +178,8 @@ def _refuse_emptied(path: Path, ownership: Ownership) -> None:
 
 def _look_for_loss(connection: sqlite3.Connection, path: Path, ownership: Ownership) -> None:
     for mark in ownership.found:
-        (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
-        if epoch < mark.epoch:
+        row = connection.execute("SELECT epoch FROM meta").fetchone()   # none where a disk has kept a part of the file
+        if row is None or row[0] < mark.epoch:
             raise _behind(path, ownership, "its last start is not in it")
         entry = connection.execute("SELECT 1 FROM entries WHERE run = ? AND number = ?",
                                    (mark.entry_run, mark.entry_number)).fetchone()
@@ -189,8 +204,9 @@ def _look_for_damage(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _private_files(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    synced(path.parent)
 
 
 def _tighten(path: Path) -> None:
@@ -204,6 +220,9 @@ def _plainly(path: Path) -> Generator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise Unavailable(f"{path} cannot be written: the disk is full", code="journal_full",
+                              fix="free space on its disk: make room for some MB") from error
         raise Unavailable(f"{path} cannot be read: {error}", code="journal_damaged",
                           fix="restore a backup, and check the disk") from error
     except OSError as error:

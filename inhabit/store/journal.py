@@ -32,7 +32,7 @@ from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.approvals import standing
 from inhabit.store.audit.log import new_salt
 from inhabit.store.batch import Batch, Ending, OpenRun, Row, again
-from inhabit.store.codec import INTENT, STANDING, TERMINAL, encode_entry, encode_header
+from inhabit.store.codec import INTENT, STANDING, SUSPENDED, TERMINAL, encode_entry, encode_header
 from inhabit.store.database import Database
 from inhabit.store.reading import (
     SUMMARIES,
@@ -77,6 +77,7 @@ class SqliteJournal:
                           new_salt(), size=draft.size)
             ticket = self._writer.begin(run, header, draft)
             self._next_key += 1
+            run.active = True
             self._open[header.run_id] = run
             return ticket
 
@@ -103,6 +104,7 @@ class SqliteJournal:
                 also = (*also, *standing(run.key, entries, closes=ends))
             ticket = self._writer.append(run, rows, ending, size - run.bytes, also)
             run.number, run.bytes, run.calls = number, size, calls
+            run.active = drafts[-1].kind != SUSPENDED if drafts else run.active
             if ending is not None:
                 del self._open[run_id]
                 self._sweep_endings()
@@ -113,6 +115,17 @@ class SqliteJournal:
         """Bytes recorded so far for a run that has not ended (values counted in full); 0 for others."""
         run = self._open.get(run_id)
         return run.bytes if run else 0
+
+    def holds(self, run_id: str) -> bool:
+        """Whether entries of this run can be appended here."""
+        return run_id in self._open
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is under way that this process records. One whose record was interrupted is not."""
+        generation = self._writer.generation
+        with self._lock:
+            return self._writer.failure is None and any(run.active and run.generation == generation for run in self._open.values())
 
     def gauges(self) -> Mapping[str, int]:
         return {"journal_commits": self._writer.commits, "journal_pending_bytes": self._writer.pending_bytes}

@@ -60,6 +60,11 @@ class Ledger:
             held = self._tenants[tenant] = TenantLedger(tenant, self.time_ms)
         return held
 
+    def close(self) -> None:
+        """What was handed out judges nothing from now on: another ledger may be the truth soon."""
+        for tenant in self._tenants.values():
+            tenant.closed = True
+
     def time_ms(self) -> int:
         return self._elapsed_ms() + self._offset_ms
 
@@ -88,9 +93,12 @@ class TenantLedger:
         self._windows = Windows()
         self._runs: dict[str, set[str]] = {}
         self._swept_ms: int | None = None
+        self.closed = False
 
     def used(self, key: str, window_ms: int, now_ms: int, /) -> float:
         """The time is the ledger's own, whatever the caller's clock says. Raises `Unjudgeable` beyond the bound."""
+        if self.closed:
+            raise Unjudgeable("the tenant's usage is no longer kept here")
         if not self._windows.knows(key, window_ms) and len(self._windows) >= MAX_KEYS_PER_TENANT and not self._room():
             raise Unjudgeable(f"the tenant's usage is kept under {MAX_KEYS_PER_TENANT} keys already; one more is not kept")
         return self._windows.used(key, window_ms, self._time_ms())

@@ -8,20 +8,15 @@ and the write-ahead log is cut, so that no copy of what was deleted stays in our
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import math
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from inhabit.errors import ConfigError, Unavailable
+from inhabit.errors import ConfigError
 from inhabit.store.database import Database
 
-__all__ = ["PRUNE_EVERY_S", "Pruned", "Retention", "Went", "drop", "keep_pruning", "prune", "tighten"]
+__all__ = ["Pruned", "Retention", "Went", "drop", "prune", "tighten"]
 
-PRUNE_EVERY_S = 3_600.0
-_log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _UNUSED_BLOB_MS = 7 * _DAY_MS
 """A value that was put but that no record names may be on its way into one."""
@@ -45,6 +40,14 @@ class Retention:
                 raise ConfigError(f"retention {name} must be a positive number, got {value!r}",
                                   fix="leave it out for the default")
 
+    def before_ms(self, now_ms: int) -> int:
+        """What is older than this goes."""
+        return now_ms - int(self.max_age_days * _DAY_MS)
+
+    def unused_before_ms(self, now_ms: int) -> int:
+        """Nothing younger than this goes for its age: the later of that and of the time for values that no record names."""
+        return max(self.before_ms(now_ms), now_ms - _UNUSED_BLOB_MS)
+
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
@@ -57,10 +60,14 @@ class Pruned:
     log_cut: bool
     over_bytes: int
 
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(self.runs + other.runs, self.values + other.values, self.tokens + other.tokens, self.log_cut and other.log_cut,
+                      self.over_bytes + other.over_bytes)
+
 
 async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned:
     """Forget what is older or more than `retention` allows. Raises `Unavailable`."""
-    before = now_ms - int(retention.max_age_days * _DAY_MS)
+    before = retention.before_ms(now_ms)
     do = database.writer.perform
     runs = values = 0
     while (went := await do(lambda c: _drop_old(c, before, database))).runs:
@@ -73,19 +80,6 @@ async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned
                                           (before,)).rowcount)
     cut = await tighten(database)
     return Pruned(runs, values, tokens, cut, max(0, await database.read(_used) - retention.max_bytes))
-
-
-async def keep_pruning(database: Database, now_ms: Callable[[], int], retention: Retention,
-                       every_s: float = PRUNE_EVERY_S) -> None:
-    """Prune now and every `every_s` seconds, until cancelled. A failure is logged and tried again."""
-    while True:
-        try:
-            pruned = await prune(database, now_ms(), retention)
-            if pruned.runs:
-                _log.info("pruned %d runs and %d values", pruned.runs, pruned.values)
-        except Unavailable as error:
-            _log.warning("pruning was put off: %s", error.message)
-        await asyncio.sleep(every_s)
 
 
 async def tighten(database: Database) -> bool:

@@ -87,6 +87,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             number INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, user TEXT NOT NULL, credential BLOB NOT NULL UNIQUE, data BLOB NOT NULL,
             sign_count INTEGER NOT NULL, label TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT""",
     ),
+    (
+        # When a conversation was last taken up: it is forgotten a retention after that. A clearing has a note in the audit log.
+        """ALTER TABLE conversations ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0""",
+        """UPDATE conversations SET used_ms = at_ms""",
+        """CREATE INDEX conversations_by_use ON conversations (used_ms)""",
+        """ALTER TABLE conversations_cleared ADD COLUMN position INTEGER""",
+        """ALTER TABLE conversations_cleared ADD COLUMN salt BLOB""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

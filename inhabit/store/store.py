@@ -1,8 +1,7 @@
-"""The store as `app.py` opens it: one file, and all that lives in it."""
+"""One store: one file, and all that lives in it. A home has one for each tenant (`tenants`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from inhabit.store.database import Database
 from inhabit.store.journal import SqliteJournal
 from inhabit.store.ledger import Ledger
 from inhabit.store.passkeys import Passkeys
-from inhabit.store.retention import Pruned, Retention, keep_pruning, prune
+from inhabit.store.retention import Pruned, Retention, prune
 from inhabit.store.tokens import TokenStore
 
 __all__ = ["Store"]
@@ -32,9 +31,9 @@ class Store:
     conversations: Conversations
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Open or create the file. Raises `Unavailable`, saying the fix."""
-        database = Database(path)
+    def open(cls, path: Path, *, key: Path | None = None, known_sound: bool = False) -> Store:
+        """Open or create the file; as `Database`. Raises `Unavailable`, saying the fix."""
+        database = Database(path, key=key, known_sound=known_sound)
         return cls(database, SqliteJournal(database), SqliteBlobs(database), TokenStore(database), Conversations(database))
 
     @staticmethod
@@ -66,12 +65,10 @@ class Store:
         return await backup(self.database, target)
 
     async def prune(self, now_ms: int, retention: Retention | None = None) -> Pruned:
-        """Forget finished runs beyond `retention` (default 30 days, 10 GiB). Raises `Unavailable`."""
-        return await prune(self.database, now_ms, retention or Retention())
-
-    async def keep_pruning(self, now_ms: Callable[[], int], retention: Retention | None = None) -> None:
-        """Prune now and every hour, until cancelled: start it as a task beside the server."""
-        await keep_pruning(self.database, now_ms, retention or Retention())
+        """Forget finished runs beyond `retention` (default 30 days, 10 GiB), and conversations as old. Raises `Unavailable`."""
+        kept = retention or Retention()
+        await self.conversations.prune(kept.before_ms(now_ms))
+        return await prune(self.database, now_ms, kept)
 
     async def check(self) -> tuple[str, ...]:
         """Read the whole file; what is wrong with it, one line each, () when all is well."""
@@ -80,3 +77,7 @@ class Store:
 
     async def close(self) -> None:
         await self.database.close()
+
+    def close_now(self) -> None:
+        """The same in the calling thread."""
+        self.database.close_now()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from inhabit.cli import main
+from inhabit.contracts.clock import now_ms
+from inhabit.store.tenants.stores import Stores
 from tests.store.audit.audit_kit import sample
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     asyncio.run(sample(tmp_path))
+    (tmp_path / "older.db").unlink()
+    Stores.open(tmp_path, now_ms).close_now()       # which moves it over
     return tmp_path
 
 
@@ -26,7 +31,7 @@ def test_F10_what_was_changed_is_named(home: Path, capsys: pytest.CaptureFixture
     (home / "kept.txt").write_text(capsys.readouterr().out)
     assert main(["audit", "verify", *at, "--key", key, "--checkpoint", str(home / "kept.txt")]) == 0
     assert capsys.readouterr().out.startswith("sound: ")
-    connection = sqlite3.connect(home / "journal.db", isolation_level=None)
+    connection = sqlite3.connect(home / "tenants" / "default" / "journal.db", isolation_level=None)
     connection.execute("UPDATE entries SET kind = 4 WHERE run = 3 AND number = 1")
     connection.close()
     assert main(["audit", "verify", *at]) == 1
@@ -52,3 +57,32 @@ def test_F15_erase_needs_a_yes_and_leaves_a_log_that_verifies(home: Path, capsys
     assert main(["audit", "erase", "--user", "ada", "--yes", *at]) == 0
     assert "12 runs" in capsys.readouterr().out
     assert main(["audit", "verify", *at]) == 0
+
+
+def test_F15_a_tenant_is_erased_with_its_folder_and_the_log_that_is_left_verifies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--home", str(home)]
+    assert main(["audit", "checkpoint", *at]) == 0
+    (home / "kept.txt").write_text(capsys.readouterr().out)
+    assert main(["audit", "erase", "--tenant", "default", *at]) == 2
+    assert main(["audit", "erase", "--tenant", "default", "--yes", *at]) == 0
+    said = capsys.readouterr().out
+    assert "12 runs" in said and not (home / "tenants" / "default").exists()
+    command = said[said.index("inhabit audit verify"):].splitlines()[0].split()[1:]
+    assert main([*command, *at, "--checkpoint", str(home / "kept.txt")]) == 0
+    assert "0 runs, 12 erased runs" in capsys.readouterr().out
+    assert main(["audit", "erase", "--tenant", "default", "--yes", *at]) == 3
+
+
+def test_where_a_home_has_several_tenants_the_command_asks_whose(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--home", str(home)]
+    (home / "tenants" / "acme").mkdir()
+    shutil.copy(home / "tenants" / "default" / "journal.db", home / "tenants" / "acme" / "journal.db")
+    capsys.readouterr()
+    assert main(["audit", "export", *at]) == 2
+    assert "--tenant acme|default" in capsys.readouterr().err
+    assert main(["audit", "export", "--tenant", "default", *at]) == 0
+    capsys.readouterr()
+    assert main(["audit", "verify", *at]) == 1      # the one is a copy of the other
+    said = capsys.readouterr().out
+    assert "tenant acme: NOT SOUND" in said and "should be the journal of acme" in said and "tenant default: sound" in said
+    assert main(["audit", "verify", "--tenant", "default", *at]) == 0

@@ -126,7 +126,7 @@ def test_commands_that_look_carry_nothing_on(capsys: pytest.CaptureFixture[str],
 
 async def _left_behind(home: Path) -> str:
     """A run that a process which is gone began."""
-    store = Store.open(home / "journal.db")
+    store = Store.open(home / "tenants" / "default" / "journal.db", key=home / "audit.key")
     run = RunHeader("run0", Principal("ada"), "typescript", "hash", "return 1", "return 1", b"null", "an engine", 1, 1,
                     grant=Grant.of("**").as_value())
     await store.journal.begin(run).durable()
@@ -292,10 +292,16 @@ def test_backup_and_restore(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
     assert inhabit(capsys, "demo", "--home", str(home), "--once")[0] == 0
     before = as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"]
     assert len(before) == 3
-    assert inhabit(capsys, "backup", str(tmp_path / "copy.db"), "--home", str(home))[0] == 0
-    for path in home.glob("journal.db*"):
+    assert inhabit(capsys, "backup", str(tmp_path / "copy"), "--home", str(home))[0] == 0
+    assert inhabit(capsys, "backup", str(tmp_path / "copy.db"), "--tenant", "default", "--home", str(home))[0] == 0
+    for path in [*home.rglob("journal.db*"), *home.glob("server.db*")]:
         path.unlink()
-    assert inhabit(capsys, "restore", str(tmp_path / "copy.db"), "--home", str(home))[0] == 0
+    assert inhabit(capsys, "restore", str(tmp_path / "copy"), "--home", str(home))[0] == 0
+    assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == before
+    assert inhabit(capsys, "audit", "erase", "--tenant", "default", "--yes", "--home", str(home))[0] == 0
+    assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == []
+    assert inhabit(capsys, "restore", str(tmp_path / "copy.db"), "--home", str(home))[0] == 2
+    assert inhabit(capsys, "restore", str(tmp_path / "copy.db"), "--tenant", "default", "--home", str(home))[0] == 0
     assert as_json(capsys, "runs", "list", "--home", str(home), "--as", "ada")["runs"] == before
 
 

@@ -85,4 +85,4 @@ async def test_alone_it_opens_its_home_itself(home: Path):
         assert [tool.name for tool in (await client.list_tools()).tools] == ["search", "execute"]
         answer = await ran(client, "return (await shop.catalog.categories({})).length")
         assert answer["result"] == 8
-    assert (home / ".inhabit" / "journal.db").exists()
+    assert (home / ".inhabit" / "server.db").exists()

@@ -13,7 +13,7 @@ from inhabit.app.home import now_ms
 from inhabit.kernel.grants import Grant
 from inhabit.server.auth import Identity
 from inhabit.server.http import create_app
-from inhabit.store.store import Store
+from inhabit.store.tenants.copies import restore_home
 from tests.server.test_with_runtime import PICTURE, World
 
 
@@ -37,14 +37,14 @@ async def test_F17_a_backup_of_a_running_server_is_whole_and_honest_and_does_not
         held = [await run("return await lab.send()", 0), await run("return await lab.wait()", 0)]
         await asyncio.wait_for(world.entered.wait(), 10)
         load = [asyncio.create_task(run("for (let i = 0; i < 20; i++) await lab.picture(); return 'y'.repeat(9000)", 30)) for _ in range(6)]
-        made = await http.post("/v1/backup", json={"file": str(tmp_path / "copy.db")})
-        assert made.status_code == 201 and made.json()["bytes"] == (tmp_path / "copy.db").stat().st_size
+        made = await http.post("/v1/backup", json={"file": str(tmp_path / "copy")})
+        assert made.status_code == 201 and made.json()["bytes"] == sum(file.stat().st_size for file in (tmp_path / "copy").rglob("*.db"))
         world.gate.set()
         later = [await task for task in load]
         assert {answer["state"] for answer in later} == {"completed"}
         assert (await http.get(f"/v1/runs/{held[0]['run']}", params={"wait_s": 10})).json()["state"] == "completed"
 
-    restored = Store.restore(tmp_path / "copy.db", tmp_path / "restored" / "journal.db", now_ms=now_ms())
+    restored = restore_home(tmp_path / "copy", tmp_path / "restored", now_ms=now_ms())
     assert {answer["run"] for answer in held} <= set(restored.closed)
     async with again.app, client(again.app) as http:
         assert await again.app.home.store.check() == ()

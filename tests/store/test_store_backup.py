@@ -168,14 +168,14 @@ async def test_two_backups_to_one_target_make_one_whole_copy(tmp_path: Path, mon
     head = header()
     store.journal.begin(head)
     await store.journal.append(head.run_id, END).durable()
-    both, real = threading.Barrier(2, timeout=20), backup._copy_pages
+    both, real = threading.Barrier(2, timeout=20), backup.copy_pages
 
     def together(source: Path, target: Path) -> None:
         both.wait()     # both have their file and nothing in it
         real(source, target)
         both.wait()     # both are copied, and neither has its name
 
-    monkeypatch.setattr(backup, "_copy_pages", together)
+    monkeypatch.setattr(backup, "copy_pages", together)
     made = await asyncio.gather(*(asyncio.to_thread(Store.copy, tmp_path / "journal.db", tmp_path / "copy.db") for _ in range(2)),
                                 return_exceptions=True)
     monkeypatch.undo()

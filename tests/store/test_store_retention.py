@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -14,7 +13,7 @@ import pytest
 from inhabit.contracts.run import Logged
 from inhabit.errors import ConfigError, NotFound
 from inhabit.store.blobs import SqliteBlobs
-from inhabit.store.retention import Retention, keep_pruning
+from inhabit.store.retention import Retention
 from inhabit.store.store import Store
 from tests.store.store_samples import ended, header, intent, outcome
 
@@ -173,21 +172,6 @@ async def test_a_start_after_pruning_is_no_alarm(tmp_path: Path) -> None:
     assert (await store.prune(40 * DAY_MS)).runs == 1
     await store.close()
     await Store.open(tmp_path / "journal.db").close()
-
-
-async def test_pruning_goes_on_by_itself(store: Store) -> None:
-    turns, days = asyncio.Queue[int](), itertools.count(40)
-
-    def now_ms() -> int:
-        turns.put_nowait(day := next(days))
-        return day * DAY_MS
-
-    task = asyncio.create_task(keep_pruning(store.database, now_ms, Retention(), every_s=0.001))
-    async with asyncio.timeout(10):
-        assert [await turns.get() for _ in range(3)] == [40, 41, 42]
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 @pytest.mark.parametrize("given", [{"max_age_days": 0}, {"max_bytes": -1}, {"max_age_days": float("inf")},

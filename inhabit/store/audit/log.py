@@ -132,11 +132,13 @@ class AuditLog:
         """Begin the leaves of a commit; notes may follow until `write`."""
         self._staged = list(items)
 
-    def note(self, connection: sqlite3.Connection, what: dict[str, Any]) -> None:
-        """Record what happened to the log itself, within the commit that is being written."""
+    def note(self, connection: sqlite3.Connection, what: dict[str, Any]) -> int:
+        """Record what happened to the log itself, within the commit that is being written. Returns the place of its leaf."""
         body = orjson.dumps({**what, "at_ms": now_ms()})
-        connection.execute("INSERT INTO audit_notes VALUES (?, ?)", (self._frontier.size + len(self._staged), body))
+        position = self._frontier.size + len(self._staged)
+        connection.execute("INSERT INTO audit_notes VALUES (?, ?)", (position, body))
         self._staged.append(ITEM.pack(0, 0, 0, sha256(body).digest()))
+        return position
 
     @property
     def staged(self) -> int:

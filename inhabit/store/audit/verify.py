@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from inhabit.errors import InhabitError, InvalidInput
+from inhabit.store.audit.clearings import loose_clearings
 from inhabit.store.audit.log import ITEM, LEAVES, commitment
 from inhabit.store.audit.merkle import Frontier, leaf_hash
 from inhabit.store.audit.notes import Checkpoint, PublicKey, read_checkpoint
@@ -64,12 +65,12 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
-def verify(path: Path, keys: Sequence[PublicKey], external: str | None = None) -> Verified:
-    """`external`: the text of a checkpoint that was kept elsewhere. Raises `InvalidInput` for no file, or when
+def verify(path: Path, keys: Sequence[PublicKey], external: str | None = None, tenant: str | None = None) -> Verified:
+    """`external`: the text of a checkpoint that was kept elsewhere. `tenant`: whose journal it should be. Raises `InvalidInput` for no file, or when
     `external` is not signed by one of `keys`."""
     kept = read_checkpoint(external, keys) if external is not None else None
     connection = open_readonly(path)
-    verifier = _Verifier(connection, keys, kept)
+    verifier = _Verifier(connection, keys, kept, tenant)
     try:
         connection.execute("BEGIN")
         return verifier.run()
@@ -92,8 +93,9 @@ def newest_checkpoint(path: Path) -> str | None:
 
 
 class _Verifier:
-    def __init__(self, connection: sqlite3.Connection, keys: Sequence[PublicKey], kept: Checkpoint | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, keys: Sequence[PublicKey], kept: Checkpoint | None, tenant: str | None) -> None:
         self._connection = connection
+        self._tenant = tenant
         self._keys = keys
         self._kept = kept
         self._found: list[Finding] = []
@@ -185,6 +187,7 @@ class _Verifier:
 
     def _notes(self) -> Iterator[Finding]:
         bodies: dict[int, bytes] = dict(self._rows("SELECT position, body FROM audit_notes"))
+        notes: dict[int, Any] = {}
         for position, (run, _, _, committed) in enumerate(self._items):
             if run:
                 continue
@@ -192,9 +195,16 @@ class _Verifier:
             if body is None or sha256(body).digest() != committed:
                 yield Finding(f"leaf {position}", "its note is missing" if body is None else "its note was changed")
                 continue
-            self._erased.update(orjson.loads(body).get("erased", ()))
+            notes[position] = note = orjson.loads(body)
+            self._erased.update(note.get("erased", ()))
         for position in bodies:
             yield Finding(f"note {position}", "no leaf of the log stands for it")
+        if self._has_clearings():
+            yield from (Finding(*found) for found in loose_clearings(self._connection, notes))
+
+    def _has_clearings(self) -> bool:
+        """A backup of an older version has none to hold against the log."""
+        return any(name == "position" for _, name, *_ in self._rows("PRAGMA table_info(conversations_cleared)"))
 
     # Records
 
@@ -220,6 +230,8 @@ class _Verifier:
                 yield Finding(f"run key {key} (leaf {positions[0]})", "it is gone, and no note says that it was erased")
 
     def _listed(self) -> Iterator[Finding]:
+        for run_id, tenant in self._rows("SELECT run_id, tenant FROM runs WHERE tenant != ?", self._tenant) if self._tenant is not None else ():
+            yield Finding(f"run {run_id}", f"it is a run of tenant {tenant}, and this should be the journal of {self._tenant}")
         for (key,) in self._rows("SELECT key FROM runs WHERE key NOT IN (SELECT run FROM headers)"):
             yield Finding(f"run key {key}", "it is listed and has no header")
         for (key,) in self._rows("SELECT run FROM headers WHERE run NOT IN (SELECT key FROM runs)"):
