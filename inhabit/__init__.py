@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from inhabit.errors import CallError, Denied, InhabitError
     from inhabit.kernel.grants import Grant
     from inhabit.limits import Limits
+    from inhabit.runtime.extraction import Extraction
 
 __all__ = [
-    "Call", "CallError", "Capability", "Denied", "Effects", "Grant", "HostGrant", "Inhabit", "InhabitError", "Limits", "Principal",
+    "Call", "CallError", "Capability", "Denied", "Effects", "Extraction", "Grant", "HostGrant", "Inhabit", "InhabitError", "Limits", "Principal",
     "RunResult", "http", "mcp", "openapi", "sql",
 ]
 
 _HOMES = {
     "Call": "inhabit.contracts.connector", "CallError": "inhabit.errors", "Capability": "inhabit.connectors.functions",
     "Denied": "inhabit.errors", "HostGrant": "inhabit.connectors.http",
-    "Effects": "inhabit.contracts.effects", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
+    "Effects": "inhabit.contracts.effects", "Extraction": "inhabit.runtime.extraction", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
     "InhabitError": "inhabit.errors", "Limits": "inhabit.limits", "Principal": "inhabit.contracts.principal",
     "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
     "openapi": "inhabit.app.sources", "sql": "inhabit.app.sources",

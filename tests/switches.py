@@ -31,6 +31,7 @@ from inhabit.connectors.redaction import Redactor
 from inhabit.egress import addresses, bodies, broker, dialling, origins, resolve, transport
 from inhabit.egress.origins import Origin, of_url
 from inhabit.egress.resolve import Resolver
+from inhabit.errors import CallError
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
 from inhabit.kernel import caveats
@@ -41,10 +42,12 @@ from inhabit.kernel.grants import Grant, Permitted
 from inhabit.kernel.policy import Policy
 from inhabit.limits import CEILINGS, Limits
 from inhabit.policy import conditions, loader
-from inhabit.runtime import bridge, service, visibility
+from inhabit.runtime import bridge, driving, service, spelled, visibility
+from inhabit.runtime.extraction import Extraction
 from inhabit.runtime.handles import Handles
 from inhabit.runtime.provenance import Urls
 from inhabit.runtime.schemas import Validators
+from inhabit.runtime.spelled import Spelled
 from inhabit.store import ledger, secrets
 from inhabit.wire import values
 from inhabit.wire.frames import FrameParser
@@ -146,6 +149,26 @@ def _handles_shared() -> None:
     _replace(Handles, "__init__", shared)
 
 
+def _handles_only_content() -> None:
+    given: Callable[..., Any] = Handles.given
+    _replace(Handles, "given", lambda *args: given(*args)._replace(where=CLEAN))
+
+
+def _spelled_for_ever() -> None:
+    _replace(Spelled, "takes", lambda calls, _, operation, arguments: any(calls._is(call, operation, arguments) for call in calls._left))
+
+
+def _everybody_vouched_for() -> None:
+    _replace(service.Runtime, "_spelled", lambda runtime, prepared, *_: spelled.spelled_calls(prepared.calls, runtime.parts.directory.operation))
+
+
+def _extraction_talks() -> None:
+    async def talks(_: Any, call: Any) -> Any:
+        raise CallError(f"{call.arguments['of']!r} is not that")
+
+    _replace(Extraction, "call", talks)
+
+
 def _nothing_is_charged() -> None:
     _replace(ledger.TenantLedger, "reserve", lambda *_: ())
 
@@ -207,7 +230,7 @@ FRAMES, POOL, JS, JS_ENGINE, PYTHON = (f"tests/isolates/test_{name}.py" for name
 CONDITIONS, ATTACKS_ON_POLICY, POLICY_KERNEL = "tests/policy/test_conditions.py", "tests/attacks/test_attack_policy.py", "tests/kernel/test_policy.py"
 BROKER, HTTP, EGRESS = "tests/egress/test_broker.py", "tests/connectors/test_http_connector.py", "tests/attacks/test_attack_egress.py"
 CONNECTIONS, TENANTS = "tests/attacks/test_attack_connections.py", "tests/attacks/test_attack_tenants.py"
-FLOW = "tests/attacks/test_attack_flow.py"
+FLOW, AUTHOR = "tests/attacks/test_attack_flow.py", "tests/attacks/test_attack_author.py"
 LEDGER = "tests/store/test_store_ledger.py"
 BRIDGE, DRIVER, SERVICE = (f"tests/runtime/test_{name}.py" for name in ("bridge", "driver", "service"))
 
@@ -256,10 +279,16 @@ CONTROLS: dict[str, Control] = {
     "information flow": Control(_gone((decide_kernel, "guard")), ("tests/kernel/test_flow.py", "tests/policy/test_examples.py", FLOW)),
     "flow: labels of answers": Control(_gone((bridge, "brought_by"), answer=CLEAN), (FLOW, "-k", "E11 or E12 or E13 or C25_a")),
     "flow: labels of handles": Control(_handles_unlabelled, (FLOW, "-k", "E10 or joins_its_labels")),
-    "flow: conversations": Control(_gone((service, "brought"), answer=[]), (FLOW, "-k", "E09")),
+    "flow: conversations": Control(_gone((driving, "brought"), answer=[]), (FLOW, "-k", "E09")),
     "flow: words about handles": Control(_words_unveiled, (FLOW, "-k", "E01_a_program")),
     "flow: handles are a run's own": Control(_handles_shared, (FLOW, "-k", "E01_a_handle_of_another_run")),
     "flow: URLs": Control(_gone((Urls, "built"), answer=False), (FLOW, "-k", "C24 or C25")),
+    "flow: spelled calls are compared": Control(_gone((spelled, "_fits"), answer=True), (AUTHOR, "tests/runtime/test_spelled.py", "-k", "E13")),
+    "flow: spelled calls are good once": Control(_spelled_for_ever, (AUTHOR, "tests/runtime/test_spelled.py", "-k", "E12")),
+    "flow: who is vouched for": Control(_everybody_vouched_for, (AUTHOR, "-k", "E13_nobody or E09 or E10_a_handle")),
+    "flow: where handles go": Control(_handles_only_content, (AUTHOR, "-k", "E10_a_stranger")),
+    "flow: bits of extractions": Control(_gone((Handles, "tell")), (AUTHOR, "-k", "E12_a_run")),
+    "flow: one error of extractions": Control(_extraction_talks, (AUTHOR, "-k", "E01_every")),
     "ledger: keys of a tenant": Control(_ledger_of_any_size, (LEDGER, "-k", "E08_a_program")),
     "ledger: charges are booked": Control(_nothing_is_charged, (LEDGER, "-k", "E08_concurrent or F01_a_restart")),
     "schemas of arguments": Control(_gone((Validators, "arguments")), (BRIDGE, AUTHORITY, "-k", "failure_is_a_value or A10 or B13_a_pattern or recursive_schema")),

@@ -8,7 +8,7 @@ Invariants
 - A header has spelled calls only where somebody vouched for its author (`closed`) and the author's conversation has read
   nothing untrusted; None else, and then nothing here weakens anything.
 - Each is good once, so n of them tell at most log2 of the ways to make some of n calls in some order: 1 bit for one call,
-  16 bits for eight. A second call alike is one that nobody spelled out.
+  17 bits for eight. A second call alike is one that nobody spelled out.
 - What is compared are values. An isolate that tells the wrong call site gains nothing.
 """
 
