@@ -38,7 +38,7 @@ from inhabit.limits import Limits
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import NO_CONTROL, Control
 from inhabit.runtime.directory import ConnectedCatalog
-from inhabit.runtime.recording import doubtful
+from inhabit.runtime.doubts import doubtful
 from inhabit.runtime.replay import Replayed, replay
 from inhabit.runtime.service import Caller, Parts, Runtime
 from inhabit.store.store import Store

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inhabit.contracts.connector import Call
     from inhabit.contracts.effects import Effects
     from inhabit.contracts.principal import Principal
+    from inhabit.contracts.reconciled import Reconciled
     from inhabit.contracts.result import RunResult
     from inhabit.errors import CallError, Denied, InhabitError
     from inhabit.kernel.grants import Grant
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Call", "CallError", "Capability", "Denied", "Effects", "Extraction", "Grant", "HostGrant", "Inhabit", "InhabitError", "Limits", "Principal",
-    "RunResult", "http", "mcp", "openapi", "sql",
+    "Reconciled", "RunResult", "http", "mcp", "openapi", "sql",
 ]
 
 _HOMES = {
@@ -33,7 +34,7 @@ _HOMES = {
     "Denied": "inhabit.errors", "HostGrant": "inhabit.connectors.http",
     "Effects": "inhabit.contracts.effects", "Extraction": "inhabit.runtime.extraction", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
     "InhabitError": "inhabit.errors", "Limits": "inhabit.limits", "Principal": "inhabit.contracts.principal",
-    "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
+    "Reconciled": "inhabit.contracts.reconciled", "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
     "openapi": "inhabit.app.sources", "sql": "inhabit.app.sources",
 }
 

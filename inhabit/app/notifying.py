@@ -61,7 +61,7 @@ class Notices:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         reach = Reach((f"{parts.scheme}://{parts.hostname}:{port}",), private_addresses=is_local(url), max_redirects=0, timeout_s=_TIMEOUT_S)
-        body = {"event": "approval_asked", "id": asked.approval, "principal": str(who), "operation": asked.operation,
+        body = {"event": "doubt_asked" if asked.doubt else "approval_asked", "id": asked.approval, "principal": str(who), "operation": asked.operation,
                 "reason": asked.reason, "expires_ms": asked.expires_ms}
         try:
             async with self._outbound.client(reach) as client:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approvals": ("approvals", "list or show calls that wait for a person"),
     "approve": ("approve", "approve a call that waits"),
     "reject": ("reject", "reject a call that waits"),
+    "settle": ("settle", "say whether a call took effect of which nobody knows it"),
     "plan": ("plan", "show what a plan would write, or drop it"),
     "apply": ("apply", "do what a plan shows"),
     "rollback": ("rollback", "undo what a run wrote"),

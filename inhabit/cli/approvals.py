@@ -67,7 +67,8 @@ async def _show(client: Api, args: argparse.Namespace) -> None:
 def _say_one(approval: dict[str, Any]) -> None:
     until = datetime.fromtimestamp(approval["expires_ms"] / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
     state = approval["verdict"] or f"until {until}"
-    say(f"  {approval['id']}  {approval['reason']} ({approval['rule']}), {state}")
+    answer = "inhabit settle" if approval["question"] == "did_it_happen" else "inhabit approve, inhabit reject"
+    say(f"  {approval['id']}  {approval['reason']} ({approval['rule']}), {state}: {answer}")
     for line in approval["arguments"].splitlines():
         say(f"      {line}")
     for warning in (*approval["warnings"], *approval.get("odd", ())):

@@ -35,7 +35,8 @@ async def _rollback(args: argparse.Namespace) -> int:
         return 0 if args.plan or answer["state"] == "completed" else 1
     if args.plan:
         for step in answer["steps"]:
-            say(f"would undo call {step['sequence']} {step['operation']} by {step['revert']}({_shown(step['arguments'])})")
+            first = "would find out whether it took effect, then " if "settle" in step else "would "
+            say(f"{first}undo call {step['sequence']} {step['operation']} by {step['revert']}({_shown(step['arguments'])})")
         _say_stands(answer)
         return 0
     say(f"run {answer['run']}: {answer['state']}")

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
@@ -41,6 +41,7 @@ from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
 from inhabit.contracts.operation import ErrorDoc, Operation, Resource, Schema
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.reconciled import Reconciled
 from inhabit.errors import CallError, ConfigError, Effect, InhabitError, InvalidInput
 
 __all__ = ["Capability", "FunctionConnector"]
@@ -66,6 +67,14 @@ class _Function:
     is_async: bool
 
 
+class _Named(NamedTuple):
+    """Operations of the same capability that another one names, in full."""
+
+    revert: str | None
+    preview: str | None
+    reconcile: str | None
+
+
 class Capability:
     """A named set of operations made of Python functions."""
 
@@ -80,6 +89,7 @@ class Capability:
         self, function: Callable[..., Any] | None = None, *, name: str | None = None, reads: Reads = "private",
         trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
         revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
+        reconcile: Callable[..., Any] | str | None = None,
         errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
         content: Sequence[str] = (), resource: Resource | None = None,
     ) -> Any:
@@ -87,7 +97,8 @@ class Capability:
 
         What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
         without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert` and `preview` are
-        operations of this capability, as functions or by name. `url_argument` names the parameter that says where a request
+        operations of this capability, as functions or by name; so is `reconcile`, which reads whether a call took effect: it is
+        given those of the call's arguments that it names and the call's `idempotency_key`, and answers `Reconciled`. `url_argument` names the parameter that says where a request
         goes: after private data, only to a URL that somebody gave. `content` names those that say neither where a call goes
         nor what it does (the body of a mail, not its recipient): a handle may bring a stranger's words there.
         `resource`: how it stands to a kind of things, for plans. Raises `ConfigError` when a type has no JSON form.
@@ -96,7 +107,7 @@ class Capability:
             def decorate(real: Callable[..., Any]) -> Any:
                 return self.operation(
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
-                    idempotent=idempotent, revert=revert, preview=preview, errors=errors, timeout_s=timeout_s, url_argument=url_argument,
+                    idempotent=idempotent, revert=revert, preview=preview, reconcile=reconcile, errors=errors, timeout_s=timeout_s, url_argument=url_argument,
                     content=content, resource=resource)
             return decorate
         short = name or function.__name__
@@ -109,7 +120,8 @@ class Capability:
         self._functions[short] = _build(
             f"{self.name}.{short}", self.name, function, effects,
             tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
-            None if timeout_s is None else int(timeout_s * 1000), self._reference(revert), self._reference(preview), url_argument)
+            None if timeout_s is None else int(timeout_s * 1000),
+            _Named(self._reference(revert), self._reference(preview), self._reference(reconcile)), url_argument)
         if resource is not None:
             self._functions[short] = _with_resource(self._functions[short], resource)
         if content:
@@ -125,17 +137,19 @@ class Capability:
         return next(declared, f"{self.name}.{other.__name__}")
 
     def connector(self) -> FunctionConnector:
-        """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a `revert` or
-        `preview` that names no operation of it."""
+        """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a `revert`, `preview`
+        or `reconcile` that names no operation of it, and for a `reconcile` that cannot answer."""
         known = [function.operation.name for function in self._functions.values()]
         for operation in (function.operation for function in self._functions.values()):
-            for role, named in (("revert", operation.revert), ("preview", operation.preview)):
+            for role, named in (("revert", operation.revert), ("preview", operation.preview), ("reconcile", operation.reconcile)):
                 if named is not None and named not in known:
                     near = difflib.get_close_matches(named, known, 1, 0.0)[0]
                     raise ConfigError(f"{operation.name}: {role}={named!r} is no operation of {self.name}",
                                       fix=f"declare it with @operation; the nearest is {near!r}")
             if operation.preview is not None and self._functions[operation.preview.rpartition(".")[2]].operation.effects.may_write:
                 raise ConfigError(f"{operation.name}: preview={operation.preview!r} may write", fix="a preview only reads: declare it without `writes`")
+            if operation.reconcile is not None:
+                _check_reconcile(operation, self._functions[operation.reconcile.rpartition(".")[2]])
         return FunctionConnector(self.name, self.description, dict(self._functions))
 
 
@@ -204,6 +218,19 @@ def _with_resource(function: _Function, resource: Resource) -> _Function:
     return replace(function, operation=replace(operation, resource=resource))
 
 
+def _check_reconcile(operation: Operation, reads: _Function) -> None:
+    """Raises `ConfigError` for what can never say whether a call of `operation` took effect."""
+    given = {*operation.input_schema.get("properties", {}), "idempotency_key"}
+    missing = [name for name in reads.operation.input_schema.get("required", ()) if name not in given]
+    wrong = (
+        "it may write" if reads.operation.effects.may_write else
+        f"it needs {', '.join(missing)}, which the call does not have" if missing else
+        "it does not answer `Reconciled`" if inspect.signature(reads.implementation).return_annotation not in (Reconciled, "Reconciled") else "")
+    if wrong:
+        raise ConfigError(f"{operation.name}: reconcile={reads.operation.name!r} cannot settle a call: {wrong}",
+                          fix="an operation that only reads, takes arguments of the call or `idempotency_key`, and is annotated `-> Reconciled`")
+
+
 def _bind(function: _Function, call: Call) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for name, adapter in function.parameters.items():
@@ -238,7 +265,7 @@ def _error_code(function: _Function, error: Exception) -> str:
 
 
 def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects, errors: tuple[ErrorDoc, ...],
-           timeout_ms: int | None, revert: str | None, preview: str | None, url_argument: str) -> _Function:
+           timeout_ms: int | None, named: _Named, url_argument: str) -> _Function:
     at = "its annotations"
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -275,7 +302,7 @@ def _build(full_name: str, capability: str, function: Callable[..., Any], effect
         name=full_name, connector=capability, summary=summary, description=description, effects=effects, errors=errors,
         input_schema={"type": "object", "properties": properties, "required": required, "additionalProperties": False},
         output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
-        timeout_ms=timeout_ms, revert=revert, preview=preview, url_argument=url_argument)
+        timeout_ms=timeout_ms, revert=named.revert, preview=named.preview, reconcile=named.reconcile, url_argument=url_argument)
     return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
 
 

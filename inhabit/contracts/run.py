@@ -15,9 +15,9 @@ from inhabit.contracts.program import Language
 from inhabit.errors import Unavailable
 
 __all__ = [
-    "TERMINAL_STATES", "Approval", "Asked", "Blobs", "Decided", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Mode",
+    "DOUBT", "TERMINAL_STATES", "Approval", "Asked", "Blobs", "Decided", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Mode",
     "Outcome", "Recorder", "Resumed", "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Suspended",
-    "Terminal", "Ticket", "Write",
+    "Terminal", "Ticket", "Verdict", "Write",
 ]
 
 RunState = Literal["queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown"]
@@ -28,6 +28,10 @@ TERMINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "rejected", 
 
 Mode = Literal["live", "plan", "apply"]
 """`plan`: reads are live, writes are held. `apply`: live, with the change set of a plan as its authority."""
+Verdict = Literal["approve", "reject", "expire", "happened", "not_done", "give_up"]
+"""Of people. The last three answer a doubt, which `expire` gives up too."""
+DOUBT = ".doubt"
+"""In the id of a question that is about a doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ class Outcome(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call waits for a person. `digest` binds what would be approved: operation, canonical arguments, run, expiry."""
+    """A call waits for a person: may it be made, or (`doubt`) did it take effect before the server stopped? `digest` binds
+    what is answered for: operation, canonical arguments, run, expiry.
+    """
 
     approval: str
     sequence: int
@@ -110,20 +116,29 @@ class Asked(NamedTuple):
     at_ms: int
     expires_ms: int
 
+    @property
+    def doubt(self) -> bool:
+        return DOUBT in self.approval
+
 
 class Decided(NamedTuple):
     """The answer to an `Asked`, once and for good. `by` is the principal, `credential` how they proved themselves.
-    `arguments`: canonical JSON of the edited call, None where it was taken as it stood.
+    `arguments`: canonical JSON of the edited call, None where it was taken as it stood; of a call that has `happened`, its
+    result.
     """
 
     approval: str
     sequence: int
-    verdict: Literal["approve", "reject", "expire"]
+    verdict: Verdict
     by: str
     credential: str
     reason: str
     at_ms: int
     arguments: bytes | None = None
+
+    @property
+    def doubt(self) -> bool:
+        return DOUBT in self.approval
 
 
 class Suspended(NamedTuple):

@@ -9,17 +9,22 @@ program's principal is not an approver.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from inhabit.contracts.principal import Principal
-from inhabit.contracts.run import Approval, Decided, Intent
+from inhabit.contracts.run import Approval, Decided, Intent, Verdict
 from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
 from inhabit.runtime.bodies import canonical
+from inhabit.runtime.doubts import Doubts
+from inhabit.runtime.schemas import Validators
 from inhabit.runtime.service import Runtime
+from inhabit.wire.values import encode_value
 
 __all__ = ["AlreadyDecided", "Approver", "Desk", "Questions", "Shown"]
 
 MAX_REASON_CHARS = 2_000
+_APPROVING = ("approve", "reject")
+_SETTLING = ("happened", "not_done", "give_up")
 
 
 class AlreadyDecided(InhabitError):
@@ -78,6 +83,7 @@ class Desk:
         self._runtime = runtime
         self._questions = questions
         self._answered: set[str] = set()
+        self._validators = Validators()
         self.own = own
 
     async def pending(self, approver: Approver, limit: int = 100) -> Sequence[Approval]:
@@ -97,16 +103,18 @@ class Desk:
         for run_id, tenant in dict.fromkeys((approval.run_id, approval.principal.tenant) for approval in approvals):
             record = await self._runtime.parts.journal.read(run_id, tenant=tenant)
             found |= {(run_id, e.entry.sequence): e.entry for e in record.entries if isinstance(e.entry, Intent)}
+            found |= {(run_id, sequence): made for sequence, made in Doubts.of(record.entries).open.items()}
         return [Shown(approval, found[approval.run_id, approval.asked.sequence]) for approval in approvals]
 
     async def intent(self, approval: Approval) -> Intent:
         """The call as it would be made."""
         return (await self.shown([approval]))[0].intent
 
-    async def decide(self, approval_id: str, verdict: Literal["approve", "reject"], by: Approver, *, digest: str | None = None,
-                     arguments: bytes | None = None, reason: str = "") -> Decided:
+    async def decide(self, approval_id: str, verdict: Verdict, by: Approver, *, digest: str | None = None,
+                     arguments: bytes | None = None, reason: str = "", value: Any = None) -> Decided:
         """Answer a question, for good once this returns. `digest`: what the person was shown; another one is refused.
-        `arguments`: the edited call, which is decided anew. Raises `NotFound`, `AlreadyDecided`, `Denied`, `InvalidInput`.
+        `arguments`: the edited call, which is decided anew. `value`: what a call that has `happened` answered. Raises
+        `NotFound`, `AlreadyDecided`, `Denied`, `InvalidInput`.
         """
         if by.principal.agent is not None:
             raise Denied("an agent cannot answer for a person", fix="sign in as the person who decides")
@@ -119,10 +127,16 @@ class Desk:
         if not self.own and by.principal.user == approval.principal.user:
             raise Denied("nobody approves what their own program asks for", code="own_request",
                          fix="another person of the tenant answers, with a token made by `inhabit token create --approver`")
-        if approval.asked.sequence == 0 and arguments is not None:
-            raise InvalidInput("a change set is approved as it is", fix="reject it, and plan again with another program")
         if digest is not None and digest != approval.asked.digest:
             raise AlreadyDecided("what you were shown is not what waits now", fix="look at it again")
+        if approval.asked.sequence == 0 and arguments is not None:
+            raise InvalidInput("a change set is approved as it is", fix="reject it, and plan again with another program")
+        fitting = _SETTLING if approval.asked.doubt else _APPROVING
+        if verdict not in fitting:
+            raise InvalidInput(f"this question is answered by {', '.join(fitting)}, not by {verdict}", code="verdict_unfit",
+                               fix="`inhabit settle` answers a doubt, `inhabit approve` and `inhabit reject` a call that is to be made")
+        if verdict == "happened":
+            arguments = self._result(approval.asked.operation, value)
         now_ms = self._runtime.parts.now_ms()
         late = now_ms >= approval.asked.expires_ms
         decided = Decided(
@@ -132,6 +146,17 @@ class Desk:
         if late:
             raise AlreadyDecided("the time to answer is over", fix="run the program again")
         return decided
+
+    def _result(self, name: str, value: Any) -> bytes:
+        """What a person says the call answered. Raises `InvalidInput` for what the operation could not have."""
+        body, operation = encode_value(value), self._runtime.parts.directory.operation(name)
+        try:
+            if operation is not None:
+                self._validators.result(operation, value, len(body))
+        except InhabitError as error:
+            raise InvalidInput(f"the result does not fit: {error.message}", code="result_unfit", details=error.details,
+                               fix=f"give the result of {name} as it was, as JSON") from None
+        return body
 
     async def expire(self) -> int:
         """Answer every question whose time is over. Returns how many."""

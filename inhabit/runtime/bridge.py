@@ -38,6 +38,7 @@ from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, S
 from inhabit.runtime.handles import SUFFIX, Given, kept_error, only_reads, veiled
 from inhabit.runtime.intents import UNDECIDED, brought_by, decoded, intended
 from inhabit.runtime.previewing import Previews, previewed
+from inhabit.runtime.reconciling import Reconciling, Settled
 from inhabit.runtime.schemas import Validators
 from inhabit.runtime.shaping import ResultRules, discreet
 from inhabit.wire.values import decode_value, encode_value
@@ -70,6 +71,7 @@ class Bridge:
         self._result_rules = ResultRules()
         self._calling = Calling()
         self._previews = Previews(directory, self._calling, now_ms)
+        self._reconciling = Reconciling(directory, self._validators, self._result_rules, self._calling, blobs)
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
 
     @property
@@ -88,6 +90,15 @@ class Bridge:
         """Decide a call that a person approved, as it stood or as they edited it: anew, with the approval in hand."""
         return self._admitted(context, issued, issued.arguments if edited is None else edited, approved=True)
 
+    def admit_again(self, context: RunContext, issued: IssuedCall, made: Intent, *, approved: bool = False) -> Admitted:
+        """Decide a recorded call whose answer was lost and which is made again: anew, but what it was charged it is not
+        charged again. One that is refused now may have taken effect then, unless `approved` says that it has not.
+        """
+        again = self._admitted(context, issued, made.arguments, approved=approved, made=made)
+        if again.error is not None and not approved and made.may_write:
+            again.error.effect = "unknown"
+        return again
+
     def admit_recorded(self, context: RunContext, issued: IssuedCall, intent: Intent) -> Admitted:
         """A call that the journal has: as it was decided then. Its operation may be gone by now."""
         context.count(len(issued.arguments))
@@ -96,7 +107,8 @@ class Bridge:
             context.history.append({"operation": intent.operation, "args": decode_value(intent.arguments), "ok": intent.decision.get("verdict") != "deny"})
         return Admitted(issued, intent, None, {})
 
-    def _admitted(self, context: RunContext, issued: IssuedCall, body: bytes, *, approved: bool) -> Admitted:
+    def _admitted(self, context: RunContext, issued: IssuedCall, body: bytes, *, approved: bool,
+                  made: Intent | None = None) -> Admitted:
         now_ms = self._now_ms()
         standing, arguments, decision, given = None, dict[str, Any](), _REFUSED, Given({})
         name, kept = self._meant(issued.operation)
@@ -111,21 +123,22 @@ class Bridge:
             given = context.handles.given(arguments, body, context.limits.value_bytes, operation)
             self._fits(context, operation, given, body)
             approved = context.approves(issued, operation, arguments) or approved
+            usage = (context.granted_calls, context.charges) if made is None else context.without(made)
             decision = standing.decision or decide(
-                Facts(operation, given.value, now_ms, context.granted_calls, context.run, context.labels.joined(given.labels),
-                      context.charges, approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
+                Facts(operation, given.value, now_ms, usage[0], context.run, context.labels.joined(given.labels),
+                      usage[1], approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
             if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value(), fix=_FLOW_FIX if "information flow" in decision.rule else None)
             if context.in_flight >= context.limits.calls_in_flight:
                 raise LimitExceeded.of("calls_in_flight", context.limits.calls_in_flight, "calls", what=operation.name,
                                        fix="await some of the calls before making more")
-            if decision.verdict == "allow":
+            if decision.verdict == "allow" and made is None:
                 also = self._book(context, decision)
             if decision.verdict != "ask":
                 context.in_flight += 1
         except InhabitError as refused:
             error = refused
-        if standing is not None and standing.policy is not NO_POLICY:
+        if standing is not None and standing.policy is not NO_POLICY and made is None:
             context.history.append({"operation": issued.operation, "args": arguments, "ok": error is None})
         intent = intended(context, issued, standing, arguments, body, decision, error, now_ms)
         shown = veiled(error, name) if error is not None and given.any else error
@@ -181,6 +194,19 @@ class Bridge:
         outcome = Outcome(issued.sequence, False, error_body(error, issued.operation), 0.0, self._now_ms())
         context.count(len(outcome.value))
         self._journal.append(context.run_id, outcome)
+        return outcome
+
+    async def reconciled(self, context: RunContext, target: Intent) -> Settled:
+        """Whether a call that nobody knows the end of took effect, as far as its operation can say. Raises nothing of it."""
+        return await self._reconciling.ask(context, target, self._still(context, target.operation), self._now_ms())
+
+    def settled(self, context: RunContext, issued: IssuedCall, target: Intent, settled: Settled) -> Outcome:
+        """Record the outcome of a call whose end is known by now; `issued` may be the one that asked for it (a rollback's)."""
+        told = self._reconciling.told(context, issued, target, self._still(context, target.operation), settled)
+        outcome = Outcome(issued.sequence, told.ok, told.body, 0.0, self._now_ms(), told.labels.names)
+        context.count(len(told.body))
+        self._journal.append(context.run_id, outcome)
+        context.learn(outcome, told.labels, target.arguments)
         return outcome
 
     # -- admitting ----------------------------------------------------------------------------------------

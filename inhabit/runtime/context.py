@@ -179,6 +179,11 @@ class RunContext:
         """What is committed with an entry after which the run's result may be answered."""
         return self.remembered(self.labels)
 
+    def without(self, made: Intent) -> tuple[Mapping[str, int], Usage]:
+        """What was used beside a call that is in the record and is charged already."""
+        counts = made.decision.get("counts", ())
+        return {key: used - (key in counts) for key, used in self.granted_calls.items()}, UNCOUNTED
+
     def approves(self, issued: IssuedCall, operation: Operation, arguments: Mapping[str, Any]) -> bool:
         """Whether a person has approved this write as part of a change set. Where there is one, another write parks the run."""
         if self.applying is None or not operation.effects.may_write:
@@ -216,5 +221,14 @@ class Admitted(NamedTuple):
         return self.intent.may_write and not self.intent.idempotent and self.verdict != "hold"
 
 
+class _Uncounted:
+    """For a call whose charges are in the ledger already: what they left room for, they still do."""
+
+    def used(self, key: str, window_ms: int, now_ms: int, /) -> float:
+        del key, window_ms, now_ms
+        return 0.0
+
+
 _NOTHING_KEPT = _NothingKept()
+UNCOUNTED = _Uncounted()
 NO_CONTROL = Control()

@@ -47,7 +47,9 @@ from inhabit.runtime.context import Admitted, RunContext
 from inhabit.runtime.endings import ended, parted
 from inhabit.runtime.handles import RETURNED
 from inhabit.runtime.questions import OpenQuestions
+from inhabit.runtime.reconciling import NOT_DONE, Settled, said, to_settle
 from inhabit.runtime.recording import Diverged, Recording
+from inhabit.runtime.rollback import RUNG, SETTLE
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import encode_value
 
@@ -90,7 +92,8 @@ class RunDriver:
         self._woken: asyncio.Future[None] | None = None
         self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
         self._asks: dict[int, IssuedCall] = {}
-        self._asked: dict[int, Asked] = dict(self._recording.asked)
+        self._asked: dict[int, Asked] = self._recording.asked | self._recording.doubts.asked
+        self._doubts: dict[int, Admitted] = {}
         self._failure: BaseException | None = None
         self._clock_ms = header.clock_ms
         self._log_bytes = 0
@@ -155,12 +158,11 @@ class RunDriver:
             return False
         issued = self._asks.pop(decided.sequence, None)
         if issued is None:   # the replay has not come to it yet, or the call has its outcome
-            self._recording.decided.setdefault(decided.sequence, decided)
+            self._recording.answered(decided)
             return True
         entries: list[Entry] = []
-        admitted = self._answered(issued, decided, entries)
-        if admitted is not None:
-            self._launch(admitted, self._journal.append(self._header.run_id, *entries, also=admitted.also))
+        doubt = self._doubts.get(decided.sequence)
+        self._go_on(self._answered(issued, decided, entries) if doubt is None else self._settled(doubt, said(decided), entries), entries)
         self._wake()
         return True
 
@@ -251,6 +253,10 @@ class RunDriver:
         if intent is not None:
             self._recorded(issued, intent)
             return None
+        if self._settles(issued):
+            intent, meant = to_settle(issued, self._now_ms())
+            entries.append(intent)
+            return self._doubt(issued, meant, entries)
         admitted = self._bridge.admit(self._context, issued)
         if admitted.error is None and admitted.verdict == "ask":
             asked = self._ask(admitted)
@@ -281,10 +287,14 @@ class RunDriver:
         outcome = self._recording.outcomes.get(issued.sequence)
         if outcome is not None:
             self._replay(self._bridge.admit_recorded(self._context, issued, intent), outcome)
+        elif self._in_doubt(issued):
+            self._bridge.admit_recorded(self._context, issued, intent)
+            self._open.append((issued, None))
         elif issued.sequence in self._recording.asked:
             self._open.append((issued, None))
         else:
-            self._open.append((issued, self._bridge.admit(self._context, issued)))
+            self._bridge.admit_recorded(self._context, issued, intent)
+            self._open.append((issued, self._bridge.admit_again(self._context, issued, intent)))
 
     def _taken_up(self, issued: IssuedCall, again: Admitted | None, entries: list[Entry]) -> Admitted | None:
         """What is still to be done for a call without an outcome. `again`: made again; else it was asked of a person."""
@@ -292,6 +302,9 @@ class RunDriver:
             asked = self._ask(again) if again.error is None and again.verdict == "ask" else again
             entries.append(asked if isinstance(asked, Asked) else Resumed(self._now_ms(), "issued again", (issued.sequence,)))
             return None if isinstance(asked, Asked) else asked
+        if self._in_doubt(issued):
+            meant = to_settle(issued, self._now_ms())[1] if self._settles(issued) else self._recording.doubts.made[issued.sequence]
+            return self._doubt(issued, meant, entries)
         decided = self._recording.decided.get(issued.sequence)
         if decided is None:
             self._asks[issued.sequence] = issued
@@ -305,6 +318,73 @@ class RunDriver:
             entries.append(Resumed(self._now_ms(), "approved", (issued.sequence,)))
             return self._bridge.admit_approved(self._context, issued, decided.arguments)
         self._ready.append(self._bridge.refuse(self._context, issued, refusal(decided)))
+        return None
+
+    def _again(self, issued: IssuedCall, made: Intent, why: str, entries: list[Entry]) -> Admitted:
+        entries.append(Resumed(self._now_ms(), why, (issued.sequence,)))
+        return self._bridge.admit_again(self._context, issued, made, approved=True)
+
+    def _go_on(self, admitted: Admitted | None, entries: list[Entry]) -> None:
+        """Outside a turn: journal, and launch what is to be performed."""
+        if entries:
+            recorded = self._journal.append(self._header.run_id, *entries, also=admitted.also if admitted is not None else ())
+            if admitted is not None:
+                self._launch(admitted, recorded)
+
+    # -- calls in doubt -----------------------------------------------------------------------------------
+
+    def _settles(self, issued: IssuedCall) -> bool:
+        return issued.operation == SETTLE and self._header.rung == RUNG
+
+    def _in_doubt(self, issued: IssuedCall) -> bool:
+        doubts = self._recording.doubts
+        return issued.sequence in doubts.open or issued.sequence in doubts.decided or self._settles(issued)
+
+    def _doubt(self, issued: IssuedCall, meant: Intent, entries: list[Entry]) -> Admitted | None:
+        """A call that nobody knows the end of: a person has said it, or is asked, or its operation is asked first."""
+        sequence, doubts = issued.sequence, self._recording.doubts
+        held = self._doubts[sequence] = Admitted(issued, meant, None, {})
+        decided = doubts.decided.get(sequence)
+        if decided is not None:
+            return self._settled(held, said(decided), entries)
+        if sequence in doubts.asked:
+            self._asks[sequence] = issued
+        else:
+            self._calls[sequence] = asyncio.create_task(self._settle_doubt(held), name=f"{self._header.run_id}:{sequence}?"), held
+        return None
+
+    async def _settle_doubt(self, held: Admitted) -> None:
+        """Ask the operation; where it cannot say, ask a person."""
+        try:
+            settled, entries = await self._bridge.reconciled(self._context, held.intent), list[Entry]()
+            del self._calls[held.issued.sequence]
+            self._go_on(self._settled(held, settled, entries) if settled.state != "unknown" else self._ask_about(held, entries), entries)
+        except InhabitError as failure:
+            self._failure = failure
+        except Exception:  # noqa: BLE001 - whatever it was, the run has an end
+            _log.exception("the doubt about call %d of run %s met a fault of the host", held.issued.sequence, self._header.run_id)
+            self._failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
+        finally:
+            self._wake()
+
+    def _ask_about(self, held: Admitted, entries: list[Entry]) -> None:
+        header, sequence = self._header, held.issued.sequence
+        asked = self._recording.doubts.question(header.run_id, held.intent, self._now_ms(), self._bridge.approval_ms)
+        entries.append(asked)
+        self._asks[sequence], self._asked[sequence] = held.issued, asked
+        self._questions.asked(header.run_id, header.principal, asked)
+
+    def _settled(self, held: Admitted, settled: Settled, entries: list[Entry]) -> Admitted | None:
+        """What is known by now makes of the call: its outcome, or one to perform; a doubt that stays ends the run."""
+        issued, meant = held.issued, held.intent
+        if issued.operation != SETTLE and settled.state == "unknown":
+            self._failure = InhabitError(f"nobody could say whether call {issued.sequence} ({meant.operation}) took effect", code="interrupted")
+            return None
+        del self._doubts[issued.sequence]
+        if issued.operation != SETTLE and settled.state == NOT_DONE:
+            return self._again(issued, meant, f"it had not taken effect, says {settled.by}", entries)
+        entries.append(Resumed(self._now_ms(), f"{settled.state.replace('_', ' ')}, says {settled.by}"))
+        self._over(held, self._bridge.settled(self._context, issued, meant, settled))
         return None
 
     def _replay(self, admitted: Admitted, outcome: Outcome) -> None:
@@ -452,7 +532,7 @@ class RunDriver:
             raise error
         self._failure = None
         await self._calls_end(self.limits.call_ms / 1000)
-        if type(error) is WorkerLost and not self._doubtful():
+        if type(error) is WorkerLost and not any(admitted.doubted for _, admitted in self._calls.values()):
             await self._abandon()
             raise error
         return await self._is_stopped(error)
@@ -470,7 +550,8 @@ class RunDriver:
 
     def _doubtful(self) -> list[Admitted]:
         """Calls in flight that may have written and must not be repeated."""
-        return [admitted for _, admitted in self._calls.values() if admitted.doubted]
+        held = {sequence: admitted for sequence, (_, admitted) in self._calls.items()} | self._doubts
+        return [admitted for _, admitted in sorted(held.items()) if admitted.doubted]
 
     async def _calls_end(self, timeout_s: float) -> None:
         """Wait for the calls in flight, but not once somebody has cancelled the run that is ending."""

@@ -34,7 +34,7 @@ from inhabit.runtime.endings import called_off, given_up, parked
 from inhabit.runtime.holding import PlanHolder
 from inhabit.runtime.parts import Parts
 from inhabit.runtime.rechecking import RECHECK, Rechecks, conflicts
-from inhabit.runtime.recording import Recording, doubtful
+from inhabit.runtime.recording import Recording
 from inhabit.runtime.rollback import RUNG, Steps
 from inhabit.runtime.tally import Counting, Tally
 from inhabit.wire.values import decode_value, encode_value
@@ -250,9 +250,8 @@ class Driving:
         ending = await self._parts.journal.ending(run.run_id, tenant=run.principal.tenant)
         if run.state == "suspended":
             recording = Recording.of(await self._parts.journal.read(run.run_id, tenant=run.principal.tenant), self._parts.now_ms())
-            waiting = [asked for sequence, asked in sorted(recording.asked.items()) if sequence not in recording.decided]
             logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
-            return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, waiting)
+            return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, recording.waiting)
         result = recorded_result(run, ending)
         if ending.terminal is not None and len(ending.terminal.value) > _COSTLY_BYTES:
             self._results[run.run_id] = result
@@ -261,17 +260,10 @@ class Driving:
         return result
 
     async def take_up(self, record: RunRecord, *, checked: bool = False) -> Live | None:
-        """Settle a run that an earlier process left: go on by replay where that is safe, else say what is unknown."""
+        """Go on with a run that an earlier process left, by replay. What is unknown of it is settled on the way."""
         header = record.header
         if header.token and (self.revoked(header.token) or not await self._parts.alive(header)):
             await self._close_record(header, *called_off(record, "the end of the token that started it"))
-            return None
-        doubts = doubtful(record.entries)
-        if doubts:
-            error = {"code": "interrupted", "message": "the server stopped while calls that may write were in flight",
-                     "retryable": False, "effect": "unknown", "details": {"unknown_calls": [
-                         {"sequence": d.sequence, "operation": d.operation, "idempotency_key": d.idempotency_key} for d in doubts]}}
-            await self._close_record(header, "unknown", error)
             return None
         recording = Recording.of(record, self._parts.now_ms())
         if header.mode == "apply" and not await self._may_apply(record, recording, checked=checked):

@@ -14,7 +14,8 @@ from inhabit.contracts.run import RunRecord
 from inhabit.errors import Cancelled, ProtocolError, WorkerLost
 from inhabit.limits import Limits
 from inhabit.runtime.applying import PlanLeft
-from inhabit.runtime.recording import Diverged, doubtful
+from inhabit.runtime.doubts import doubtful
+from inhabit.runtime.recording import Diverged
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import decode_value, encode_value
 

@@ -22,13 +22,13 @@ from inhabit.contracts.run import (
     Outcome,
     Resumed,
     RunRecord,
-    StoredEntry,
     Suspended,
 )
 from inhabit.errors import InhabitError
 from inhabit.runtime.bodies import NAME_CHARS, canonical
+from inhabit.runtime.doubts import Doubts
 
-__all__ = ["Diverged", "Recording", "doubtful"]
+__all__ = ["Diverged", "Recording"]
 
 
 class Diverged(InhabitError):
@@ -42,7 +42,7 @@ class Diverged(InhabitError):
 @dataclass(slots=True)
 class Recording:
     """`deliveries` are those still to be replayed; taken from the left as the replay goes on. `asked` and `decided` are by
-    call. `arrived`: which outcome came when. `slept`: from when to when the run waited for people alone. `used`: what it had used when it last went to sleep.
+    call; `doubts` are apart. `arrived`: which outcome came when. `slept`: from when to when the run waited for people alone. `used`: what it had used when it last went to sleep.
     `parked`: why it could not go on the last time. `followed`: how many of its calls were issued again by now. `changes`: the
     change set that the run applies, call 0 of its record.
     """
@@ -58,13 +58,14 @@ class Recording:
     slept: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     used: Mapping[str, float] = field(default_factory=dict[str, float])
     parked: Mapping[str, Any] | None = None
+    doubts: Doubts = field(default_factory=Doubts)
     followed: int = 0
     changes: Intent | None = None
 
     @classmethod
     def of(cls, record: RunRecord, now_ms: int) -> Recording:
         """`now_ms`: when the run is taken up, and its sleep ends if it slept."""
-        recording, asleep = cls(), 0
+        recording, asleep = cls(doubts=Doubts.of(record.entries)), 0
         for stored in record.entries:
             match stored.entry:
                 case Intent(sequence=0) as intent:
@@ -80,10 +81,11 @@ class Recording:
                         recording.delivered_calls.add(delivered.id)
                 case Logged():
                     recording.logs += 1
-                case Asked() as asked:
+                case Asked(doubt=False) as asked:
                     recording.asked[asked.sequence] = asked
                 case Decided() as decided:
-                    recording.decided[decided.sequence] = decided
+                    if not decided.doubt:
+                        recording.decided[decided.sequence] = decided
                     asleep = recording._wakes(asleep, decided.at_ms)
                 case Suspended() as suspended:
                     asleep, recording.used, recording.parked = asleep or suspended.at_ms, suspended.usage, suspended.parked
@@ -100,6 +102,15 @@ class Recording:
         if asleep:
             self.slept.append((asleep, at_ms))
         return 0
+
+    def answered(self, decided: Decided) -> None:
+        """The first answer to a question is the answer."""
+        (self.doubts.decided if decided.doubt else self.decided).setdefault(decided.sequence, decided)
+
+    @property
+    def waiting(self) -> list[Asked]:
+        """Questions without an answer."""
+        return [*(asked for sequence, asked in sorted(self.asked.items()) if sequence not in self.decided), *self.doubts.waiting]
 
     @property
     def begun(self) -> bool:
@@ -172,15 +183,3 @@ class Recording:
 
 def _shown(operation: str, arguments: bytes) -> dict[str, str]:
     return {"operation": operation[:NAME_CHARS], "arguments": arguments.decode(errors="replace")[:500]}
-
-
-def doubtful(entries: Sequence[StoredEntry]) -> list[Intent]:
-    """Calls that may have written and of which nobody knows: an intent, no outcome, not idempotent. A call that waits for
-    a person has not begun; one that is held never does.
-    """
-    ended = {stored.entry.sequence for stored in entries if isinstance(stored.entry, Outcome)}
-    begun = {sequence for stored in entries if isinstance(stored.entry, Resumed) for sequence in stored.entry.reissued}
-    return [entry for stored in entries
-            if isinstance(entry := stored.entry, Intent) and entry.may_write and not entry.idempotent
-            and entry.sequence not in ended and entry.decision.get("verdict") != "hold"
-            and (entry.decision.get("verdict") != "ask" or entry.sequence in begun)]

@@ -30,9 +30,11 @@ __all__ = ["AnswerBody", "ApprovalRoutes", "approver_of"]
 
 
 class AnswerBody(StrictBody):
-    verdict: Literal["approve", "reject"]
-    digest: str | None = Field(None, max_length=64, description="of what you were shown; an approval needs it")
+    verdict: Literal["approve", "reject", "happened", "not_done", "give_up"] = Field(
+        description="the first two for a call that waits, the others for one of which nobody knows whether it took effect")
+    digest: str | None = Field(None, max_length=64, description="of what you were shown; needed by all that lets the run go on with the call")
     arguments: dict[str, Any] | None = Field(None, description="the call as you edited it; it is decided anew")
+    value: Any = Field(None, description="what a call that happened answered, as its operation declares it")
     reason: str = Field("", max_length=MAX_REASON_CHARS)
 
 
@@ -59,7 +61,7 @@ class ApprovalRoutes:
                      {200: "groups of questions"}, query=ApprovalsQuery, errors=(422,)),
             Endpoint("GET", one, self.look, "One question, on request with the whole call", {200: "the question"}, query=ApprovalQuery,
                      errors=(404, 422)),
-            Endpoint("POST", one, self.answer, "Approve, reject, or edit and approve", {200: "the answer, for good"}, body=SignedAnswerBody,
+            Endpoint("POST", one, self.answer, "Approve, reject, edit and approve; or say whether a call took effect", {200: "the answer, for good"}, body=SignedAnswerBody,
                      errors=(403, 404, 409, 413, 422)),
             Endpoint("POST", f"{one}/challenge", self.challenge, "What your passkey is to sign for this answer", {200: "request options and `challenge_id`"},
                      body=AnswerBody, errors=(403, 404, 409, 413, 422, 429)),
@@ -87,7 +89,7 @@ class ApprovalRoutes:
             number = await self._signing().signed(by.principal, self._said(request, asked), asked.challenge or "", asked.assertion)
             by = Approver(by.principal, f"passkey {number}", protected=True, passkey=True)
         decided = await self._desk.decide(request.path_params["approval"], asked.verdict, by, digest=asked.digest, arguments=edited,
-                                          reason=asked.reason)
+                                          reason=asked.reason, value=asked.value)
         return json_response({"id": decided.approval, "verdict": decided.verdict, "by": decided.by, "credential": decided.credential})
 
     async def challenge(self, request: Request) -> Response:
@@ -102,7 +104,7 @@ class ApprovalRoutes:
     def _said(self, request: Request, asked: AnswerBody) -> dict[str, Any]:
         """All of an answer that a signature is for."""
         return {"approval": request.path_params["approval"], "digest": asked.digest, "verdict": asked.verdict, "arguments": asked.arguments,
-                "reason": asked.reason}
+                "reason": asked.reason, "value": asked.value}
 
     def _signing(self) -> Ceremonies:
         if self._ceremonies is None:
@@ -133,11 +135,13 @@ class ApprovalRoutes:
 
 def _edited(asked: AnswerBody) -> bytes | None:
     """The edited arguments as JSON. Raises `InvalidInput` for an answer that does not fit together."""
-    if asked.verdict == "approve" and asked.digest is None:
-        raise InvalidInput("an approval names the digest of what was shown", fix="GET /v1/approvals/{id}?whole=true shows all of it",
+    if asked.verdict not in ("reject", "give_up") and asked.digest is None:
+        raise InvalidInput("such an answer names the digest of what was shown", fix="GET /v1/approvals/{id}?whole=true shows all of it",
                            code="digest_missing")
-    if asked.verdict == "reject" and asked.arguments is not None:
-        raise InvalidInput("a rejected call cannot be edited", fix="leave arguments out")
+    if asked.verdict != "approve" and asked.arguments is not None:
+        raise InvalidInput("only an approved call can be edited", fix="leave arguments out")
+    if asked.verdict != "happened" and asked.value is not None:
+        raise InvalidInput("only a call that happened has a result", fix="leave value out")
     return None if asked.arguments is None else orjson.dumps(asked.arguments)
 
 
@@ -174,7 +178,7 @@ def _group(operation: str, held: Sequence[Shown]) -> dict[str, Any]:
 def _json(approval: Approval, intent: Intent, most: int | None) -> dict[str, Any]:
     asked, call = approval.asked, shown_call(intent.arguments, most)
     value: dict[str, Any] = {
-        "id": asked.approval, "run": approval.run_id, "principal": str(approval.principal), "operation": asked.operation,
+        "id": asked.approval, "question": "did_it_happen" if asked.doubt else "may_it_happen", "run": approval.run_id, "principal": str(approval.principal), "operation": asked.operation,
         "rule": asked.rule, "reason": asked.reason, "asked_ms": asked.at_ms, "expires_ms": asked.expires_ms,
         "verdict": approval.verdict, "arguments": call.text, "warnings": list(call.warnings), "truncated": call.truncated}
     return value if call.truncated else {**value, "digest": asked.digest}

@@ -50,6 +50,8 @@ async def ask_there(ctx: ServerRequestContext[Any, Any], desk: Desk, caller: Cal
 
 async def _ask(ctx: ServerRequestContext[Any, Any], desk: Desk, person: Approver, asked: Asked) -> bool:
     approval = await desk.find(asked.approval, tenant=person.principal.tenant)
+    if asked.doubt:   # somebody has to look there first: it waits in the list
+        return False
     call = shown_call((await desk.intent(approval)).arguments)
     if call.truncated:
         return False

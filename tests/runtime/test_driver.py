@@ -14,7 +14,8 @@ from inhabit.connectors.functions import Capability
 from inhabit.contracts.program import Delivery, Finished, IssuedCall, LogLine, Timer, Turn, Usage
 from inhabit.contracts.run import Delivered, Intent, Logged, Outcome, Resumed, Suspended, Terminal
 from inhabit.errors import CallError, LimitExceeded, ProtocolError, Unavailable, WorkerLost
-from inhabit.runtime.recording import Recording, doubtful
+from inhabit.runtime.doubts import doubtful
+from inhabit.runtime.recording import Recording
 from tests.runtime.conftest import ScriptedIsolate
 
 DONE = Finished(True, b'"done"')

@@ -38,7 +38,8 @@ from inhabit.limits import Limits
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import RunContext
 from inhabit.runtime.driver import RunDriver
-from inhabit.runtime.recording import Recording, doubtful
+from inhabit.runtime.doubts import doubtful
+from inhabit.runtime.recording import Recording
 from tests.runtime.conftest import FunctionDirectory, NoBlobs
 
 KINDS = ("read", "read", "read", "put", "put", "write", "secret", "nothing")   # `secret` is not granted, `nothing` does not exist

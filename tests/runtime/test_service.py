@@ -214,13 +214,15 @@ async def test_bad_requests_name_what_is_wrong(opened: Open, arguments: dict[str
             await runtime.execute(arguments.pop("source"), ADA, **arguments)
 
 
-async def test_F02_write_in_flight_at_a_crash_is_unknown_and_not_repeated(opened: Open) -> None:
+async def test_F02_write_in_flight_at_a_crash_is_asked_about_and_not_repeated(opened: Open) -> None:
     shop = Shop()
     shop.held.clear()
     run_id = await crashed(opened, shop, "await shop.orders.cancel({order_id: 'a'})")
     shop.held.set()
     async with opened(shop) as runtime:
-        result = await runtime.wait(run_id, ADA)
+        result = await runtime.wait(run_id, ADA, wait_s=5)
+        assert result.state == "suspended" and [asked.doubt for asked in result.approvals] == [True]
+        result = await runtime.cancel(run_id, ADA)
         assert result.state == "unknown" and result.error is not None
         [call] = result.error["details"]["unknown_calls"]
         assert call["operation"] == "shop.orders.cancel" and call["idempotency_key"] == f"{run_id}:1"
