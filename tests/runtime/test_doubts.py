@@ -22,6 +22,7 @@ from inhabit.runtime.context import Control
 from inhabit.runtime.service import Caller, Runtime
 from tests.runtime.test_asking import settled
 
+FREE = Policy(())
 ADA = Caller(Principal("ada"), Grant.of("**"))
 BOSS = Approver(Principal("boss"), "test", protected=True)
 ONE = "const made = await shop.place({ item: 'tea' }); return [made, await shop.count({})]"
@@ -72,7 +73,7 @@ class Shop:
 
 @pytest.fixture
 def opened(opened_runtime: Any) -> Any:
-    def open_shop(shop: Shop, policy: Policy = Policy(()), **more: Any) -> Any:
+    def open_shop(shop: Shop, policy: Policy = FREE, **more: Any) -> Any:
         return opened_runtime(shop.capability.connector(), control=Control(policy=lambda _who: policy, **more))
     return open_shop
 
@@ -192,7 +193,7 @@ async def test_F02_a_call_made_again_is_not_charged_again_and_the_policy_of_now_
     control = Control(policy=lambda _who: kept["policy"], ledger=lambda tenant: kept["ledger"].of(tenant))
 
     @asynccontextmanager
-    async def opened(shop: Shop, _policy: Policy = Policy(())) -> AsyncIterator[Any]:
+    async def opened(shop: Shop, _policy: Policy = FREE) -> AsyncIterator[Any]:
         async with opened_runtime(shop.capability.connector(), control=control, start=False) as (runtime, store):
             kept["ledger"] = store.ledger(runtime.clock())
             await runtime.start()

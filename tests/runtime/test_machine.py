@@ -37,8 +37,8 @@ from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import RunContext
-from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.doubts import doubtful
+from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.recording import Recording
 from tests.runtime.conftest import FunctionDirectory, NoBlobs
 

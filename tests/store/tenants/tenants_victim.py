@@ -18,7 +18,7 @@ async def main(home: Path, begin: int) -> None:
     async def tenant(name: str, pause_s: float) -> None:
         for n in range(begin, begin + 100_000):
             try:
-                print(name, await recorded(stores, name, n), flush=True)
+                print(name, await recorded(stores, name, n), flush=True)  # noqa: T201
             except Unavailable:     # all stores were in use for a moment: said, and nothing acknowledged
                 continue
             await asyncio.sleep(pause_s)
