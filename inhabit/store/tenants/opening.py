@@ -114,9 +114,10 @@ class Opening:
         if found is not None:
             found.used_s = time.monotonic()
             return found
-        if not self._reserved() and not (self.close_one() and self._reserved()):
+        opened = self._opened_where_room(tenant)
+        if opened is None:
             raise self._busy()
-        return self._open(tenant)
+        return opened
 
     def close_one(self) -> bool:
         """Close the longest unused store. False where all are in use."""
@@ -157,14 +158,18 @@ class Opening:
     async def _brought(self, tenant: str) -> Opened:
         deadline = time.monotonic() + self._bounds.wait_s
         while True:
-            if self._reserved():
-                await asyncio.to_thread(self._open, tenant)
-                if (found := self._taken(tenant)) is not None:
-                    return found
-            elif not await asyncio.to_thread(self.close_one):
+            if await asyncio.to_thread(self._opened_where_room, tenant) is None:
                 if time.monotonic() >= deadline:
                     raise self._busy()
                 await asyncio.sleep(_PAUSE_S)
+            elif (found := self._taken(tenant)) is not None:
+                return found
+
+    def _opened_where_room(self, tenant: str) -> Opened | None:
+        """Room is reserved and used in one thread: an asker who is cancelled before a thread was free has taken none."""
+        if self._reserved() or (self.close_one() and self._reserved()):
+            return self._open(tenant)
+        return None
 
     def _reserved(self) -> bool:
         """Whether there is room for one more; if so, it is taken, for `_open`."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ async def test_F07_a_server_whose_home_was_taken_writes_to_no_tenants_store_any_
         await first.journal.append(run, intent(9)).durable()
     await second.close()
     await first.close()
+
+
+async def test_askers_who_are_cancelled_before_their_store_is_opened_take_no_place(tmp_path: Path) -> None:
+    stores, go_on = opened(tmp_path, most=2, wait_s=0.2), threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    busy = loop.run_in_executor(None, go_on.wait)
+    askers = [asyncio.create_task(stores.journal.ready(f"t{n}")) for n in range(2)]
+    await asyncio.sleep(0)
+    for asker in askers:
+        asker.cancel()
+    await asyncio.wait(askers)
+    go_on.set()
+    await busy
+    await stores.journal.ready("late")
+    await stores.close()
 
 
 async def test_stores_are_closed_when_others_are_needed_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
