@@ -10,7 +10,10 @@
     power.images, power.lost           `--images N`: crash images made from a recorded trace of writes and syncs (see
                                        `crash_power`), and those in which something acknowledged is not there
 
-`--images N` makes these alone. `--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
+    control.kills, control.lost, …     `--control N`: SIGKILLs across suspend, approve, reject, settle and rollback (see
+                                       `crash_control`); 0 lost, 0 repeated, 0 dishonest is the aim
+
+`--images N` and `--control N` make these alone. `--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
 step). `--seed` repeats the choices; the moments are the machine's. `--folder DIR` keeps what was done there, and a bench
 that was stopped goes on with it.
 """
@@ -26,6 +29,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.crash_control import control
 from bench.crash_power import power
 from bench.crash_server import Findings, journal_steps, random_kills
 from bench.crash_storage import Acknowledged, Nursery, lost_records
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int)
     parser.add_argument("--storage-kills", type=int)
     parser.add_argument("--images", type=int)
+    parser.add_argument("--control", type=int)
     parser.add_argument("--seed", default="")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
@@ -93,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.note(f"seed {seed}")
     folder = given.folder or Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
     try:
+        if given.control is not None:
+            return 1 if control(folder.resolve(), given.control, seed, report) else 0
         if given.images is not None:
             return 1 if power(given.images, seed, report, folder) else 0
         storage_kills = given.storage_kills if given.storage_kills is not None else (100 if given.quick else 1_000)

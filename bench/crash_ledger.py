@@ -1,6 +1,7 @@
 """The outside world of `bench.crash`: what was really done, kept where the server's death does not reach.
 
-Three operations as a product has them: one that reads, one that writes and may be repeated, one that must not be.
+Operations as a product has them: one that reads, one that writes and may be repeated, ones that must not be: of which one can
+say afterwards whether it took effect, and can be undone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from inhabit import Capability
+from inhabit import Capability, Reconciled
 
 LEDGER_ENV = "INHABIT_CRASH_LEDGER"
 
@@ -43,6 +44,27 @@ def put(tag: str) -> str:
 def send(tag: str) -> str:
     """Send the tag; must not be repeated."""
     _do(lambda c: c.execute("INSERT INTO effects VALUES (?, 'send', ?)", (tag, os.getpid())))
+    return tag
+
+
+@ledger.operation(reads="private")
+def was_paid(tag: str) -> Reconciled:
+    """Whether the tag was paid."""
+    paid = _do(lambda c: c.execute("SELECT count(*) FROM effects WHERE tag = ? AND operation = 'pay'", (tag,)).fetchone()[0])
+    return Reconciled.done(tag) if paid else Reconciled.not_done()
+
+
+@ledger.operation(writes="internal", irreversible=False)
+def refund(tag: str) -> str:
+    """Undo a payment; must not be repeated."""
+    _do(lambda c: c.execute("INSERT INTO effects VALUES (?, 'refund', ?)", (tag, os.getpid())))
+    return tag
+
+
+@ledger.operation(writes="internal", revert=refund, reconcile=was_paid)
+def pay(tag: str) -> str:
+    """Pay the tag; must not be repeated."""
+    _do(lambda c: c.execute("INSERT INTO effects VALUES (?, 'pay', ?)", (tag, os.getpid())))
     return tag
 
 

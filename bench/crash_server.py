@@ -40,7 +40,8 @@ const [a, b] = await Promise.all([ledger.put({ tag }), ledger.look({ tag: "other
 const sent = await ledger.send({ tag });
 return `${seen}:${a}:${sent}`;
 """
-_HONEST = {"completed", "unknown", "failed"}
+_HONEST = {"completed", "suspended", "failed"}
+"""A run whose write is in doubt sleeps over the question what became of it."""
 
 
 @dataclass

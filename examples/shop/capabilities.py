@@ -30,7 +30,7 @@ from examples.shop.models import (
     Ticket,
     TicketStatus,
 )
-from inhabit import Capability, Principal
+from inhabit import Call, Capability, Principal, Reconciled
 from inhabit.contracts.operation import Resource
 from inhabit.errors import CallError
 
@@ -127,13 +127,19 @@ def orders(database: Database) -> Capability:
         """Cancel an order that has not been shipped; its invoice becomes void."""
         return _move(database, customer, order_id, "placed", "cancelled", "order_not_cancellable")
 
-    @cap.operation(writes="internal", resource=Resource("order", "create"),
+    @cap.operation()
+    async def was_placed(customer: Principal, idempotency_key: str) -> Reconciled:
+        """Whether a call of `place` took effect: an order keeps the key of the call that placed it."""
+        row = database.first("SELECT id FROM orders WHERE call = ? AND customer = ?", idempotency_key, customer.user)
+        return Reconciled.not_done() if row is None else Reconciled.done(_order(database, customer, row["id"]))
+
+    @cap.operation(writes="internal", resource=Resource("order", "create"), reconcile=was_placed,
                    errors={"product_not_found": "no product has this id", "out_of_stock": "fewer pieces are left"})
-    async def place(customer: Principal, items: Annotated[list[NewLine], Field(min_length=1, max_length=100)]) -> Order:
+    async def place(customer: Principal, items: Annotated[list[NewLine], Field(min_length=1, max_length=100)], call: Call) -> Order:
         """Order these products; an open invoice is issued."""
         _customer(database, customer)
         with database.transaction():
-            return _place(database, customer, items)
+            return _place(database, customer, items, call.idempotency_key)
 
     @cap.operation(resource=one("read"), errors={"order_not_found": "no order of yours has this id"})
     async def get(customer: Principal, order_id: str) -> Order:
@@ -303,10 +309,10 @@ def _move(database: Database, customer: Principal, order_id: str, before: Litera
         return _order(database, customer, order_id)
 
 
-def _place(database: Database, customer: Principal, items: list[NewLine]) -> Order:
+def _place(database: Database, customer: Principal, items: list[NewLine], call: str) -> Order:
     order_id, invoice_id = database.next_id("orders", "o"), database.next_id("invoices", "i")
     today = date.today().isoformat()
-    database.write("INSERT INTO orders VALUES (?,?,?,'placed')", order_id, customer.user, today)
+    database.write("INSERT INTO orders VALUES (?,?,?,'placed',?)", order_id, customer.user, today, call)
     for item in items:
         product = _product(database, item.product_id)
         if database.write("UPDATE products SET stock = stock - ? WHERE id = ? AND stock >= ?",

@@ -20,7 +20,7 @@ CREATE TABLE products (id TEXT PRIMARY KEY, name TEXT NOT NULL, category TEXT NO
 CREATE TABLE carts (customer TEXT NOT NULL REFERENCES customers, product_id TEXT NOT NULL REFERENCES products,
                     quantity INTEGER NOT NULL, PRIMARY KEY (customer, product_id));
 CREATE TABLE orders (id TEXT PRIMARY KEY, customer TEXT NOT NULL REFERENCES customers, placed_on TEXT NOT NULL,
-                     status TEXT NOT NULL);
+                     status TEXT NOT NULL, call TEXT UNIQUE);
 CREATE TABLE order_items (order_id TEXT NOT NULL REFERENCES orders, product_id TEXT NOT NULL REFERENCES products,
                           quantity INTEGER NOT NULL, price_cents INTEGER NOT NULL,
                           PRIMARY KEY (order_id, product_id));

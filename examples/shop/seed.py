@@ -122,7 +122,7 @@ def _write_orders(database: Database, drafts: list[_Draft], prices: dict[str, in
         amount = sum(prices[product] * quantity for product, quantity in draft.items.items())
         invoices.append((f"i{number:05d}", order_id, draft.customer, day, draft.invoice, amount,
                          0 if draft.invoice == "open" else 1, draft.failure))
-    database.write_many("INSERT INTO orders VALUES (?,?,?,?)", orders)
+    database.write_many("INSERT INTO orders VALUES (?,?,?,?,NULL)", orders)
     database.write_many("INSERT INTO order_items VALUES (?,?,?,?)", items)
     database.write_many("INSERT INTO invoices VALUES (?,?,?,?,?,?,?,?)", invoices)
 

@@ -134,6 +134,14 @@ def _parsed(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """All or nothing, and on disk. Raises `Unavailable`."""
+    try:
+        _replaced(path, data)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}", fix="make room on its disk, or make it writable, and do it again; what was there is as it was") from error
+
+
+def _replaced(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

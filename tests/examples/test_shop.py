@@ -22,12 +22,14 @@ class Shop:
 
     def __init__(self, database: Database) -> None:
         self.connectors = [capability.connector() for capability in shop(database)]
+        self.calls = 0
 
     async def __call__(self, name: str, user: str = "ada", **arguments: Any) -> Any:
         for connector in self.connectors:
             operation = connector.operation(name)
             if operation is not None:
-                call = Call(operation, arguments, Principal(user), "run", 1, "key", 0.0, blobs=None)  # type: ignore[arg-type]
+                self.calls += 1
+                call = Call(operation, arguments, Principal(user), "run", self.calls, f"run:{self.calls}", 0.0, blobs=None)  # type: ignore[arg-type]
                 return await connector.call(call)
         raise AssertionError(f"no operation {name}")
 
@@ -151,3 +153,12 @@ async def test_a_ticket_is_opened_answered_and_closed(call: Shop):
     ticket = await call("shop.support.reply", ticket_id=ticket["id"], text="Second")
     assert [m["text"] for m in ticket["messages"]] == ["First", "Second"]
     assert (await call("shop.support.close", ticket_id=ticket["id"]))["status"] == "closed"
+
+
+async def test_F02_an_order_says_which_call_placed_it(call: Shop):
+    product = (await call("shop.catalog.search", query="rye", limit=1))[0]
+    order = await call("shop.orders.place", items=[{"product_id": product["id"], "quantity": 1}])
+    key = f"run:{call.calls}"
+    assert await call("shop.orders.was_placed", idempotency_key=key) == {"state": "done", "value": order}
+    assert (await call("shop.orders.was_placed", user="ben", idempotency_key=key))["state"] == "not_done"
+    assert (await call("shop.orders.was_placed", idempotency_key="run:999"))["state"] == "not_done"

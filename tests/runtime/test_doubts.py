@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.runtime.test_asking import settled
 FREE = Policy(())
 ADA = Caller(Principal("ada"), Grant.of("**"))
 BOSS = Approver(Principal("boss"), "test", protected=True)
+OPEN = Policy()
 ONE = "const made = await shop.place({ item: 'tea' }); return [made, await shop.count({})]"
 
 
@@ -193,7 +194,7 @@ async def test_F02_a_call_made_again_is_not_charged_again_and_the_policy_of_now_
     control = Control(policy=lambda _who: kept["policy"], ledger=lambda tenant: kept["ledger"].of(tenant))
 
     @asynccontextmanager
-    async def opened(shop: Shop, _policy: Policy = FREE) -> AsyncIterator[Any]:
+    async def opened(shop: Shop, _policy: Policy = FREE) -> AsyncGenerator[Any]:
         async with opened_runtime(shop.capability.connector(), control=control, start=False) as (runtime, store):
             kept["ledger"] = store.ledger(runtime.clock())
             await runtime.start()

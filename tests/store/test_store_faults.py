@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bench.crash_power import Ack, lost_in
 from inhabit.contracts.run import Resumed
 from inhabit.errors import Unavailable
 from inhabit.store.store import Store
@@ -43,13 +44,13 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 class Failing:
     """The nursery of `store_faulty`, one case at a time."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, work: str = "fail") -> None:
         self._folder = folder
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.store.store_faulty", "fail"], env=environment,
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.store.store_faulty", work], env=environment,
                                          cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def case(self, nth: int, error: int, *, sticky: bool) -> tuple[Path, dict[str, Any]]:
-        path = self._folder / f"{nth}" / "journal.db"
+        path = self._folder / f"{nth}" / "home" / "journal.db"
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -90,6 +91,32 @@ async def test_every_change_of_the_disk_fails_once(faults: dict[str, str], tmp_p
         failing.close()
     assert reached * step >= 20
     assert refused * step >= 10 if codes else refused == 0
+
+
+@needs_compiler
+@pytest.mark.parametrize(("error", "sticky", "step"), [
+    pytest.param(errno.EIO, False, 17, id="F05_eio_once"), pytest.param(errno.ENOSPC, True, 29, id="F04_enospc_from_there_on"),
+    pytest.param(0, False, 29, id="F05_short_write"), pytest.param(-9, False, 29, id="F01_killed_there")])
+async def test_no_change_of_the_disk_fails_in_silence_for_what_the_control_plane_keeps(
+        faults: dict[str, str], tmp_path: Path, error: int, sticky: bool, step: int) -> None:
+    failing, refused, recovered, nth = Failing(faults, tmp_path, "control"), 0, 0, 0
+    try:
+        for nth in range(1, 600, step):
+            path, told = failing.case(nth, error, sticky=sticky)
+            assert ("died" in told) <= (error == -9), f"change {nth}: {told}"
+            said = told.get("said", [])
+            assert error or not said, f"change {nth}: {told}"
+            assert not [code for code in said if code.startswith("again")], f"change {nth}: {told}"
+            lost = await lost_in(path.parent.parent, [Ack(*ack) for ack in told.get("acks", ())])
+            # A run whose outcome a full disk has refused is settled at the next start: it has a call without one.
+            assert [line for line in lost if "outcome without" not in line] == [], f"change {nth}"
+            refused, recovered = refused + bool(said), recovered + ("journal_full" in said)
+            if told.get("reached") == 0:
+                break
+    finally:
+        failing.close()
+    assert nth > 60, "the load never got far"
+    assert bool(refused) == (error > 0) and bool(recovered) == (error == errno.ENOSPC)
 
 
 async def nothing_lost(path: Path, acknowledged: Sequence[str], when: str) -> None:
