@@ -112,11 +112,12 @@ class _Lane:
         """The operator answers here, with the credential of this start."""
         served = await nursery.listening()
         note = self._folder / ".inhabit" / NOTE_NAME
-        async with asyncio.timeout(10):
-            while not note.exists() or json.loads(note.read_text())["url"] != served.url:
-                await asyncio.sleep(0.01)
-        self._token = json.loads(note.read_text())["token"]
-        return served.url
+        for _ in range(1_000):   # it is written after the first line that is printed
+            if note.exists() and (said := json.loads(note.read_text()))["url"] == served.url:
+                self._token = said["token"]
+                return served.url
+            await asyncio.sleep(0.01)
+        raise RuntimeError("the server leaves no note")
 
     async def _busy(self, http: httpx2.AsyncClient, url: str) -> None:
         """Begin runs, answer what waits, roll back what has ended, until the server is gone."""
