@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
 import sqlite3
@@ -221,10 +222,15 @@ def _plainly(path: Path) -> Generator[None]:
         yield
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise Unavailable(f"{path} cannot be written: the disk is full", code="journal_full",
-                              fix="free space on its disk: make room for some MB") from error
+            raise _full(path) from error
         raise Unavailable(f"{path} cannot be read: {error}", code="journal_damaged",
                           fix="restore a backup, and check the disk") from error
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _full(path) from error
         raise Unavailable(f"{path} cannot be opened: {error.strerror}", code="journal_unopenable",
                           fix="make its directory writable for this user") from error
+
+
+def _full(path: Path) -> Unavailable:
+    return Unavailable(f"{path} cannot be written: the disk is full", code="journal_full", fix="free space on its disk: make room for some MB")

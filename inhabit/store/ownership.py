@@ -10,6 +10,7 @@ database behind them has lost what was acknowledged (its `-wal` was removed or c
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -44,8 +45,12 @@ class Ownership:
     def __init__(self, database: Path, wait_s: float = 1.0) -> None:
         self.path = database.with_name(database.name + ".lock")
         self._descriptor = _locked(self.path, database, wait_s)
-        os.ftruncate(self._descriptor, _FILE_BYTES)
-        self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
+        try:
+            _filled(self._descriptor)
+            self._map = mmap.mmap(self._descriptor, _FILE_BYTES)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
         self._turn = 0
         self.found = (_slot(self._map, 0), _slot(self._map, 1))
         """The marks that the last owner left: each was true once, and is true of a sound database still."""
@@ -84,6 +89,13 @@ def _locked(path: Path, database: Path, wait_s: float) -> int:
             raise Unavailable(f"{database} is in use by another process (pid {holder})", code="journal_in_use",
                               fix="stop that process, or give this one a data directory of its own")
         time.sleep(_PAUSE_S)  # a killed predecessor's workers may hold the lock for a moment
+
+
+def _filled(descriptor: int) -> None:
+    """Bytes on the disk, not a hole: a map over a hole kills the process when the disk is full. Raises `OSError`."""
+    held = os.fstat(descriptor).st_size
+    if held < _FILE_BYTES and os.pwrite(descriptor, bytes(_FILE_BYTES - held), held) != _FILE_BYTES - held:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -220,7 +220,7 @@ def test_an_unwritable_home_is_one_line_with_the_fix(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(("options", "command", "says"), [
     ("size=8k", "dd if=/dev/zero of=disk/fill bs=4k count=1 2>/dev/null; {inhabit} serve --port 0 --home disk/home", "make room"),
     ("size=8k", "dd if=/dev/zero of=disk/fill bs=4k count=2 2>/dev/null; {inhabit} init --output disk/inhabit.toml", "make room"),
-    ("size=300k", "{inhabit} run p.ts --home disk/home", "the disk is full (free space"),
+    ("size=420k", "{inhabit} run p.ts --home disk/home", "the disk is full (free space"),
     ("ro", "{inhabit} serve --port 0 --home disk/home", "cannot be written: Read-only file system"),
     ("ro", "{inhabit} connect shop --home disk/home", "Read-only file system"),
     ("ro", "{inhabit} init --output disk/inhabit.toml", "Read-only file system"),

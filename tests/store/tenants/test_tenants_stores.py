@@ -15,6 +15,7 @@ from inhabit.contracts.clock import now_ms
 from inhabit.contracts.run import Decided, Suspended
 from inhabit.errors import InvalidInput, NotFound, Unavailable
 from inhabit.kernel.decide import Charge
+from inhabit.store.ownership import Ownership
 from inhabit.store.store import Store
 from inhabit.store.tenants.naming import tenant_folder
 from inhabit.store.tenants.opening import Bounds
@@ -156,7 +157,7 @@ async def test_a_tenant_whose_file_is_damaged_keeps_nobody_else_waiting(tmp_path
     await stores.close()
 
 
-async def test_F06_a_full_disk_under_one_tenant_stops_only_that_one(tmp_path: Path) -> None:
+async def test_F04_a_full_disk_under_one_tenant_stops_only_that_one(tmp_path: Path) -> None:
     stores = opened(tmp_path)
     await recorded(stores, "full", 1)
     with stores.journal.hold("full") as held:
@@ -172,6 +173,13 @@ async def test_F06_a_full_disk_under_one_tenant_stops_only_that_one(tmp_path: Pa
     again = opened(tmp_path)
     assert len(await again.journal.list(tenant="other")) == 3 and await again.check() == ()
     await again.close()
+
+
+def test_F04_a_lock_file_has_its_bytes_on_the_disk(tmp_path: Path) -> None:
+    """A map over a hole would end the whole server when one tenant's disk is full."""
+    ownership = Ownership(tmp_path / "journal.db")
+    assert (tmp_path / "journal.db.lock").stat().st_blocks * 512 >= 4096
+    ownership.release()
 
 
 async def test_the_start_sees_what_waits_without_opening_what_was_closed_in_order(tmp_path: Path) -> None:
