@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, LogLine
@@ -42,6 +42,7 @@ from inhabit.wire.values import decode_value, encode_value
 __all__ = ["REPLAYS", "Driving", "Live"]
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 REPLAYS = 2
 """How often a run is taken up again when its worker died while it was this run's turn."""
 _MOVES = 20
@@ -73,7 +74,7 @@ class Driving:
         self._bridge = Bridge(parts.directory, self._recorder, parts.blobs, parts.now_ms, parts.control)
         self.live: dict[str, Live] = {}
         self._waking: dict[str, list[Decided]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.admission = Admission(parts.live_runs)
         self._revoked: dict[str, set[frozenset[str]]] = {}
         self._results: OrderedDict[str, RunResult] = OrderedDict()
@@ -90,12 +91,12 @@ class Driving:
 
     async def stop(self) -> None:
         """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
-        tasks = [*self._tasks, *(live.task for live in self.live.values())]
-        for live in self.live.values():
-            live.driver.leave()
-            live.task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=10)
+        while tasks := [*self._tasks, *(live.task for live in self.live.values())]:   # what was being woken is driven by the second time
+            for live in self.live.values():
+                live.driver.leave()
+                live.task.cancel()
+            if (await asyncio.wait(tasks, timeout=10))[1]:
+                return
 
     def seat(self, principal: Principal) -> Seat:
         """A place among the live runs. Raises `TooMany`, `Unavailable`."""
@@ -303,10 +304,15 @@ class Driving:
             self._waking[run.run_id].append(decided)
         else:
             self._waking[run.run_id] = []
-            task = asyncio.create_task(self._wake(run.run_id, run.principal.tenant), name=f"wake {run.run_id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.kept(self._wake(run.run_id, run.principal.tenant), f"wake {run.run_id}")
         return ticket
+
+    def kept(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        """Work that goes on whoever waits for it, and that `stop` waits for."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _wake(self, run_id: str, tenant: str) -> None:
         """Take up a run that slept. Answers that come meanwhile are handed on."""

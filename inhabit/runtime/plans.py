@@ -7,16 +7,18 @@ call is what a person is asked about, once for all. Who may answer is the desk's
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from inhabit.contracts.result import RunResult
-from inhabit.contracts.run import Asked, Entry, Intent, RunHeader, RunRecord, Suspended, Terminal
+from inhabit.contracts.run import Asked, Entry, Intent, RunHeader, RunRecord, Suspended, Terminal, Ticket
 from inhabit.errors import InhabitError, InvalidInput, NotFound
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.asking import question
 from inhabit.runtime.changes import APPLY, PLANNED, change_set
+from inhabit.runtime.driving import Live
 from inhabit.runtime.rechecking import conflicting
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.wire.values import encode_value
@@ -63,13 +65,15 @@ class Plans:
         await self._take(run_id, caller)
         try:
             driving = self._runtime.driving
+            driving.seat(caller.principal).leave()   # refused like any run where the share is in use; what comes now takes its own
             grant = Grant.from_value(record.header.grant).within(caller.grant)
             header = self._header(record.header, caller, grant)
             conflicts = await driving.recheck(header, changes)
             if conflicts:
                 raise PlanConflict(conflicting(conflicts), fix="plan again", details={"conflicts": conflicts})
-            begun = await self._begin(header, changes)
-            live = None if changes["asks"] else await driving.take_up(begun, checked=True)
+            begun, asked = self._begin(header, changes)
+            # A caller who is cancelled now would leave a run behind that nobody drives, and a plan that is used up.
+            live = await asyncio.shield(driving.kept(self._driven(header, begun, asked), f"apply {run_id}"))
             result = await driving.result(live, wait_s) if live is not None else await self._runtime.wait(header.run_id, caller)
         finally:
             self._taken.discard(run_id)
@@ -88,7 +92,17 @@ class Plans:
         finally:
             self._taken.discard(run_id)
 
-    async def _begin(self, header: RunHeader, changes: Mapping[str, Any]) -> RunRecord:
+    async def _driven(self, header: RunHeader, begun: Ticket, asked: Asked | None) -> Live | None:
+        """None where a person is asked first."""
+        parts = self._runtime.parts
+        await begun.durable()
+        if asked is not None:
+            parts.questions.asked(header.run_id, header.principal, asked)
+            return None
+        return await self._runtime.driving.take_up(await parts.journal.read(header.run_id, tenant=header.principal.tenant), checked=True)
+
+    def _begin(self, header: RunHeader, changes: Mapping[str, Any]) -> tuple[Ticket, Asked | None]:
+        """In one step, so that nobody finds a run without its change set."""
         parts = self._runtime.parts
         now, body = parts.now_ms(), encode_value(changes, canonical=True)
         ask = changes["asks"]
@@ -102,10 +116,7 @@ class Plans:
             asked = question(header.run_id, intent, now, max(0, changes["expires_ms"] - now))
             entries += [asked, Suspended(now, {})]
         parts.journal.begin(header)
-        await parts.journal.append(header.run_id, *entries).durable()
-        if asked is not None:
-            parts.questions.asked(header.run_id, header.principal, asked)
-        return await parts.journal.read(header.run_id, tenant=header.principal.tenant)
+        return parts.journal.append(header.run_id, *entries), asked
 
     def _header(self, plan: RunHeader, caller: Caller, grant: Grant) -> RunHeader:
         """The same program with the same input and seed. The policy is the one in force when it runs."""

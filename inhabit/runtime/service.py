@@ -67,7 +67,7 @@ class Runtime:
         self.parts = parts
         self._checker = Checker(parts.directory.catalog)
         self.driving = Driving(parts)
-        self._undone: set[str] = set()
+        self._undoing: set[str] = set()
         self._started_ms = parts.now_ms()
 
     async def start(self) -> None:
@@ -145,10 +145,13 @@ class Runtime:
         is rolled back once. Raises `NotFound`, `InvalidInput`, `Unavailable`.
         """
         plan = await self.undoing(run_id, caller)
-        if run_id in self._undone or await self.parts.journal.child(run_id, RUNG, tenant=caller.principal.tenant):
-            raise InvalidInput(f"run {run_id} is rolled back already", code="already_rolled_back", fix="see `inhabit runs list`")
-        self._undone.add(run_id)
+        again = InvalidInput(f"run {run_id} is rolled back already", code="already_rolled_back", fix="see `inhabit runs list`")
+        if run_id in self._undoing:
+            raise again
+        self._undoing.add(run_id)   # before the look into the journal: two askers would both find nothing there
         try:
+            if await self.parts.journal.child(run_id, RUNG, tenant=caller.principal.tenant):
+                raise again
             steps = Steps(plan)
             program = Program(f"rollback of run {run_id}", "typescript")
             header = replace(
@@ -156,12 +159,16 @@ class Runtime:
                 rung=RUNG, parent_run=run_id)
             self._still(caller)
             seat = self.driving.seat(caller.principal)
-            begun = self.parts.journal.begin(header)
+            try:
+                begun = self.parts.journal.begin(header)
+            except BaseException:
+                seat.leave()
+                raise
             live = self.driving.drive(header, steps, caller.grant, self.parts.limits, seat)
             result = await self.driving.result(live, wait_s)
             await begun.durable()
         finally:
-            self._undone.discard(run_id)
+            self._undoing.discard(run_id)
         return result
 
     async def wait(self, run_id: str, caller: Caller, *, wait_s: float = 0.0) -> RunResult:

@@ -254,3 +254,26 @@ async def test_a_sleeping_run_can_be_cancelled_and_asks_nothing_more(opened: Any
         with pytest.raises(AlreadyDecided):
             await desk.decide(f"{run.run_id}.1", "approve", BOSS)
         assert shop.cancelled == []
+
+
+async def test_a_run_that_is_woken_while_the_server_stops_is_left_too(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        asleep = await runtime.execute('await shop.cancel({ id: "a" }); await new Promise(r => setTimeout(r, 60000))', ADA)
+        (approval,) = await Desk(runtime, store.approvals).pending(BOSS)
+        pool, asked, go_on = runtime.parts.pool, asyncio.Event(), asyncio.Event()
+        acquire = pool.acquire
+
+        async def slow(*given: Any) -> Any:
+            asked.set()
+            await go_on.wait()
+            return await acquire(*given)
+
+        monkeypatch.setattr(pool, "acquire", slow)
+        await Desk(runtime, store.approvals).decide(approval.asked.approval, "approve", BOSS)
+        await asked.wait()
+        stopping = asyncio.create_task(runtime.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+        await stopping
+        assert not runtime.live and (await runtime.wait(asleep.run_id, ADA)).state == "running"

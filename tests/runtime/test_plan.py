@@ -15,9 +15,10 @@ from inhabit.connectors.functions import Capability
 from inhabit.contracts.connector import Call
 from inhabit.contracts.operation import Resource
 from inhabit.contracts.principal import Principal
-from inhabit.errors import CallError, ConfigError, Denied, InvalidInput, NotFound, Unavailable
+from inhabit.errors import CallError, ConfigError, Denied, InvalidInput, NotFound, TooMany, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, Rule
+from inhabit.limits import LiveRuns
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.plans import PlanConflict, Plans, PlanUsed
@@ -385,3 +386,37 @@ async def test_F02_an_apply_that_is_cut_off_goes_on_and_doubles_no_write(opened:
         done = await settled(runtime, run_id)
         assert done.state == "completed" and done.value == ["t1", "t2"], done.error
         assert shop.written == [("create", "a"), ("create", "b")]
+
+
+async def test_F02_who_stops_waiting_for_an_apply_leaves_no_run_that_nobody_drives(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, _store):
+        run, changes = await planned(runtime, THINGS["typescript"])
+        pool, asked, go_on = runtime.parts.pool, asyncio.Event(), asyncio.Event()
+        acquire = pool.acquire
+
+        async def slow(*given: Any) -> Any:
+            asked.set()
+            await go_on.wait()
+            return await acquire(*given)
+
+        monkeypatch.setattr(pool, "acquire", slow)
+        applying = asyncio.create_task(Plans(runtime).apply(run, ADA, digest=changes["hash"]))
+        await asked.wait()
+        applying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await applying
+        go_on.set()
+        used = (await Plans(runtime).show(run, ADA))["used"]["run"]
+        assert (await settled(runtime, used)).state == "completed" and len(shop.written) == 3
+
+
+async def test_an_apply_beyond_the_share_of_live_runs_is_refused(opened_runtime: Any) -> None:
+    shop = Shop()
+    async with opened_runtime(shop.capability.connector(), live_runs=LiveRuns(1, 1, 1)) as (runtime, _store):
+        run, changes = await planned(runtime, THINGS["typescript"])
+        other = await runtime.execute("await new Promise(r => setTimeout(r, 60000))", ADA, wait_s=0)
+        with pytest.raises(TooMany):
+            await Plans(runtime).apply(run, ADA, digest=changes["hash"])
+        await runtime.cancel(other.run_id, ADA)
+        assert shop.written == [] and (await Plans(runtime).apply(run, ADA, digest=changes["hash"])).state == "completed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent
-from inhabit.errors import CallError, InvalidInput, NotFound
+from inhabit.errors import CallError, InvalidInput, NotFound, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, Rule
 from inhabit.runtime.approvals import Approver, Desk
@@ -119,3 +120,27 @@ async def test_run_that_goes_on_is_not_rolled_back(opened: Any) -> None:
         with pytest.raises(InvalidInput, match="not ended"):
             await runtime.rollback(run.run_id, ADA)
         await runtime.cancel(run.run_id, ADA)
+
+
+async def test_of_two_rollbacks_at_once_one_is_refused(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, _store):
+        run = await runtime.execute("await shop.cancel({ id: 'a' })", ADA)
+        both = await asyncio.gather(*(runtime.rollback(run.run_id, ADA) for _ in range(2)), return_exceptions=True)
+        assert sorted(type(one).__name__ for one in both) == ["InvalidInput", "RunResult"]
+        assert len((await runtime.list(ADA)).runs) == 2
+
+
+async def test_a_rollback_that_cannot_begin_keeps_no_place_among_the_live_runs(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(Shop()) as (runtime, _store):
+        run = await runtime.execute("await shop.cancel({ id: 'a' })", ADA)
+
+        def full(_header: Any) -> Any:
+            raise Unavailable("the disk is full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(runtime.parts.journal, "begin", full)
+            with pytest.raises(Unavailable):
+                await runtime.rollback(run.run_id, ADA)
+        assert runtime.driving.admission.live == 0
+        assert (await runtime.rollback(run.run_id, ADA)).state == "completed"
