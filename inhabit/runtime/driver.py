@@ -102,7 +102,7 @@ class RunDriver:
         self._leaving = False
         self._begun_s = 0.0
         self._hurried: asyncio.Future[None] | None = None
-        self.asleep = False
+        self.asleep = self._ending = False
         self.cancelled_by = "its owner"
         self.logs: list[LogLine] = []
         self.logs_truncated = False
@@ -138,9 +138,9 @@ class RunDriver:
                 finished = Finished(False, RETURNED)
             end = self._ends(*ended(finished, self.limits, self._writes))
         except _OnlyPeople:
-            end = self._falls_asleep()
+            self.asleep, end = True, self._falls_asleep()
         except (Diverged, PlanLeft) as left:
-            end = self._parks(left)
+            self.asleep, end = True, self._parks(left)
         except TimeoutError:
             end = self._is_stopped(LimitExceeded.of("wall_ms", self.limits.wall_ms, "ms"))
         except asyncio.CancelledError as cancelled:
@@ -150,12 +150,13 @@ class RunDriver:
         except Exception:  # noqa: BLE001 - whatever it was, the run has an end
             _log.exception("run %s met a fault of the host", self._header.run_id)
             end = self._is_stopped(InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal"))
+        self._ending = True     # with no turn of the loop in between: an answer that comes now moves nothing here any more
         return await self._undisturbed(end)
 
     def decided(self, decided: Decided) -> bool:
         """A person has answered, as the journal has by now. False when this driver has gone to sleep over it."""
-        if self.asleep:
-            return False
+        if self.asleep or self._ending:
+            return not self.asleep
         issued = self._asks.pop(decided.sequence, None)
         if issued is None:   # the replay has not come to it yet, or the call has its outcome
             self._recording.answered(decided)
@@ -505,7 +506,6 @@ class RunDriver:
         """Nothing but people's answers can move the run: it holds no worker and no task until one comes."""
         suspended = Suspended(self._now_ms(), self._usage())
         ticket = self._journal.append(self._header.run_id, suspended, also=self._context.standing())
-        self.asleep = True
         await ticket.durable()
         return suspended
 
@@ -515,7 +515,6 @@ class RunDriver:
         await self._calls_end(self.limits.call_ms / 1000)   # there are some where it was live
         why = parted(Writes.made(recording.intents, recording.outcomes) if self._replaying else self._writes, left)
         suspended = Suspended(self._now_ms(), recording.used, why)
-        self.asleep = True
         if recording.parked != why:
             await self._journal.append(self._header.run_id, suspended).durable()
         return suspended

@@ -12,14 +12,17 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Finished, IssuedCall, Turn
 from inhabit.contracts.reconciled import Reconciled
-from inhabit.contracts.run import Asked, Outcome
+from inhabit.contracts.run import Asked, Decided, Outcome, Terminal
 from inhabit.errors import ConfigError, InvalidInput
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Limit, Policy, Rule
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
+from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Control
 from inhabit.runtime.service import Caller, Runtime
+from tests.runtime.conftest import NoBlobs, ScriptedIsolate
 from tests.runtime.test_asking import settled
 
 FREE = Policy(())
@@ -280,3 +283,22 @@ async def test_F02_the_record_of_a_settled_call_has_one_outcome_and_one_question
         entries = [e.entry for e in (await runtime.parts.journal.read(run_id, tenant="default")).entries]
         assert sum(isinstance(e, Asked) for e in entries) == 1
         assert [e.sequence for e in entries if isinstance(e, Outcome)] == [1, 2]
+
+
+async def test_F01_an_answer_that_comes_while_the_run_falls_asleep_is_not_lost(world: Any) -> None:
+    """At whichever turn of the loop it comes: the run goes on with it, or says that it sleeps and is to be woken."""
+    policy = Policy((Rule("placing", ("shop.place",), "ask", "people place"),))
+    for ticks in range(25):
+        shop = Shop()
+        here = world(shop.capability)
+        here.bridge = Bridge(here.directory, here.journal, NoBlobs(), lambda: 1_000, Control(policy=lambda _who: policy))
+        driver = here.driver(ScriptedIsolate(lambda step, given: [
+            Turn((IssuedCall(1, "shop.place", b'{"item":"tea"}'),)), Turn((), (1,), Finished(True, b"1"))][step]))
+        running = asyncio.create_task(driver.drive())
+        while not driver.questions:
+            await asyncio.sleep(0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        went_on = driver.decided(Decided("run.1", 1, "approve", "boss", "test", "", 1_000))
+        last = await asyncio.wait_for(running, 10)
+        assert isinstance(last, Terminal) == went_on and shop.placed == (["tea 1"] if went_on else []), f"after {ticks} turns"
