@@ -74,7 +74,8 @@ async def test_F17_one_tenant_goes_back_and_the_others_stay_as_they_are(tmp_path
 
 
 async def test_F17_a_backup_of_an_older_home_goes_back_as_one_with_stores(tmp_path: Path) -> None:
-    old, runs = Store.open(tmp_path / "old" / "journal.db"), []
+    old = Store.open(tmp_path / "old" / "journal.db")
+    runs: list[tuple[str, str]] = []
     for tenant in ("a", "b"):
         old.journal.begin(head := header(1, tenant=tenant))
         await old.journal.append(head.run_id, ended(now_ms())).durable()
