@@ -17,7 +17,7 @@ from inhabit.contracts.outbound import Outbound, Reach
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Asked
 from inhabit.errors import InhabitError
-from inhabit.runtime.approvals import AlreadyDecided, Desk
+from inhabit.runtime.approvals import Desk
 
 __all__ = ["Notices", "keep_expiring"]
 
@@ -28,12 +28,10 @@ _TIMEOUT_S = 10.0
 
 
 async def keep_expiring(desk: Desk) -> None:
-    """Until cancelled. A person's answer that comes at the same moment wins."""
+    """Until cancelled."""
     while True:
         try:
             await desk.expire()
-        except AlreadyDecided:
-            continue
         except InhabitError as error:
             _log.warning("approvals were not looked through: %s", error)
         await asyncio.sleep(_EXPIRE_EVERY_S)

@@ -8,6 +8,7 @@ program's principal is not an approver.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from inhabit.wire.values import encode_value
 __all__ = ["AlreadyDecided", "Approver", "Desk", "Questions", "Shown"]
 
 MAX_REASON_CHARS = 2_000
+_log = logging.getLogger(__name__)
 _APPROVING = ("approve", "reject")
 _SETTLING = ("happened", "not_done", "give_up")
 
@@ -159,12 +161,19 @@ class Desk:
         return body
 
     async def expire(self) -> int:
-        """Answer every question whose time is over. Returns how many."""
+        """Answer every question whose time is over. Returns how many. A person's answer that comes at the same moment wins, and
+        one tenant's journal that takes none is no reason to leave the questions of the others open."""
         now_ms = self._runtime.parts.now_ms()
-        due = await self._questions.due(now_ms)
-        for approval in due:
-            await self._record(approval, Decided(approval.asked.approval, approval.asked.sequence, "expire", "", "clock", "", now_ms))
-        return len(due)
+        answered = 0
+        for approval in await self._questions.due(now_ms):
+            try:
+                await self._record(approval, Decided(approval.asked.approval, approval.asked.sequence, "expire", "", "clock", "", now_ms))
+                answered += 1
+            except AlreadyDecided:
+                continue
+            except InhabitError as error:
+                _log.warning("approval %s is over and could not be closed: %s", approval.asked.approval, error)
+        return answered
 
     async def _record(self, approval: Approval, decided: Decided) -> None:
         """One answer a question: the check and the recording are one step."""

@@ -277,3 +277,21 @@ async def test_a_run_that_is_woken_while_the_server_stops_is_left_too(opened: An
         go_on.set()
         await stopping
         assert not runtime.live and (await runtime.wait(asleep.run_id, ADA)).state == "running"
+
+
+async def test_a_question_that_cannot_be_closed_keeps_no_other_one_open(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(Shop()) as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        first, second = [await runtime.execute("await shop.cancel({ id: 'a' })", ADA) for _ in range(2)]
+        runtime.clock.now = (await desk.pending(BOSS))[-1].asked.expires_ms
+        decide = runtime.decide
+
+        def failing(run: Any, decided: Decided) -> Any:
+            if run.run_id == first.run_id:
+                raise Unavailable("the disk is full")
+            return decide(run, decided)
+
+        monkeypatch.setattr(runtime, "decide", failing)
+        assert await desk.expire() == 1
+        assert [approval.run_id for approval in await desk.pending(BOSS)] == [first.run_id]
+        assert (await settled(runtime, second.run_id)).error["code"] == "approval_expired"
