@@ -62,7 +62,7 @@ class TenantsJournal:
     def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
         """Raises `InvalidInput` for a run that is not open, `Unavailable` when nothing can be written."""
         journal = self._routes.get(run_id)
-        if journal is None or not journal.holds(run_id):
+        if journal is None or journal.failure is not None or not journal.holds(run_id):   # a store that failed may be open anew
             journal = self._routes[run_id] = self._found(run_id)
         ticket = journal.append(run_id, *entries, also=also)
         if entries and isinstance(entries[-1], Terminal | Suspended):

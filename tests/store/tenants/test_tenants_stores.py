@@ -175,6 +175,22 @@ async def test_F04_a_full_disk_under_one_tenant_stops_only_that_one(tmp_path: Pa
     await again.close()
 
 
+async def test_F04_a_run_whose_store_failed_is_recorded_on_when_the_store_was_opened_anew(tmp_path: Path) -> None:
+    stores = opened(tmp_path)
+    run = await recorded(stores, "full", 1, end=False)
+    with stores.journal.hold("full") as held:
+        full = held.store
+        (pages,) = await full.database.writer.maintain(lambda c: c.execute("PRAGMA page_count").fetchone())
+        await full.database.writer.maintain(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        with pytest.raises(Unavailable, match="disk is full"):
+            await stores.journal.append(run, intent(4, b'"' + b"x" * 500_000 + b'"')).durable()
+    stores.opening.forget("full")
+    await stores.journal.ready("full")
+    await stores.journal.append(run, ended(now_ms())).durable()
+    assert (await stores.journal.read(run, tenant="full")).state == "completed"
+    await stores.close()
+
+
 def test_F04_a_lock_file_has_its_bytes_on_the_disk(tmp_path: Path) -> None:
     """A map over a hole would end the whole server when one tenant's disk is full."""
     ownership = Ownership(tmp_path / "journal.db")
