@@ -78,6 +78,7 @@ class Ceremonies:
         invited = self._invitation(secret)
         who = str(invited.principal)
         held = [AttestedCredentialData(passkey.data) for passkey in await self._passkeys.of(invited.principal)]
+        self._invitation(secret)    # once more: used up meanwhile, it is not put back below
         options, state = _server(origin).register_begin(
             PublicKeyCredentialUserEntity(id=sha256(who.encode()).digest(), name=who, display_name=who), held,
             resident_key_requirement=ResidentKeyRequirement.PREFERRED, user_verification=UserVerificationRequirement.REQUIRED)

@@ -16,6 +16,7 @@ import pytest
 from inhabit import Capability, Inhabit
 from inhabit.config import ApprovalsConfig
 from inhabit.contracts.principal import Principal
+from inhabit.errors import Denied
 from inhabit.kernel.grants import Grant
 from inhabit.server.auth import Identity
 from inhabit.server.ceremonies import CHALLENGE_MS, INVITATION_MS, Ceremonies
@@ -272,6 +273,27 @@ async def test_D01_what_is_no_credential_is_refused_and_nothing_worse(scene: Sce
     question = await scene.asked()
     options = (await scene.challenge(question)).json()
     assert await scene.refused(question, options, credential) == "passkey_refused"
+
+
+async def test_an_invitation_that_is_used_up_while_its_page_opens_again_stays_used_up() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    class SlowPasskeys:
+        async def of(self, _principal: Principal) -> list[Any]:
+            asked.set()
+            await go_on.wait()
+            return []
+
+    ceremonies = Ceremonies(SlowPasskeys(), lambda: 0)  # type: ignore[arg-type]
+    secret = ceremonies.invite(Principal("boss"), "")
+    begun = asyncio.create_task(ceremonies.begin_enrolling(secret, "http://localhost"))
+    await asked.wait()
+    for _ in range(2):
+        with pytest.raises(Denied):
+            await ceremonies.enrol(secret, {})
+    go_on.set()
+    with pytest.raises(Denied, match="used up"):
+        await begun
 
 
 async def test_challenges_and_invitations_end(scene: Scene) -> None:
