@@ -8,7 +8,7 @@ looked at, and never less.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from inhabit.contracts.effects import Effects
@@ -17,7 +17,7 @@ from inhabit.contracts.run import Delivered, Intent, Outcome, RunRecord, Termina
 from inhabit.errors import InvalidInput
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["APPLY", "PLANNED", "change_set", "digest_of_changes", "reads_of"]
+__all__ = ["APPLY", "PLANNED", "change_set", "digest_of_changes"]
 
 APPLY = "plan.apply"
 """Under this name a change set stands in the journal of the run that applies it, as a call with the number 0."""
@@ -54,10 +54,6 @@ def change_set(record: RunRecord, operation: Callable[[str], Operation | None], 
 def digest_of_changes(changes: Mapping[str, Any]) -> str:
     """SHA-256 (hex) over everything but the hash itself."""
     return hashlib.sha256(encode_value({name: value for name, value in changes.items() if name != "hash"}, canonical=True)).hexdigest()
-
-
-def reads_of(changes: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return changes["reads"]
 
 
 def _write(intent: Intent, outcome: Outcome, operation: Callable[[str], Operation | None]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_D21_near_json_gives_a_value_or_a_protocol_error(text: str) -> None:
     pytest.param(b'"\xff"', id="bad_utf8"), pytest.param(b'"\xed\xa0\x80"', id="surrogate_bytes"),
     pytest.param(b'"\\ud800"', id="lone_surrogate"), pytest.param(b'"\x00"', id="raw_nul"), pytest.param(b"NaN", id="nan"),
     pytest.param(b"[Infinity]", id="infinity"), pytest.param(b"1e400", id="1e400"), pytest.param(b"9" * 1_000_000, id="huge_int"),
-    pytest.param(b"18446744073709551617", id="over_64_bits"), pytest.param(b"[-9223372036854775809]", id="under_64_bits"),
+    pytest.param(b"18446744073709551617", id="over_64_bits"), pytest.param(b"[-9223372036854775809]", id="under_64_bits"), pytest.param(b"1" * 23, id="longer_than_any_double_prints"),
     pytest.param(b"", id="empty"), pytest.param(b"1 2", id="two_values"), pytest.param(b"\xef\xbb\xbf1", id="byte_order_mark"),
     pytest.param(b"{1:2}", id="number_key"), pytest.param(b"[1,]", id="trailing_comma"),
 ])
