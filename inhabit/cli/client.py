@@ -1,7 +1,10 @@
 """The CLI as a client of the public routes: of a server that runs on this home, else of an app opened here.
 
-A server leaves `server.json` in its home: its URL and a token that lives as long as it does, readable by the
-owner alone. `INHABIT_URL` and `INHABIT_TOKEN` point anywhere else.
+A server leaves `server.json` in its home: its URL, a token that lives as long as it does, readable by the owner alone, and for
+whom that token speaks. `INHABIT_URL` and `INHABIT_TOKEN` point anywhere else; a token alone is for the server of this home.
+
+Invariant: who acts is who was named. A server knows people by their tokens, so an `--as` or a token that this command could
+not keep to is an error, never somebody else's word.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import orjson
 
 from inhabit.cli.loading import load
 from inhabit.cli.options import home_of
+from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
 
-__all__ = ["NOTE_NAME", "Api", "api", "remote_api", "remote_client", "running_server", "server_note", "write_note"]
+__all__ = ["NOTE_NAME", "Api", "api", "keep_to", "remote_api", "remote_client", "running_server", "server_note", "write_note"]
 
 NOTE_NAME = "server.json"
 _ERRORS: dict[int, type[InhabitError]] = {401: Denied, 403: Denied, 404: NotFound, 413: InvalidInput, 422: InvalidInput, 503: Unavailable}
@@ -77,9 +81,13 @@ async def api(args: argparse.Namespace, *, resume: bool = False) -> AsyncGenerat
     """
     note = server_note(args)
     if note is not None:
+        keep_to(args, note)
         async with remote_api(note) as client:
             yield client
         return
+    if os.environ.get("INHABIT_TOKEN"):
+        raise Unavailable("INHABIT_TOKEN is set, and no server runs on this home that could know it",
+                          fix="inhabit serve starts one, INHABIT_URL names another, or unset INHABIT_TOKEN")
     async with load("local").local_client(args, resume=resume) as client:
         yield Api(client, serves=resume)
 
@@ -95,8 +103,22 @@ async def remote_api(note: dict[str, str]) -> AsyncGenerator[Api]:
 
 
 def server_note(args: argparse.Namespace) -> dict[str, str] | None:
-    """The server that the environment names, or the one that runs on this home now."""
-    return _from_environment() or running_server(_home(args))
+    """The server that the environment names, or the one that runs on this home now; with the environment's token, if it has one."""
+    note, token = _from_environment(), os.environ.get("INHABIT_TOKEN")
+    if note is not None:
+        return note
+    here = running_server(_home(args))
+    return here if here is None or not token else {"url": here["url"], "token": token}
+
+
+def keep_to(args: argparse.Namespace, note: dict[str, str]) -> None:
+    """Raises `Denied` where somebody is named (`--as`) for whom the token of `note` does not speak, or nobody here can tell."""
+    named: str | None = getattr(args, "principal", None)
+    if named is None or str(Principal.parse(named)) == note.get("principal"):
+        return
+    speaks = note.get("principal") or "whoever its token was made for"
+    raise Denied(f"--as {named}: the server at {note['url']} takes this command as {speaks}",
+                 fix=f"leave --as out, or put a token of `inhabit token create --for {named}` into INHABIT_TOKEN")
 
 
 def remote_client(note: dict[str, str]) -> Api:
@@ -108,14 +130,14 @@ def _http_client(note: dict[str, str]) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=note["url"], headers=_bearer(note["token"]), timeout=700)
 
 
-def write_note(home: Path, url: str, token: str) -> Path:
+def write_note(home: Path, url: str, token: str, principal: Principal) -> Path:
     """Leave word for later commands on this home; remove the file when the server stops."""
     path = home / NOTE_NAME
     with suppress(FileNotFoundError):
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps({"url": url, "token": token}))
+        file.write(orjson.dumps({"url": url, "token": token, "principal": str(principal)}))
     return path
 
 
@@ -125,12 +147,12 @@ def running_server(home: Path | None) -> dict[str, str] | None:
         return None
     try:
         note = orjson.loads((home / NOTE_NAME).read_bytes())
-        url, token = str(note["url"]), str(note["token"])
+        url, token, principal = str(note["url"]), str(note["token"]), str(note.get("principal", ""))
         address = urlsplit(url)
         socket.create_connection((address.hostname or "", address.port or 80), timeout=1).close()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"url": url, "token": token}
+    return {"url": url, "token": token, "principal": principal}
 
 
 def _home(args: argparse.Namespace) -> Path | None:

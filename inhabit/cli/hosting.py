@@ -23,7 +23,7 @@ async def host(app: Inhabit, opened: socket.socket, principal: Principal, announ
     operator_token = secrets.token_hex(32)
     url = url_of(opened)
     app.home.url = app.home.url or url
-    note = write_note(app.home.path, url, operator_token)
+    note = write_note(app.home.path, url, operator_token, principal)
     try:
         await serve(app.http_app(_or_operator(app, operator_token, principal)), opened, lambda: announce(url))
     finally:

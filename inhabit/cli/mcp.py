@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from inhabit.cli.client import remote_api, running_server
+from inhabit.cli.client import keep_to, remote_api, running_server
 from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option, home_of
@@ -28,6 +28,7 @@ async def _run(args: argparse.Namespace) -> int:
     if note is None:
         await load("mcp_local").serve(args)
         return 0
+    keep_to(args, note)
     async with remote_api(note) as api:
         await load("mcp_remote").serve(args, api)
     return 0

@@ -192,6 +192,29 @@ def test_a_bound_token_sees_only_what_it_was_granted(demo: Demo, capsys: pytest.
     assert inhabit(capsys, "runs", "list")[0] == 4
 
 
+def test_nobody_is_taken_for_another_than_as_names(demo: Demo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                   tmp_path: Path):
+    program = tmp_path / "p.ts"
+    program.write_text("return 1")
+    home = ("--home", str(demo.home))
+    assert inhabit(capsys, "run", str(program), *home, "--as", "default/ada")[0] == 0
+    for words in (("run", str(program)), ("runs", "list"), ("approvals",), ("mcp",)):
+        code, out, err = inhabit(capsys, *words, *home, "--as", "acme/bob")
+        assert (code, out) == (4, "") and "as default/ada" in err and "token create --for acme/bob" in err
+    monkeypatch.setenv("INHABIT_URL", demo.url)
+    monkeypatch.setenv("INHABIT_TOKEN", demo.token)
+    assert inhabit(capsys, "runs", "list", "--as", "ada")[0] == 4 and inhabit(capsys, "runs", "list")[0] == 0
+
+
+def test_a_token_alone_is_for_the_server_of_the_home(demo: Demo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                    tmp_path: Path):
+    made = as_json(capsys, "token", "create", "--home", str(demo.home), "--for", "bob", "--grant", "shop.catalog.*")
+    monkeypatch.setenv("INHABIT_TOKEN", made["token"])
+    assert as_json(capsys, "runs", "list", "--home", str(demo.home))["runs"] == []
+    code, _, err = inhabit(capsys, "runs", "list", "--home", str(tmp_path))
+    assert code == 5 and "INHABIT_TOKEN is set" in err
+
+
 def test_an_unknown_run_is_exit_code_3(demo: Demo, capsys: pytest.CaptureFixture[str]):
     for action in ("show", "tail", "cancel"):
         code, _, err = inhabit(capsys, "runs", action, "0" * 26, "--home", str(demo.home))
