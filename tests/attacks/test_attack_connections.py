@@ -150,8 +150,8 @@ async def test_C15_O1_two_users_reach_the_same_upstreams_as_themselves_and_no_se
         assert run["state"] == "completed" and run["result"][:2] == [user, user], run
     assert world.site.asked.count("/token") == 4 and len(world.issued) == 8
     assert [seen.headers["authorization"] for seen in world.keyed.seen if seen.target == "/me"] == [f"Bearer {KEYS[user]}" for user in ("ada", "bob")]
-    open_files = {path.name: path.read_bytes() for path in world.home.rglob("*") if path.is_file()}
-    assert {"journal.db", "journal.db-wal", "connections.db"} <= set(open_files)
+    open_files = {str(path.relative_to(world.home)): path.read_bytes() for path in world.home.rglob("*") if path.is_file()}
+    assert {"journal.db", "journal.db-wal", "connections.db", "server.db"} <= {Path(name).name for name in open_files}
     assert b"keyed.users.me" in world.sent and len(world.answers) > 2_000 and len(caplog.text) > 1_000      # what is searched holds something
     assert b"[redacted]" in world.answers and b"[redacted]" in world.sent
     assert {name: world.found_in(data) for name, data in open_files.items() if world.found_in(data)} == {}
