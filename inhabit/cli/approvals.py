@@ -14,6 +14,9 @@ from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json
 from inhabit.errors import Unavailable
 
+_LISTED_LINES = 20
+"""Of one call's arguments in the list: a change set has hundreds."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="list|show|enrol|passkeys")
@@ -52,7 +55,7 @@ async def _list(client: Api, args: argparse.Namespace) -> None:
         odd = f", {group['odd']} unlike the others" if group["odd"] else ""
         say(f"{group['operation']}: {group['count']} waiting{odd}")
         for approval in group["approvals"]:
-            _say_one(approval)
+            _say_one(approval, lines=_LISTED_LINES)
 
 
 async def _show(client: Api, args: argparse.Namespace) -> None:
@@ -64,13 +67,17 @@ async def _show(client: Api, args: argparse.Namespace) -> None:
     _say_one(approval)
 
 
-def _say_one(approval: dict[str, Any]) -> None:
+def _say_one(approval: dict[str, Any], *, lines: int | None = None) -> None:
+    """One call, with at most so many `lines` of its arguments; who answers it is shown all of them."""
     until = datetime.fromtimestamp(approval["expires_ms"] / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
     state = approval["verdict"] or f"until {until}"
     answer = "inhabit settle" if approval["question"] == "did_it_happen" else "inhabit approve, inhabit reject"
-    say(f"  {approval['id']}  {approval['reason']} ({approval['rule']}), {state}: {answer}")
-    for line in approval["arguments"].splitlines():
+    say(f"  {approval['id']}  for {approval['principal']}: {approval['reason']} ({approval['rule']}), {state}: {answer}")
+    shown = approval["arguments"].splitlines()
+    for line in shown[:lines]:
         say(f"      {line}")
+    if lines is not None and len(shown) > lines:
+        say(f"      … {len(shown) - lines} more lines: inhabit approvals show {approval['id']}")
     for warning in (*approval["warnings"], *approval.get("odd", ())):
         say(f"    ! {warning}")
 

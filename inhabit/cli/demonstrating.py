@@ -81,7 +81,7 @@ async def _programs(app: Inhabit, folder: Path) -> int:
 
 
 def _show(path: Path, result: RunResult) -> None:
-    say(f"\n{path.name} ({_ENDINGS[path.suffix]}): {result.state}, {result.calls} calls, run {result.run_id}")
+    say(f"\n{path.name} ({_ENDINGS[path.suffix]}): {result.state}, {result.calls} call{'' if result.calls == 1 else 's'}, run {result.run_id}")
     value = result.value if result.state == "completed" else result.error
     rows = cast(list[Any], value) if isinstance(value, list) else []
     if rows and all(isinstance(row, dict) for row in rows):

@@ -91,7 +91,7 @@ async def _approvals(app: Inhabit, report: _Report) -> None:
         return
     report.fine("answers", "only another person's, with a token made by `inhabit token create --approver`")
     home = app.home.path
-    if home.exists() and hasattr(os, "getuid") and home.stat().st_uid == os.getuid():
+    if not home.exists() or not hasattr(os, "getuid") or os.getuid() in (0, home.stat().st_uid):
         report.warn("protection", f"whoever runs as this user can read {home} and make such a token", "passkeys = \"required\" under [approvals], or let agents run as another user")
     else:
         report.fine("protection", "this user cannot read the home")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inhabit.cli.client import api
@@ -38,12 +38,15 @@ async def _rollback(args: argparse.Namespace) -> int:
             first = "would find out whether it took effect, then " if "settle" in step else "would "
             say(f"{first}undo call {step['sequence']} {step['operation']} by {step['revert']}({_shown(step['arguments'])})")
         _say_stands(answer)
+        _say_nothing(args.run_id, answer["steps"] or answer["stands"])
         return 0
     say(f"run {answer['run']}: {answer['state']}")
     report: Mapping[str, Any] = answer.get("result") or {"undone": (), "stands": ()}
     for done in report["undone"]:
         say(f"undone: call {done['sequence']} {done['operation']}")
     _say_stands(report)
+    if answer["state"] == "completed":
+        _say_nothing(args.run_id, report["undone"] or report["stands"])
     if answer.get("next"):
         say(answer["next"])
     return 0 if answer["state"] == "completed" else 1
@@ -52,6 +55,11 @@ async def _rollback(args: argparse.Namespace) -> int:
 def _say_stands(report: Mapping[str, Any]) -> None:
     for call in report["stands"]:
         say(f"stands: call {call['sequence']} {call['operation']}: {call['why']}")
+
+
+def _say_nothing(run_id: str, calls: Sequence[Any]) -> None:
+    if not calls:
+        say(f"run {run_id} wrote nothing, so there is nothing to undo")
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:

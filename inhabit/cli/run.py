@@ -63,7 +63,7 @@ def _show(answer: dict[str, Any], planned: bool) -> None:
         complain(f"waits for approval: {asked['operation']}, {asked['reason']}; inhabit approve {asked['id']}")
     going = answer["state"] in ("queued", "running", "suspended")
     then = f"inhabit runs tail {answer['run']} follows it" if going else answer.get("next", "")
-    complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} calls" + (f"; {then}" if then else ""))
+    complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} call{'' if answer['calls'] == 1 else 's'}" + (f"; {then}" if then else ""))
     if planned and answer["state"] == "completed":
         complain(f"nothing was written: inhabit plan show {answer['run']}")
 

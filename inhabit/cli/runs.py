@@ -12,7 +12,7 @@ from inhabit.cli.following import follow
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
-from inhabit.contracts.run import TERMINAL_STATES
+from inhabit.contracts.run import DOUBT, TERMINAL_STATES
 
 _STATES = ("queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown")
 
@@ -113,7 +113,8 @@ def _line(entry: dict[str, Any]) -> str:
         case "logged":
             text = f"{entry['level']}: {entry['text']}"
         case "asked":
-            text = f"asked {entry['sequence']}: {entry['operation']} waits for approval: {entry['reason']}"
+            waits = "waits for a person's word (inhabit settle)" if DOUBT in entry["approval"] else "waits for approval"
+            text = f"asked {entry['sequence']}: {entry['operation']} {waits}: {entry['reason']}; {entry['approval']}"
         case "decided":
             text = f"{entry['verdict']} {entry['sequence']} by {entry['by'] or 'nobody'} ({entry['credential']}) {entry['reason']}"
         case "terminal":

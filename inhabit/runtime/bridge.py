@@ -285,7 +285,7 @@ class Bridge:
         assert admitted.standing is not None
         operation = admitted.standing.operation
         if context.holder is None:
-            raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="let the policy ask a person instead of holding")
+            raise Denied(f"{operation.name} is held for review, and this run has nobody to hold it", fix="run it as a plan, which holds it and is applied later, or let the policy ask a person")
         preview = self._still(context, previewed(admitted))
         answer = await context.holder.answer(admitted, preview and partial(self._previews.ask, context, admitted, preview))
         if admitted.standing.results:

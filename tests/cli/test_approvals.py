@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,7 @@ def test_an_answer_without_a_server_carries_the_run_on(capsys: pytest.CaptureFix
     assert run["state"] == "suspended" and len(run["approvals"]) == 1
     told(capsys, "replay", run["run"], code=2)
     listed = told(capsys, "approvals")
+    assert "for default/ada: " in listed and "more lines" not in listed
     assert "shop.orders.cancel: 1 waiting" in listed and run["approvals"][0]["id"] in listed and '"order_id"' in listed
     assert "unprotected" in told(capsys, answer[0], run["approvals"][0]["id"], *answer[1:])
     shown = json.loads(told(capsys, "runs", "show", run["run"], "--json"))
@@ -78,7 +82,24 @@ def test_doctor_says_whether_answers_are_protected(capsys: pytest.CaptureFixture
     config.write_text(config.read_text() + f"self = {own}\n")
     out = told(capsys, "doctor").partition("approvals\n")[2]
     assert said in out and str(POLICY) in out
-    assert ("missing  protection" in out)
+    assert "missing  protection" in out
+
+
+def test_doctor_calls_no_home_protected_that_this_user_is_about_to_make(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    config = home / "inhabit.toml"
+    config.write_text(config.read_text() + "self = false\n")
+    assert "missing  protection" in told(capsys, "doctor", "--home", str(home / "not yet"))
+
+
+def test_a_long_call_is_cut_in_the_list_and_whole_where_it_is_shown(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    (home / "all.toml").write_text('[[rule]]\nname = "look"\non = "shop.orders.place"\nthen = "ask"\n')
+    config = home / "inhabit.toml"
+    config.write_text(config.read_text().replace(str(POLICY), "all.toml"))
+    (home / "place.ts").write_text(
+        "return await shop.orders.place({ items: Array.from({ length: 30 }, (_, n) => ({ product_id: `p${n}`, quantity: 1 })) })")
+    approval = json.loads(told(capsys, "run", "place.ts", "--json"))["approvals"][0]["id"]
+    listed, shown = told(capsys, "approvals"), told(capsys, "approvals", "show", approval)
+    assert '"p29"' in shown and '"p29"' not in listed and f"more lines: inhabit approvals show {approval}" in listed
 
 
 def test_the_shops_policy_is_sound_and_its_examples_hold(tmp_path: Path) -> None:
@@ -86,3 +107,37 @@ def test_the_shops_policy_is_sound_and_its_examples_hold(tmp_path: Path) -> None
     read = read_policy(POLICY.read_text())
     assert [problem.text("p") for problem in checked(read, app.operations())] == []
     assert {one.problem for one in tried(read.policy(), read.examples, {o.name: o for o in app.operations()})} == {""}
+
+
+DYING = """
+import os, pathlib, signal
+from inhabit import Capability
+
+bank = Capability("bank")
+capabilities = [bank]
+tried = pathlib.Path("tried")
+
+@bank.operation(writes="internal")
+def pay(cents: int) -> int:
+    if not tried.exists():
+        tried.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cents
+"""
+
+
+def test_a_call_that_nobody_knows_the_end_of_says_that_it_is_settled(
+        capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "dying_bank.py").write_text(DYING)
+    (home / "inhabit.toml").write_text('[python.bank]\nmodule = "dying_bank:capabilities"\n')
+    (home / "pay.ts").write_text("return await bank.pay({ cents: 5 })")
+    (home / "none.ts").write_text("return 1")
+    monkeypatch.syspath_prepend(home)
+    assert subprocess.run([sys.executable, "-m", "inhabit", "run", "pay.ts", "--as", "ada"], capture_output=True).returncode == -signal.SIGKILL
+    told(capsys, "run", "none.ts")      # takes up what the killed process left
+    run = next(r["run"] for r in json.loads(told(capsys, "runs", "list", "--json"))["runs"] if r["state"] == "suspended")
+    approval = json.loads(told(capsys, "approvals", "--json"))["groups"][0]["approvals"][0]["id"]
+    shown = told(capsys, "runs", "show", run)
+    assert "bank.pay waits for a person's word (inhabit settle)" in shown and shown.count(approval) == 1
+    assert "not_done" in told(capsys, "settle", approval, "--not-done")
+    assert json.loads(told(capsys, "runs", "show", run, "--json"))["result"] == 5

@@ -139,7 +139,7 @@ def test_run_prints_the_result_on_stdout_and_the_rest_on_stderr(demo: Demo, caps
     program.write_text("console.log('hi'); return (await shop.orders.list({limit: 2})).length + input")
     code, out, err = inhabit(capsys, "run", str(program), "--home", str(demo.home), "--input", "40", "--limit", "calls=5")
     assert (code, json.loads(out)) == (0, 42)
-    assert err.splitlines()[0] == "hi" and "completed, 1 calls" in err
+    assert err.splitlines()[0] == "hi" and "completed, 1 call\n" in err
 
 
 def test_A27_what_a_program_prints_is_inert_in_the_terminal(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path):

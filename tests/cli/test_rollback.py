@@ -48,3 +48,13 @@ def test_a_run_is_undone_once_and_the_plan_says_it_beforehand(
     assert code == 0 and text.index("undone: call 2") < text.index("undone: call 1")
     assert json.loads((tmp_path / "state.json").read_text()) == []
     assert told(capsys, "rollback", run)[0] == 2
+
+
+def test_a_run_that_wrote_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inhabit.toml").write_text("")
+    (tmp_path / "none.ts").write_text("return 1")
+    monkeypatch.chdir(tmp_path)
+    run = json.loads(told(capsys, "run", "none.ts", "--json")[1])["run"]
+    for words in (("rollback", run, "--plan"), ("rollback", run)):
+        code, text = told(capsys, *words)
+        assert code == 0 and f"run {run} wrote nothing, so there is nothing to undo" in text

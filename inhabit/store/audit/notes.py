@@ -56,13 +56,14 @@ class PublicKey:
 
     def __init__(self, text: str) -> None:
         try:
-            name, key_id, encoded = text.strip().split("+", 2)
+            name, _, key = text.strip().partition("+")
+            key_id, _, encoded = key.partition("+")
             raw = base64.b64decode(encoded, validate=True)
             if name != _ORIGIN or raw[:1] != _ED25519 or key_id != _key_id(raw).hex():
                 raise ValueError("another kind of key")
             self._key = Ed25519PublicKey.from_public_bytes(raw[1:])
-        except ValueError as error:
-            raise InvalidInput(f"{text[:100]!r} is no public key of an audit log: {error}",
+        except ValueError:    # the text is not told: a file that was taken for the key may hold a secret
+            raise InvalidInput("what was given is no public key of an audit log, which begins with " + _ORIGIN + "+",
                                fix="`inhabit audit key` prints it") from None
         self.text = text.strip()
         self._id = _key_id(raw)

@@ -93,6 +93,13 @@ async def test_F10_a_log_made_anew_with_another_key_is_found(tmp_path: Path) -> 
     assert verify(made.path, [PublicKey(other.public)]).findings
 
 
+@pytest.mark.parametrize("text", ["inh_5ec2e7", "", "inhabit-audit+00000000+5ec2e7", "a+b+5ec2e7=", "inhabit-audit"])
+def test_a_file_that_is_no_key_is_refused_without_its_text(text: str) -> None:
+    with pytest.raises(InvalidInput, match="no public key of an audit log") as refused:
+        PublicKey(text)
+    assert "5ec2e7" not in str(refused.value) and "unpack" not in str(refused.value)
+
+
 async def test_F10_a_forged_kept_checkpoint_is_refused(tmp_path: Path) -> None:
     made = await sample(tmp_path)
     with pytest.raises(InvalidInput, match="no valid signature"):
