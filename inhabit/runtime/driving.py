@@ -91,7 +91,8 @@ class Driving:
 
     async def stop(self) -> None:
         """Stop driving. Unfinished runs stay as they are in the journal and are settled at the next start."""
-        while tasks := [*self._tasks, *(live.task for live in self.live.values())]:   # what was being woken is driven by the second time
+        # What was being woken is driven by the second time. A run whose task is cancelled before its first step never leaves `live`.
+        while tasks := [task for task in (*self._tasks, *(live.task for live in self.live.values())) if not task.done()]:
             for live in self.live.values():
                 live.driver.leave()
                 live.task.cancel()
