@@ -57,6 +57,10 @@ class Admission:
         self._taken.update(keys)
         return Seat(self, keys)
 
+    def beside(self) -> Seat:
+        """For a run that is part of another's seat."""
+        return Seat(self, ())
+
     def give_back(self, keys: tuple[tuple[str, ...], ...]) -> None:
         for key in keys:
             self._taken[key] -= 1

@@ -1,19 +1,21 @@
 """The authority of a run that applies a change set: its writes, one after the other, and no other.
 
 Each write that the program issues is held against the next approved one, in program order: the same operation with the
-same arguments. An id that the plan made up is a symbol in them: as soon as the write that gave it is answered, it stands
-for what the real answer has at that place, wherever it stands in later arguments, in the middle of a text too. Nothing
-else of a simulated answer is bound. What a person could not have seen is never let through: a write that differs raises
-`PlanLeft`, which parks the run with both sides.
+same arguments, an operation declared as it was. An id that the plan made up is a symbol in them: as soon as the write that gave it is answered, it stands
+for what the real answer has at that place, wherever it stands in later arguments; in the middle of a text too, where it is
+a plain word, since an upstream that calls a thing `x/../y` would else write a text of its own. A handle stands for the
+one that the same read gave. Nothing else of a simulated answer is bound. What a person could not have seen is never let through: a write that differs raises
+`PlanLeft`, which parks the run with both sides; so does one that a rule would ask about by now, where nobody was asked.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from inhabit.contracts.json import is_array, is_object
-from inhabit.contracts.run import Outcome
+from inhabit.contracts.run import Intent, Outcome
 from inhabit.runtime.asking import digest_of, refusal
 from inhabit.runtime.changes import digest_of_changes
 from inhabit.runtime.intents import UNDECIDED
@@ -29,6 +31,8 @@ Over = tuple[Literal["failed", "rejected"], dict[str, Any]]
 
 _SHOWN_CHARS = 2_000
 _MISSING = object()
+_WORD = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-](?:[A-Za-z0-9_.:~=-]*[A-Za-z0-9_~=-])?\Z")
+"""What may stand for an id within a text: it ends no quote, path, parameter, line or word there."""
 
 
 class PlanLeft(Exception):
@@ -44,12 +48,15 @@ class PlanLeft(Exception):
 
 
 class Applying:
-    """Implements `context.Approved` for one run. `taken`: which approved write each call of the run is."""
+    """Implements `context.Approved` for one run. `taken`: which approved write each call of the run is; `asked`: whether a person
+    said yes to them.
+    """
 
     def __init__(self, changes: Mapping[str, Any], recording: Recording | None) -> None:
         self._writes: list[Mapping[str, Any]] = changes["writes"]
         self._plan: str = changes["plan"]
-        self._handles = {read["sequence"]: read["handle"] for read in changes["reads"] if "handle" in read}
+        self._asked = recording is not None and 0 in recording.decided
+        self._handles: dict[int, Mapping[str, Any]] = {read["sequence"]: read for read in changes["reads"] if "handle" in read}
         self._bound: dict[str, str | int] = {}
         self._taken: dict[int, int] = {}
         names = {write["operation"] for write in self._writes}
@@ -58,7 +65,7 @@ class Applying:
             if intent.operation in names and intent.decision.get("rule") != UNDECIDED:
                 self._taken[intent.sequence] = len(self._taken)
 
-    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any]) -> None:
+    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> bool:
         index = self._taken.setdefault(sequence, len(self._taken))
         now = {"operation": operation, "arguments": arguments}
         if index >= len(self._writes):
@@ -67,22 +74,31 @@ class Applying:
         due = {"operation": write["operation"], "arguments": self._real(write["arguments"])}
         if encode_value(due, canonical=True) != encode_value(now, canonical=True):
             raise _left(sequence, f"{operation} is not the approved write {index + 1} ({write['operation']})", due, now)
+        if write["schema"] != schema:
+            raise _left(sequence, f"{operation} is declared otherwise than when write {index + 1} was approved", due, now)
+        return self._asked
 
-    def answered(self, outcome: Outcome) -> None:
+    def agrees(self, sequence: int, verdict: str, reason: str) -> None:
+        if verdict in ("ask", "hold"):
+            write = self._writes[self._taken[sequence]]
+            shown = {"operation": write["operation"], "arguments": self._real(write["arguments"])}
+            raise _left(sequence, f"a person would be asked about {write['operation']} by now, and was not: {reason}", shown, shown)
+
+    def answered(self, made: Intent, outcome: Outcome) -> None:
         index = self._taken.get(outcome.sequence)
         if outcome.kept is not None:
             planned = self._handles.get(outcome.sequence)
-            if planned is not None and outcome.ok:
-                self._bound[planned] = decode_value(outcome.value)["$handle"]
+            if planned is not None and outcome.ok and planned["operation"] == made.operation and (
+                    encode_value(self._real(planned["arguments"]), canonical=True) == made.arguments):
+                self._bound[planned["handle"]] = decode_value(outcome.value)["$handle"]
         elif index is not None and outcome.ok and index < len(self._writes) and "answer" in self._writes[index]:
             self._bind(self._writes[index], decode_value(outcome.value))
 
     def _bind(self, write: Mapping[str, Any], real: Any) -> None:
         for pointer, symbol in Symbols(self._plan, write["sequence"]).within(write["answer"]):
             value = _at(real, pointer)
-            if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_SYMBOL_CHARS:
-                continue
-            self._bound[str(symbol)] = value
+            if not isinstance(value, bool) and isinstance(value, str | int) and len(str(value)) <= MAX_SYMBOL_CHARS:
+                self._bound[str(symbol)] = value
 
     def _real(self, node: Any) -> Any:
         """Approved arguments with the real ids in place."""
@@ -96,7 +112,8 @@ class Applying:
 
     def _text(self, text: str) -> str:
         for symbol, value in self._bound.items():
-            text = text.replace(symbol, str(value))
+            if _WORD.match(str(value)):
+                text = text.replace(symbol, str(value))
         return text
 
 

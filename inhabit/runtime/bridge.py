@@ -70,7 +70,7 @@ class Bridge:
         self._validators = Validators()
         self._result_rules = ResultRules()
         self._calling = Calling()
-        self._previews = Previews(directory, self._calling, now_ms)
+        self._previews = Previews(directory, self._calling, self._result_rules, now_ms)
         self._reconciling = Reconciling(directory, self._validators, self._result_rules, self._calling, blobs)
         self._hashes: OrderedDict[str, tuple[Operation, str]] = OrderedDict()
 
@@ -122,11 +122,12 @@ class Bridge:
             arguments = decoded(context, operation, body)
             given = context.handles.given(arguments, body, context.limits.value_bytes, operation)
             self._fits(context, operation, given, body)
-            approved = context.approves(issued, operation, arguments) or approved
+            approved = context.approves(issued, standing, arguments) or approved
             usage = (context.granted_calls, context.charges) if made is None else context.without(made)
             decision = standing.decision or decide(
                 Facts(operation, given.value, now_ms, usage[0], context.run, context.labels.joined(given.labels),
                       usage[1], approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
+            context.agrees(issued, standing, decision)
             if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value(), fix=_FLOW_FIX if "information flow" in decision.rule else None)
             if context.in_flight >= context.limits.calls_in_flight:
@@ -186,7 +187,7 @@ class Bridge:
                           context.holder.seen(admitted.issued.sequence) if context.holder is not None else "")
         context.count(len(body) + len(kept or b""))
         self._journal.append(context.run_id, outcome)
-        context.learn(outcome, brought, admitted.intent.arguments)
+        context.learn(admitted.intent, outcome, brought)
         return outcome
 
     def refuse(self, context: RunContext, issued: IssuedCall, error: InhabitError) -> Outcome:
@@ -206,7 +207,7 @@ class Bridge:
         outcome = Outcome(issued.sequence, told.ok, told.body, 0.0, self._now_ms(), told.labels.names)
         context.count(len(told.body))
         self._journal.append(context.run_id, outcome)
-        context.learn(outcome, told.labels, target.arguments)
+        context.learn(target, outcome, told.labels)
         return outcome
 
     # -- admitting ----------------------------------------------------------------------------------------

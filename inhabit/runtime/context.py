@@ -76,15 +76,23 @@ class Holder(Protocol):
         """What a call read, as a version or a hash."""
         ...
 
+    def told(self, outcome: Outcome) -> None:
+        """What the program is told of a call, as its rules let it be seen."""
+        ...
+
 
 class Approved(Protocol):
     """The writes that a person approved beforehand, in their order."""
 
-    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any]) -> None:
-        """Raises what parks the run for a write that is not the next one of them."""
+    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> bool:
+        """Whether a person was asked about them. Raises what parks the run for a write that is not the next one of them."""
         ...
 
-    def answered(self, outcome: Outcome) -> None:
+    def agrees(self, sequence: int, verdict: str, reason: str) -> None:
+        """Raises what parks the run for a write that a person would be asked about now, and was not."""
+        ...
+
+    def answered(self, made: Intent, outcome: Outcome) -> None:
         """A call has its outcome: ids in it are known now."""
         ...
 
@@ -136,17 +144,19 @@ class RunContext:
         if self.journaled_bytes > self.limits.journal_bytes:
             raise LimitExceeded.of("journal_bytes", self.limits.journal_bytes, "bytes")
 
-    def learn(self, outcome: Outcome, brought: Labels, arguments: bytes) -> None:
+    def learn(self, made: Intent, outcome: Outcome, brought: Labels) -> None:
         """What an answer gives the run, before it is delivered: labels, bytes it may use, URLs it may go to; or a handle."""
         if self.applying is not None:
-            self.applying.answered(outcome)
+            self.applying.answered(made, outcome)
+        if self.holder is not None:
+            self.holder.told(outcome)
         if outcome.kept is None:
             self.labels = self.labels.joined(brought)
             self.binaries.update(outcome.binaries)
-            self.urls.learn(outcome.value, arguments)
+            self.urls.learn(outcome.value, made.arguments)
         else:
             self.handles.learn(outcome, brought)
-            self.urls.learn(outcome.kept, arguments)
+            self.urls.learn(outcome.kept, made.arguments)
 
     def begin(self, header: RunHeader) -> None:
         """A run may use the references in its input, the word of whoever starts it, and go where a person's input says. In
@@ -184,12 +194,16 @@ class RunContext:
         counts = made.decision.get("counts", ())
         return {key: used - (key in counts) for key, used in self.granted_calls.items()}, UNCOUNTED
 
-    def approves(self, issued: IssuedCall, operation: Operation, arguments: Mapping[str, Any]) -> bool:
+    def approves(self, issued: IssuedCall, standing: Standing, arguments: Mapping[str, Any]) -> bool:
         """Whether a person has approved this write as part of a change set. Where there is one, another write parks the run."""
-        if self.applying is None or not operation.effects.may_write:
+        if self.applying is None or not standing.may_write:
             return False
-        self.applying.approves(issued.sequence, operation.name, arguments)
-        return True
+        return self.applying.approves(issued.sequence, standing.operation.name, arguments, standing.schema_hash)
+
+    def agrees(self, issued: IssuedCall, standing: Standing, decision: Decision) -> None:
+        """A change set that nobody was asked about lifts nothing: where a write of it would be asked now, the run parks."""
+        if self.applying is not None and standing.may_write:
+            self.applying.agrees(issued.sequence, decision.verdict, decision.reason)
 
     def book(self, counts: Sequence[str]) -> None:
         """Count a call against the clauses of the grant that bound it."""

@@ -392,7 +392,7 @@ class RunDriver:
         context, issued = self._context, admitted.issued
         context.count(len(outcome.value) + len(outcome.kept or b""))
         source = Source(issued.operation, issued.sequence)
-        context.learn(outcome, Labels(*(source if name in outcome.labels else None for name in Labels._fields)), admitted.intent.arguments)
+        context.learn(admitted.intent, outcome, Labels(*(source if name in outcome.labels else None for name in Labels._fields)))
         self._writes.note(admitted.intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
             self._ready.append(outcome)

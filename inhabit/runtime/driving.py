@@ -18,7 +18,7 @@ from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import Isolate, LogLine
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Decided, RunHeader, RunRecord, RunSummary, Suspended, Terminal, Ticket
-from inhabit.errors import InhabitError, TooMany, Unavailable, WorkerLost
+from inhabit.errors import Denied, InhabitError, TooMany, Unavailable, WorkerLost
 from inhabit.kernel.decide import RunFacts
 from inhabit.kernel.flow import Labels, labelled
 from inhabit.kernel.grants import Grant
@@ -159,13 +159,17 @@ class Driving:
             holder.rebuild(recording, self._parts.directory.operation)
         return holder
 
-    async def recheck(self, header: RunHeader, changes: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Which reads that a change set rests on are other ones now, read again with the authority of the run that applies it."""
+    async def recheck(self, header: RunHeader, changes: Mapping[str, Any], seat: Seat) -> list[dict[str, Any]]:
+        """Which reads that a change set rests on are other ones now, read again with the authority of the run that applies it.
+        Raises `Denied`.
+        """
+        if self.revoked(header.token):
+            raise Denied("the token was revoked", code="token_revoked")
         again = replace(
             header, run_id=self._parts.new_run_id(), source=f"recheck of plan {changes['plan']}", code="", input=encode_value({"reads": changes["reads"]}),
             engine=RECHECK, rung=RUNG, mode="plan", parent_run=None, names=(), seed=0, clock_ms=self._parts.now_ms())
         self._parts.journal.begin(again)
-        live = self.drive(again, Rechecks(changes), Grant.from_value(again.grant), Limits.of(again.limits), self.admission.seat(again.principal))
+        live = self.drive(again, Rechecks(changes), Grant.from_value(again.grant), Limits.of(again.limits), seat)
         await asyncio.wait([live.task])
         return conflicts(changes, await self._parts.journal.read(again.run_id, tenant=again.principal.tenant))
 
@@ -177,7 +181,9 @@ class Driving:
         waits = 0 in recording.asked and 0 not in recording.decided
         if over is None and not (checked or waits or recording.begun):
             assert recording.changes is not None, "without one it is refused"
-            over = unsettled(await self.recheck(record.header, decode_value(recording.changes.arguments)))
+            header = record.header
+            over = called_off(record, "the end of the token that started it") if self.revoked(header.token) else unsettled(
+                await self.recheck(header, decode_value(recording.changes.arguments), self.admission.seat(header.principal)))
         if over is not None:
             await self._close_record(record.header, *over)
         return over is None and not waits

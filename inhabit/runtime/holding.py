@@ -2,6 +2,7 @@
 
 Invariants
 - Nothing here reaches a connector but through the bridge's own `live` and `preview`.
+- Of what was read, a made-up answer shows only what the program was told: nothing that a rule hides, and of a handle nothing.
 - A symbol never leaves: a read that was given one is answered from the overlay, or fails and says why.
 - All of it is rebuilt from the journal when a plan is taken up again.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Resource
+from inhabit.contracts.run import Outcome
 from inhabit.errors import CallError, Denied, InhabitError
 from inhabit.runtime.context import Admitted
 from inhabit.runtime.overlay import Overlay
@@ -34,6 +36,7 @@ class PlanHolder:
         self._overlay = Overlay()
         self._symbols: set[str] = set()
         self._seen: dict[int, str] = {}
+        self._reading: dict[int, Resource] = {}
         self._validators = Validators()
 
     def rebuild(self, recording: Recording, operation: Callable[[str], Operation | None]) -> None:
@@ -47,7 +50,7 @@ class PlanHolder:
             if outcome.simulated:
                 self._note(sequence, made, arguments, answer)
             else:
-                self._overlay.read(made.resource, arguments, answer)
+                self._overlay.saw(made.resource, answer)
 
     async def answer(self, admitted: Admitted, preview: Callable[[], Awaitable[Any]] | None) -> Any:
         operation, arguments = _operation(admitted), admitted.arguments
@@ -78,10 +81,17 @@ class PlanHolder:
             raise
         if operation.effects.reads != "none":
             self._seen[admitted.issued.sequence] = _digest(operation.resource, value)
+        if operation.resource is not None and not admitted.kept:
+            self._reading[admitted.issued.sequence] = operation.resource
         return self._overlay.read(operation.resource, arguments, value)
 
     def seen(self, sequence: int) -> str:
         return self._seen.pop(sequence, "")
+
+    def told(self, outcome: Outcome) -> None:
+        resource = self._reading.pop(outcome.sequence, None)
+        if resource is not None and outcome.ok:
+            self._overlay.saw(resource, decode_value(outcome.value))
 
     def _simulated(self, operation: Operation, arguments: Mapping[str, Any], told: Any, sequence: int) -> Any:
         """Simulated where nothing is told. Arguments are repeated in it where they fit; else it is made without them."""

@@ -64,8 +64,17 @@ class Overlay:
             raise CallError(f"there is no {resource.kind} {named[1][:100]}: this plan deletes it", code="not_found")
         return dict(changed) if named in self._made else None
 
+    def saw(self, resource: Resource | None, told: Any) -> None:
+        """The program was told this of a read: answers that are made up may repeat it."""
+        if resource is None or resource.role not in ("read", "list"):
+            return
+        inner = told.get(resource.items) if resource.role == "list" and resource.items and is_object(told) else told
+        for thing in inner if is_array(inner) else (inner,):
+            if is_object(thing) and len(self._seen) < _SEEN_MOST:
+                self._seen[resource.kind, str(thing.get(resource.key))] = thing
+
     def read(self, resource: Resource | None, arguments: Mapping[str, Any], value: Any) -> Any:
-        """A live result as the run sees it."""
+        """A live result with what was written laid over it."""
         if resource is None:
             return value
         if resource.role == "read":
@@ -90,10 +99,7 @@ class Overlay:
         return shown
 
     def _thing(self, resource: Resource, thing: Mapping[str, Any]) -> dict[str, Any]:
-        named = (resource.kind, str(thing.get(resource.key)))
-        if len(self._seen) < _SEEN_MOST:
-            self._seen[named] = thing
-        return {**thing, **(self._changed.get(named) or {})}
+        return {**thing, **(self._changed.get((resource.kind, str(thing.get(resource.key)))) or {})}
 
 
 def _named(resource: Resource, arguments: Mapping[str, Any]) -> tuple[str, str]:

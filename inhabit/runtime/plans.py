@@ -57,27 +57,33 @@ class Plans:
 
     async def apply(self, run_id: str, caller: Caller, *, digest: str, wait_s: float | None = None) -> RunResult:
         """Do what the plan would do, as a run of its own whose writes are exactly those of its change set. `digest`: its hash
-        as the caller was shown it. Raises `NotFound`, `InvalidInput`, `PlanUsed`, `PlanConflict`, `TooMany`, `Unavailable`.
+        as the caller was shown it. Raises `NotFound`, `InvalidInput`, `PlanUsed`, `PlanConflict`, `Denied`, `TooMany`, `Unavailable`.
         """
         record = await self._record(run_id, caller)
         changes = self._changes(record)
         self._current(changes, digest)
-        await self._take(run_id, caller)
+        driving = self._runtime.driving
+        seat = driving.seat(caller.principal)   # refused like any run where the share is in use
         try:
-            driving = self._runtime.driving
-            driving.seat(caller.principal).leave()   # refused like any run where the share is in use; what comes now takes its own
-            grant = Grant.from_value(record.header.grant).within(caller.grant)
-            header = self._header(record.header, caller, grant)
-            conflicts = await driving.recheck(header, changes)
-            if conflicts:
-                raise PlanConflict(conflicting(conflicts), fix="plan again", details={"conflicts": conflicts})
-            begun, asked = self._begin(header, changes)
-            # A caller who is cancelled now would leave a run behind that nobody drives, and a plan that is used up.
-            live = await asyncio.shield(driving.kept(self._driven(header, begun, asked), f"apply {run_id}"))
-            result = await driving.result(live, wait_s) if live is not None else await self._runtime.wait(header.run_id, caller)
+            await self._take(run_id, caller)
+            try:
+                header = self._header(record.header, caller, Grant.from_value(record.header.grant).within(caller.grant))
+                live = await self._applied(header, changes)
+            finally:
+                self._taken.discard(run_id)
         finally:
-            self._taken.discard(run_id)
-        return result
+            seat.leave()
+        return await driving.result(live, wait_s) if live is not None else await self._runtime.wait(header.run_id, caller)
+
+    async def _applied(self, header: RunHeader, changes: Mapping[str, Any]) -> Live | None:
+        """The run that applies them, begun; None where it waits for people, or was over at once."""
+        driving = self._runtime.driving
+        conflicts = await driving.recheck(header, changes, driving.admission.beside())
+        if conflicts:
+            raise PlanConflict(conflicting(conflicts), fix="plan again", details={"conflicts": conflicts})
+        begun, asked = self._begin(header, changes)
+        # A caller who is cancelled now would leave a run behind that nobody drives, and a plan that is used up.
+        return await asyncio.shield(driving.kept(self._driven(header, begun, asked), f"apply {header.run_id}"))
 
     async def drop(self, run_id: str, caller: Caller) -> None:
         """Never apply it. Raises what `apply` raises."""
@@ -143,10 +149,15 @@ class Plans:
             raise InvalidInput("the plan writes nothing", code="plan_empty", fix="its result is all there is")
 
     async def _take(self, run_id: str, caller: Caller) -> None:
-        used = await self._used(run_id, caller)
-        if used is not None or run_id in self._taken:
-            raise PlanUsed(f"plan {run_id} is already applied or dropped" + (f", by run {used}" if used else ""), fix="plan again")
-        self._taken.add(run_id)
+        if run_id in self._taken:
+            raise PlanUsed(f"plan {run_id} is being applied or dropped", fix="plan again")
+        self._taken.add(run_id)   # before the look into the journal: who looked before the other wrote would find nothing there
+        try:
+            if (used := await self._used(run_id, caller)) is not None:
+                raise PlanUsed(f"plan {run_id} is already applied or dropped, by run {used}", fix="plan again")
+        except BaseException:
+            self._taken.discard(run_id)
+            raise
 
     async def _used(self, run_id: str, caller: Caller) -> str | None:
         return await self._runtime.parts.journal.child(run_id, "isolate", tenant=caller.principal.tenant)

@@ -2,7 +2,7 @@
 
 A preview is an operation that only reads. It is decided like any call of the program, is given the arguments that it has
 parameters for, cannot keep bytes, and is carried out as `preview`: its connector gives it no way out and nothing to
-write with, or refuses it.
+write with, or refuses it. What it says is shaped by the rules on its own results, before those on the write's.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from inhabit.contracts.connector import Call, Connector
 from inhabit.contracts.operation import Operation
-from inhabit.errors import Denied
+from inhabit.errors import Denied, InhabitError
 from inhabit.kernel.decide import Facts, decide
 from inhabit.runtime.calling import Calling
 from inhabit.runtime.context import Admitted, RunContext, Standing
 from inhabit.runtime.handles import only_reads
+from inhabit.runtime.shaping import ResultRules, discreet
 
 __all__ = ["Previews", "previewed"]
 
@@ -27,9 +28,10 @@ class Sources(Protocol):
 
 
 class Previews:
-    def __init__(self, sources: Sources, calling: Calling, now_ms: Callable[[], int]) -> None:
+    def __init__(self, sources: Sources, calling: Calling, rules: ResultRules, now_ms: Callable[[], int]) -> None:
         self._sources = sources
         self._calling = calling
+        self._rules = rules
         self._now_ms = now_ms
 
     async def ask(self, context: RunContext, held: Admitted, preview: Standing) -> Any:
@@ -45,7 +47,11 @@ class Previews:
         loop = asyncio.get_running_loop()
         call = Call(operation, arguments, context.principal, context.run_id, held.issued.sequence, held.intent.idempotency_key,
                     loop.time() + preview.limit_ms / 1000, _NoBytes(), preview=True)
-        return await self._calling.reach(self._sources.connector_of(operation), call, loop, preview.limit_ms)
+        try:
+            value = await self._calling.reach(self._sources.connector_of(operation), call, loop, preview.limit_ms)
+        except InhabitError as failed:
+            raise discreet(preview.results, context.run, failed) from None
+        return self._rules.shaped(operation, preview.results, context.run, value) if preview.results else value
 
 
 def previewed(held: Admitted) -> str:
