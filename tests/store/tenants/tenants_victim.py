@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 from inhabit.errors import Unavailable
-from tests.store.tenants.tenants_kit import opened
+from tests.store.tenants.tenants_kit import opened, recorded
 
 
 async def main(home: Path, begin: int) -> None:
-    opened(home, most=2, wait_s=30)
+    stores = opened(home, most=2, wait_s=30)
 
     async def tenant(name: str, pause_s: float) -> None:
-        for _n in range(begin, begin + 100_000):
+        for n in range(begin, begin + 100_000):
             try:
-                pass
+                print(name, await recorded(stores, name, n), flush=True)  # noqa: T201
             except Unavailable:     # all stores were in use for a moment: said, and nothing acknowledged
                 continue
             await asyncio.sleep(pause_s)
