@@ -8,12 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from inhabit.cli.client import remote_api, running_server
-from inhabit.cli.loop import run_async
-from inhabit.cli.options import add_app_options, home_of
-from inhabit.cli.terminal import progress, say
-from inhabit.contracts.clock import now_ms
-from inhabit.store.tenants.stores import Stores, size_of
+from inhabit.cli.loading import load
+from inhabit.cli.options import add_app_options
+
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,22 +21,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_async(_run(args))
-
-
-async def _run(args: argparse.Namespace) -> int:
-    target: Path = args.target.absolute()
-    note = running_server(home_of(args))
-    if note is not None:
-        async with remote_api(note) as api, progress("copying"):
-            made = await api.post("/v1/backup", {"file": str(target)} | ({"tenant": args.tenant} if args.tenant else {}))
-        say(f"{made['file']}: {made['bytes']} bytes")
-        return 0
-    stores = Stores.open(home_of(args), now_ms)
-    try:
-        async with progress("copying"):
-            made = await stores.backup(target, args.tenant)
-    finally:
-        await stores.close()
-    say(f"{made}: {size_of(made)} bytes")
-    return 0
+    return int(load("copying").back_up(args))

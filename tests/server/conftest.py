@@ -145,7 +145,8 @@ class ScriptedRuntime(Runtime):
         return f"declare namespace shop {{}} // {query}"
 
     async def execute(self, source: str, caller: Caller, *, language: str | None = None, input: Any = None,
-                      limits: Mapping[str, Any] | None = None, wait_s: float | None = None, progress: Any = None) -> RunResult:
+                      limits: Mapping[str, Any] | None = None, wait_s: float | None = None, progress: Any = None,
+                      mode: str = "live") -> RunResult:
         self.callers.append(caller)
         if source == "bad":
             raise ProgramError("1:3: unexpected token", details={"problems": [{"line": 1, "column": 3, "message": "x"}]})
