@@ -1,15 +1,15 @@
-"""What an operation's input schema says of an argument that a condition refers to."""
+"""What an operation's schemas say of an argument that a condition refers to, and of a field that is to be hidden."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation
 from inhabit.policy.expression import EVERY, ReadPath
 
-__all__ = ["Argument", "argument"]
+__all__ = ["Argument", "argument", "hidden"]
 
 _KINDS = {"string": "text", "number": "a number", "integer": "a number", "boolean": "a truth value", "array": "a list",
           "object": "a map", "null": "null"}
@@ -46,6 +46,41 @@ def argument(operation: Operation, path: ReadPath) -> Argument:
     return Argument(frozenset(kind for kind in kinds if kind) if schemas and all(kinds) else frozenset(), optional, values=values)
 
 
+def hidden(operation: Operation, path: Sequence[str]) -> Argument:
+    """A path of `redact` in the results, with the steps that `redacted` takes: `missing` where it can hide nothing."""
+    schemas = list(_variants(operation.output_schema, operation, _DEPTH))
+    for name in path:
+        if name == "*":
+            inner, known = _each(schemas, operation), ()
+        else:
+            inner, known, _ = _step([one for schema in schemas for one in _elements(schema, operation, _DEPTH)], name, operation)
+        if inner is None:
+            return Argument(missing=name, known=known)
+        schemas = inner
+    return Argument()
+
+
+def _each(schemas: list[Schema], operation: Operation) -> list[Schema] | None:
+    """The schemas of all elements and fields; empty where one is not known, None where there are none."""
+    found: list[Schema] = []
+    for schema in schemas:
+        fields = schema.get("properties")
+        inner = [*(fields.values() if is_object(fields) else ()), *(schema[key] for key in ("items", "additionalProperties") if is_object(schema.get(key)))]
+        if not inner and not _closed(schema):
+            return []
+        found += [one for each in inner for one in _variants(each, operation, _DEPTH)]
+    return found if found or not schemas else None
+
+
+def _elements(schema: Schema, operation: Operation, depth: int) -> Iterator[Schema]:
+    """What a list that no `*` names is gone through to."""
+    if not is_object(schema.get("items")) or depth == 0:
+        yield schema
+        return
+    for inner in _variants(schema["items"], operation, depth - 1):
+        yield from _elements(inner, operation, depth - 1)
+
+
 def _step(schemas: list[Schema], name: str, operation: Operation) -> tuple[list[Schema] | None, tuple[str, ...], bool]:
     """The schemas of a field, None where no schema knows it; the fields that there are; whether it is always there."""
     found: list[Schema] = []
@@ -77,7 +112,7 @@ def _inner(schema: Schema, name: str) -> Schema | None:
 def _closed(schema: Schema) -> bool:
     """Whether a name that the schema does not give is a mistake: it lists its fields and opens no door for others."""
     if not is_object(schema.get("properties")):
-        return bool(set(_types(schema))) and not {"object", "array"} & set(_types(schema))
+        return bool(set(_types(schema))) and not {"object", "array", "anything"} & set(_types(schema))
     return schema.get("additionalProperties") in (None, False) and "patternProperties" not in schema
 
 

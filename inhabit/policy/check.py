@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from inhabit.contracts.operation import Operation
 from inhabit.kernel.grants import matches
-from inhabit.kernel.policy import Limit, Policy, Rule, Scope
-from inhabit.policy.arguments import argument
+from inhabit.kernel.policy import Limit, Policy, ResultRule, Rule, Scope
+from inhabit.policy.arguments import argument, hidden
 from inhabit.policy.comparing import mismatches
 from inhabit.policy.conditions import CelCondition
 from inhabit.policy.document import Document, Written
@@ -38,6 +38,8 @@ def checked(document: Document, operations: Sequence[Operation], *, complete: bo
         for at, condition in one.conditions.items():
             _condition(table, at, condition, concerned)
             _usage(table, at, condition, concerned, document)
+        if isinstance(one.item, ResultRule):
+            _redactions(table, one.item.redact, concerned)
     _dead(document, found)
     for example in document.examples:
         if example.operation not in by_name:
@@ -107,6 +109,15 @@ def _argument(table: Table, at: Path, path: tuple[str, ...], concerned: Sequence
         names = ", ".join(optional[:_NAMED]) + (", …" if len(optional) > _NAMED else "")
         table.warn(at, f"{shown} may be left out of {names}: such a call is denied, as it cannot be judged",
                    f"has({shown}) && … asks first")
+
+
+def _redactions(table: Table, paths: Sequence[str], concerned: Sequence[Operation]) -> None:
+    """A path that no result has hides nothing, which nobody would notice."""
+    for path in paths:
+        found = [hidden(operation, path.split(".")) for operation in concerned]
+        if found and all(one.missing for one in found):
+            known = sorted({name for one in found for name in one.known})
+            table.warn(("redact",), f"no result under `on` has {path}, so nothing is hidden by it", suggestion(found[0].missing, known))
 
 
 def _usage(table: Table, at: Path, condition: CelCondition, concerned: Sequence[Operation], document: Document) -> None:

@@ -43,6 +43,8 @@ class _Seen:
 
 def suggested(records: Iterable[RunRecord], operations: Mapping[str, Operation]) -> Suggestion:
     runs = list(past_runs(records))
+    if not runs:
+        return Suggestion(0, (), "# No run that has ended is recorded yet, so there is nothing to suggest: let the product run with a wide policy first.\n")
     seen = _observed(runs)
     writes = {name: what for name, what in seen.items() if name in operations and operations[name].effects.may_write}
     grant = tuple(_clause(name, seen[name], bounded=name in writes) for name in sorted(seen))

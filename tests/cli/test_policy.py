@@ -76,6 +76,7 @@ def test_backtest_and_suggest_look_at_recorded_runs(typed: Type, tmp_path: Path)
     assert code == 1 and "it moves money" in said and "of 3 runs would have been stopped" in said
     code, said, _ = typed("policy", "backtest", "--as", "ada", "--json")
     assert code == 1 and json.loads(said)["runs"] == 3
+    assert "nothing to suggest" in typed("policy", "suggest", "--as", "other/bob")[1]
     assert typed("policy", "backtest", "--as", "other/bob")[1].startswith("0 of 0 runs")
     code, said, _ = typed("policy", "suggest", "--as", "ada")
     assert code == 0

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from inhabit.contracts.operation import Operation
 from inhabit.policy.check import checked
 from inhabit.policy.document import read_policy
+from inhabit.policy.results import redacted
 from tests.policy.policy_kit import OPERATIONS, POLICY, problems, rule
 
 
@@ -100,3 +102,29 @@ def test_ten_thousand_rules_are_checked_in_seconds() -> None:
     started = time.process_time()
     assert checked(document, OPERATIONS) == ()
     assert time.process_time() - started < 20
+
+
+CARD = {"type": "object", "properties": {"card": {"type": "string"}, "holder": {"$ref": "#/$defs/Holder"}, "more": {}}, "additionalProperties": False}
+CARDS = Operation(
+    "bank.cards", {"type": "object", "properties": {}}, output_schema={"type": "array", "items": {"anyOf": [CARD, {"type": "null"}]}},
+    definitions={"Holder": {"type": "object", "properties": {"name": {"type": "string"}, "of": {"type": "array", "items": {"$ref": "#/$defs/Holder"}}}}})
+
+
+@pytest.mark.parametrize(("path", "warned"), [
+    ("*.card", False), ("card", False), ("*.*", False), ("*.holder.name", False), ("holder.of.of.name", False), ("holder.of.*.name", False),
+    ("more.anything.below", False), ("*", False),
+    ("*.crd", True), ("crd", True), ("*.card.number", True), ("holder.nam", True), ("holder.of.*.nam", True), ("*.holder.name.*", True),
+])
+def test_a_redaction_that_hides_nothing_is_named(path: str, warned: bool) -> None:
+    """It is held against what redaction does with a value of the same shape."""
+    text = f'[[result]]\non = "bank.*"\nredact = ["{path}"]'
+    found = [problem.text("p") for problem in checked(read_policy(text, file="p"), (CARDS,))]
+    expected = f"p:3:10: warning: result 1: no result under `on` has {path}, so nothing is hidden by it"
+    assert [line[:len(expected)] for line in found] == ([expected] if warned else [])
+    holder = {"name": "a", "of": [{"name": "b", "of": [{"name": "c", "of": []}]}]}
+    value = [{"card": "1", "holder": holder, "more": {"anything": {"below": 1}}}]
+    assert (redacted(value, [path]) == value) is warned
+
+
+def test_results_that_nobody_described_are_not_guessed_at() -> None:
+    assert problems('[[result]]\non = "mail.*"\nredact = ["a.b.*.c"]') == []
