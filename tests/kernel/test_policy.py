@@ -135,12 +135,12 @@ def test_who_approves_reads_every_reason() -> None:
     assert call(policy) == Decision("ask", "a & b", "first; second")
 
 
-def test_approval_lifts_ask_and_never_deny() -> None:
+def test_approval_lifts_ask_and_hold_and_never_deny() -> None:
     ask, deny = Rule("a", ("**",), "ask", "sure?"), Rule("d", ("**",), "deny", "no")
     approved = Facts(REFUND, {}, 7, approved=True)
     assert decide(approved, ALL, Policy([ask])) == Decision("allow", "a", "approved: sure?")
     assert decide(approved, ALL, Policy([ask, deny])).verdict == "deny"
-    assert decide(approved, ALL, Policy([ask, ask._replace(verdict="hold")])).verdict == "hold"
+    assert decide(approved, ALL, Policy([ask, ask._replace(verdict="hold")])).verdict == "allow"
 
 
 def test_E20_planning_holds_writes() -> None:
