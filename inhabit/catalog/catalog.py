@@ -226,6 +226,8 @@ class Catalog:
         counts = [(root, len(self._directory.under(root, visible))) for root in self.namespaces(visible)]
         shown = ", ".join(f"{root} ({count})" for root, count in counts[:_OVERVIEW_NAMES])
         more = f" and {len(counts) - _OVERVIEW_NAMES} more" if len(counts) > _OVERVIEW_NAMES else ""
+        if not counts:
+            return SearchResult(f"{mark} there is no operation that you may call: no source has any now, or no grant gives you one")
         step = "search('what you want to do'), search('NAMESPACE') or search('type NAME')"
         return SearchResult(f"{mark} operations by namespace: {shown}{more}\n{mark} next: {step}", truncated=bool(counts), next_step=step)
 

@@ -50,7 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "create, list, revoke or narrow bearer tokens"),
     "secrets": ("secrets", "set, list or remove the credentials that the configuration names"),
     "audit": ("audit", "prove, export or erase what was recorded"),
-    "backup": ("backup", "copy the journal while it is in use"),
+    "backup": ("backup", "copy all stores, also while they are in use"),
     "restore": ("restore", "put a backup in place"),
     "bench": ("bench", "run the benchmarks of a checkout"),
     "demo": ("demo", "a shop, three programs, and a server to look around in"),

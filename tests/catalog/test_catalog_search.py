@@ -134,6 +134,12 @@ def test_visibility_does_not_starve_the_results(catalog: Catalog) -> None:
     assert found.names == ("music.filler.thing11",)
 
 
+@pytest.mark.parametrize("query", ["", "refund an order"])
+def test_who_may_call_nothing_is_told_so(catalog: Catalog, query: str) -> None:
+    assert "there is no operation that you may call" in catalog.search(query, visible=lambda _name: False).text
+    assert "there is no operation that you may call" not in catalog.search(query).text
+
+
 def test_nothing_found_says_what_there_is(catalog: Catalog) -> None:
     found = catalog.search("qqqqxxzz")
     assert found.names == () and "shop (4)" in found.text

@@ -234,6 +234,11 @@ def test_a_home_that_is_in_use_is_one_line_with_the_fix(demo: Demo, capsys: pyte
     assert code == 5 and f"pid {demo.process.pid}" in err and len(err.strip().splitlines()) == 1
 
 
+def test_a_second_server_on_a_home_is_told_of_the_first(demo: Demo, capsys: pytest.CaptureFixture[str]):
+    code, _, err = inhabit(capsys, "serve", "--home", str(demo.home), "--port", demo.url.rpartition(":")[2])
+    assert code == 5 and f"on this home already, at {demo.url}" in err and len(err.strip().splitlines()) == 1
+
+
 def test_an_unwritable_home_is_one_line_with_the_fix(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     (tmp_path / "file").write_text("")
     code, _, err = inhabit(capsys, "demo", "--home", str(tmp_path / "file" / "home"), "--once")
