@@ -193,7 +193,7 @@ async def _answer(stage: Stage, world: World, runtime: Runtime, run_id: str) -> 
             asked = [a for a in await stage.gate.during(stage.store.approvals.of_run(run_id, tenant="default")) if a.verdict is None]
             assert asked, f"run {run_id} sleeps over nothing"
             first = min(asked, key=lambda approval: world.turn_of(approval.asked.sequence))
-            verdict = "approve" if world.approves(first.asked.sequence) else "reject"
+            verdict = "give_up" if first.asked.doubt else "approve" if world.approves(first.asked.sequence) else "reject"
             await stage.gate.during(_decide(desk, first.asked.approval, verdict))
         else:
             if runtime.parts.journal.dead:   # type: ignore[attr-defined]
