@@ -29,13 +29,12 @@ from inhabit.contracts.program import IssuedCall
 from inhabit.contracts.run import Blobs, Intent, Outcome, Recorder, Ticket, Write
 from inhabit.errors import Denied, InhabitError, InvalidInput, LimitExceeded, NotFound
 from inhabit.kernel.decide import Decision, Facts, decide, settled
-from inhabit.kernel.flow import CLEAN
 from inhabit.kernel.policy import NO_POLICY
 from inhabit.runtime.binaries import CallBlobs
 from inhabit.runtime.bodies import binaries_in, error_body, result_body
 from inhabit.runtime.calling import Calling
 from inhabit.runtime.context import NO_CONTROL, Admitted, Control, RunContext, Standing
-from inhabit.runtime.handles import SUFFIX, Given, kept_error, only_reads, veiled
+from inhabit.runtime.handles import SUFFIX, Given, kept_error, only_reads, told_by, veiled
 from inhabit.runtime.intents import UNDECIDED, brought_by, decoded, intended
 from inhabit.runtime.previewing import Previews, previewed
 from inhabit.runtime.reconciling import Reconciling, Settled
@@ -163,7 +162,7 @@ class Bridge:
         held = admitted.verdict == "hold"
         blobs = CallBlobs(self._blobs)
         body = b""
-        brought = CLEAN
+        brought = told_by(error, admitted.carried)
         if error is None:
             try:
                 if admitted.intent.may_write and not held:
@@ -247,7 +246,7 @@ class Bridge:
 
     def _fits(self, context: RunContext, operation: Operation, given: Given, body: bytes) -> None:
         """Raises `InvalidInput` for arguments that break the schema or refer to bytes that the run was not given."""
-        self._validators.arguments(operation, given.value)
+        self._validators.arguments(operation, given.whole())
         if not binaries_in(body) <= context.binaries or (
                 given.any and not binaries_in(encode_value(given.value)) <= context.binaries | context.handles.binaries):
             raise InvalidInput(f"{operation.name}: a $binary reference that this run was not given", code="arguments_invalid")

@@ -8,7 +8,8 @@ and the connector see the value itself. The run's own labels do not grow by a va
 Invariants
 - An ID is random, so two handles of one value differ, and is known to one run alone (which has one principal).
 - What a handle holds is never in what the program is told: not in a result, not in the words of an error, not in
-  whether an argument fitted. The answer of a call that was given a handle carries the handle's labels.
+  whether an argument fitted. The answer of a call that was given a handle carries the handle's labels; so does a refusal
+  that may depend on what it holds, such as that it does not fit or is too long.
 - Nothing that writes gives a handle: what was written stands in the journal under the operation's own name.
 - What an operation extracts of a handle is counted, in bits, before it is told, and a run is told no more than a bound.
 """
@@ -27,13 +28,14 @@ from inhabit.kernel.flow import CLEAN, Labels
 from inhabit.runtime.extraction import EXTRACTED, bits_of
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["FLOW", "RETURNED", "SUFFIX", "Given", "Handles", "kept_error", "only_reads", "veiled"]
+__all__ = ["FLOW", "RETURNED", "SUFFIX", "Given", "Handles", "kept_error", "only_reads", "told_by", "veiled"]
 
 SUFFIX = ".handle"
 FLOW = "information flow"
 _MOST = 1_000
 """Handles of one run: each keeps its value in memory."""
 _BITS = "extracted_bits"
+_VEILED = "handle_refused"
 _MEMBERS = frozenset({"$handle", "at"})
 RETURNED = encode_value({
     "name": "Error", "code": "handle_misplaced", "message": "the program returned a handle; it stands for a value that stays on the host",
@@ -49,13 +51,20 @@ class _Held(NamedTuple):
 
 class Given(NamedTuple):
     """Arguments with the values of their handles in place. `labels`: of those values; `where`: of those among them that have a say
-    in where the call goes or what it does. `any`: whether there were any.
+    in where the call goes or what it does. `any`: whether there were any. `refused`: why there is no value, where that tells of them.
     """
 
     value: Any
     labels: Labels = CLEAN
     any: bool = False
     where: Labels = CLEAN
+    refused: InhabitError | None = None
+
+    def whole(self) -> Any:
+        """The value. Raises why there is none."""
+        if self.refused is not None:
+            raise self.refused
+        return self.value
 
 
 class Handles:
@@ -98,6 +107,9 @@ class Handles:
         filled |= {name: filling.filled(value) for name, value in arguments.items() if name in content}
         for name in arguments:
             filling.plain(name)
+        if filling.left < 0:
+            return Given({}, filling.labels, True, where, LimitExceeded.of(
+                "value_bytes", most_bytes, "bytes", what="the arguments with the values of their handles"))
         if operation is not None and operation.extracts and filling.found:
             if "$handle" in str([value for name, value in arguments.items() if name != EXTRACTED]):
                 raise InvalidInput(f"{operation.name}: a handle stands for what is extracted, and for nothing beside it", code="handle_misplaced")
@@ -117,7 +129,7 @@ class _Filling:
 
     def __init__(self, held: dict[str, _Held], most_bytes: int) -> None:
         self._held = held
-        self._most = self._left = most_bytes
+        self.left = most_bytes
         self.labels = CLEAN
         self.found = False
 
@@ -135,11 +147,10 @@ class _Filling:
         if held is None or not node.keys() <= _MEMBERS:
             raise InvalidInput("a $handle that this run was not given", fix="pass on what `.handle(...)` returned, as it is, or with `at` added",
                                code="handle_unknown")
-        self._left -= len(held.body)
-        if self._left < 0:
-            raise LimitExceeded.of("value_bytes", self._most, "bytes", what="the arguments with the values of their handles")
+        self.left -= len(held.body)
         self.labels, self.found = self.labels.joined(held.labels), True
-        return _part(decode_value(held.body), node.get("at", ""))
+        part = _pointer(node.get("at", ""))
+        return _part(decode_value(held.body), part) if self.left >= 0 else None   # too long: nothing more is held
 
     def plain(self, text: str) -> str:
         if any(name in text for name in self._held):
@@ -147,10 +158,14 @@ class _Filling:
         return text
 
 
-def _part(value: Any, pointer: Any) -> Any:
-    """What a JSON pointer names. A part that is not there is null: that it is missing is not told here."""
-    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+def _pointer(at: Any) -> str:
+    if not isinstance(at, str) or (at and not at.startswith("/")):
         raise InvalidInput("`at` of a handle is no JSON pointer", fix='such as "/body" or "/0/subject"', code="handle_misplaced")
+    return at
+
+
+def _part(value: Any, pointer: str) -> Any:
+    """What a JSON pointer names. A part that is not there is null: that it is missing is not told here."""
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
         if is_object(value):
@@ -174,7 +189,12 @@ def veiled(error: InhabitError, operation: str) -> InhabitError:
     """
     if (isinstance(error, Denied) and error.details.get("rule") == FLOW) or error.details.get("limit") == _BITS:
         return error
-    return Denied(f"{operation}: refused; the reason may show what a handle holds, and is in the run's journal", code="handle_refused")
+    return Denied(f"{operation}: refused; the reason may show what a handle holds, and is in the run's journal", code=_VEILED)
+
+
+def told_by(refusal: InhabitError | None, carried: Labels) -> Labels:
+    """What a refusal tells of the handles that the call was given."""
+    return carried if refusal is not None and refusal.specific_code == _VEILED else CLEAN
 
 
 def kept_error() -> bytes:

@@ -85,7 +85,7 @@ class Reconciling:
         try:
             only_reads(reads)
             given = context.handles.given(decoded(context, standing.operation, target.arguments), target.arguments, context.limits.value_bytes)
-            arguments = _arguments(reads, given.value, target.idempotency_key)
+            arguments = _arguments(reads, given.whole(), target.idempotency_key)
             self._validators.arguments(reads, arguments)
             labels = context.labels.joined(given.labels)
             said = decide(Facts(reads, arguments, now_ms, {}, context.run, labels, context.charges), Grant.of(reads.name), standing.policy)
