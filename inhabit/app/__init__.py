@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -63,6 +63,7 @@ from inhabit.tokens import PREFIX, TokenKeys
 __all__ = ["Inhabit"]
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Inhabit:
@@ -153,9 +154,7 @@ class Inhabit:
     @property
     def runtime(self) -> Runtime:
         """Raises `Unavailable` before `start`."""
-        if self._runtime is None:
-            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
-        return self._runtime
+        return _started(self._runtime)
 
     async def _end(self) -> None:
         runtime, self._runtime, self._resumed = self._runtime, None, False
@@ -225,16 +224,12 @@ class Inhabit:
     @property
     def desk(self) -> Desk:
         """Where people answer. Raises `Unavailable` before `start`."""
-        if self._desk is None:
-            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
-        return self._desk
+        return _started(self._desk)
 
     @property
     def plans(self) -> Plans:
         """What plans would write, applied or dropped. Raises `Unavailable` before `start`."""
-        if self._plans is None:
-            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
-        return self._plans
+        return _started(self._plans)
 
     async def _needs_passkey(self, principal: Principal) -> bool:
         assert self._ceremonies is not None, "a desk stands in a started app"
@@ -312,9 +307,7 @@ class Inhabit:
     @property
     def attenuable(self) -> Attenuable:
         """Tokens that their holders narrow by themselves. Raises `Unavailable` before `start`."""
-        if self._attenuable is None:
-            raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
-        return self._attenuable
+        return _started(self._attenuable)
 
     async def check_token(self, token: str, /) -> Identity | None:
         """Who a bearer token stands for: its principal's grant as it is now, narrowed by the token's own."""
@@ -364,6 +357,12 @@ class _Mounted:
         await self._server(scope, receive, send)
         if scope["type"] == "lifespan" and not was_started:
             await self._app.stop()
+
+
+def _started(part: _T | None) -> _T:
+    if part is None:
+        raise Unavailable("the app is not started", fix="use `async with app:` or `await app.start()`")
+    return part
 
 
 def _grants(given: Mapping[str, Any] | None, *, several: bool) -> dict[str, Grant]:

@@ -23,6 +23,7 @@ from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.audit.log import AuditLog, Gathered
 from inhabit.store.codec import encode_entry
 from inhabit.store.database import Database, connect
+from inhabit.store.folders import synced
 from inhabit.store.ownership import Mark, Ownership
 from inhabit.store.packing import pack_inline
 from inhabit.store.reading import open_runs
@@ -90,7 +91,7 @@ def _copied(source: Path, target: Path) -> Path:
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         copy_pages(source, part)
         os.link(part, target)       # unlike a rename, never over one that was made meanwhile
-        _sync(target.parent)
+        synced(target.parent)
     except FileExistsError:
         raise InvalidInput(f"{target} exists already", fix="name a new file for the backup") from None
     except OSError as error:
@@ -111,7 +112,7 @@ def copy_pages(source: Path, target: Path) -> None:
     finally:
         reading.close()
         writing.close()
-    _sync(target)
+    synced(target)
 
 
 def _refuse_unsound(source: Path, *, whole: bool = True) -> None:
@@ -198,13 +199,5 @@ def _exchanged(fresh: Path, path: Path, now_ms: int) -> Path | None:
         path.with_name(path.name + "-shm").unlink(missing_ok=True)
         os.link(path, kept)
     fresh.replace(path)
-    _sync(path.parent)
+    synced(path.parent)
     return kept
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

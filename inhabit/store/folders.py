@@ -17,9 +17,9 @@ def made(folder: Path) -> None:
         synced(one.parent)
 
 
-def synced(folder: Path) -> None:
-    """What was made, renamed or removed in it is so on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def synced(path: Path) -> None:
+    """What was made, renamed or removed in a folder, or written to a file, is so on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.backup import Restored, copy_pages, copy_running, replace, restore
+from inhabit.store.folders import synced
 from inhabit.store.ownership import Ownership
 from inhabit.store.tenants.connections import CONNECTIONS
-from inhabit.store.tenants.moving import LAST_OF_ONE_FILE, RESTORING, synced
+from inhabit.store.tenants.moving import LAST_OF_ONE_FILE, RESTORING
 from inhabit.store.tenants.naming import (
     JOURNAL,
     SERVER,

@@ -19,10 +19,11 @@ from inhabit.errors import NotFound, Unavailable
 from inhabit.store.audit.clearings import drop_clearings
 from inhabit.store.audit.erase import Erased, erase, refuse_unfinished
 from inhabit.store.database import Database
+from inhabit.store.folders import synced
 from inhabit.store.retention import tighten
 from inhabit.store.store import Store
 from inhabit.store.tenants.connections import TenantsConnections
-from inhabit.store.tenants.moving import OF_THE_HOME, synced
+from inhabit.store.tenants.moving import OF_THE_HOME
 from inhabit.store.tenants.naming import AUDIT_KEY, ERASED, JOURNAL, TENANTS, tenant_folder
 from inhabit.store.tenants.stores import Stores
 

@@ -25,10 +25,11 @@ import orjson
 from inhabit.errors import Unavailable
 from inhabit.store.audit.log import AuditLog
 from inhabit.store.database import Database, audit_key, connect
+from inhabit.store.folders import synced
 from inhabit.store.schema import migrate
 from inhabit.store.tenants.naming import AUDIT_KEY, JOURNAL, SERVER, TENANTS, folder_name
 
-__all__ = ["LAST_OF_ONE_FILE", "OF_THE_HOME", "RESTORING", "move_over", "synced"]
+__all__ = ["LAST_OF_ONE_FILE", "OF_THE_HOME", "RESTORING", "move_over"]
 
 LAST_OF_ONE_FILE = 8
 """The schema version of the last home that had one journal for all its tenants."""
@@ -73,15 +74,6 @@ def _end_restore(home: Path) -> None:
         else:
             (home / RESTORING).rename(home / TENANTS)
         synced(home)
-
-
-def synced(folder: Path) -> None:
-    """What was renamed, made or removed in the folder is so on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _mark(connection: sqlite3.Connection) -> dict[str, Any]:

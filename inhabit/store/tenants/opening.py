@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from inhabit.errors import Unavailable
 from inhabit.limits import OPEN_STORES, STORE_IDLE_S
+from inhabit.store.folders import synced
 from inhabit.store.ledger import Ledger
 from inhabit.store.store import Store
-from inhabit.store.tenants.moving import synced
 from inhabit.store.tenants.naming import AUDIT_KEY, JOURNAL, TENANTS, tenant_folder
 from inhabit.store.tenants.survey import look
 
