@@ -124,7 +124,7 @@ def applying_of(recording: Recording | None) -> Applying | None:
 
 def refused_changes(run_id: str, recording: Recording, now_ms: int) -> Over | None:
     """Why the change set of a run is not to be applied, or not any more: rejected, expired, or another than was approved. A
-    run that has begun with it goes on.
+    run that has begun to write goes on.
     """
     intent, asked, decided = recording.changes, recording.asked.get(0), recording.decided.get(0)
     if intent is None:
@@ -135,7 +135,7 @@ def refused_changes(run_id: str, recording: Recording, now_ms: int) -> Over | No
     if decided is not None and decided.verdict != "approve":
         error = refusal(decided)
         return "rejected", {**error.as_value(), "message": error.message.replace("the call", "the change set")}
-    if now_ms >= changes["expires_ms"] and not recording.begun:
+    if now_ms >= changes["expires_ms"] and not recording.wrote:
         return "failed", _ended("plan_expired", "the plan is too old to be applied", "plan again")
     return None
 

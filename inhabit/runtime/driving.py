@@ -179,7 +179,7 @@ class Driving:
         """
         over = refused_changes(record.header.run_id, recording, self._parts.now_ms())
         waits = 0 in recording.asked and 0 not in recording.decided
-        if over is None and not (checked or waits or recording.begun):
+        if over is None and not (checked or waits or recording.wrote):
             assert recording.changes is not None, "without one it is refused"
             header = record.header
             over = called_off(record, "the end of the token that started it") if self.revoked(header.token) else unsettled(

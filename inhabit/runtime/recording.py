@@ -117,6 +117,11 @@ class Recording:
         """Whether a turn of the program is recorded."""
         return bool(self.deliveries or self.intents or self.logs)
 
+    @property
+    def wrote(self) -> bool:
+        """Whether a call of it may have written."""
+        return any(intent.may_write for intent in self.intents.values())
+
     def awake_ms(self, due_ms: int) -> int:
         """When a timer is due that the run set before it slept: timers stand still while it waits for people alone."""
         for asleep, awake in self.slept:

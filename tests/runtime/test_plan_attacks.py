@@ -244,6 +244,24 @@ async def test_E04_who_looked_before_the_other_applied_does_not_apply_again(open
         assert (await first).state == "completed" and office.sent == [("make", "x")]
 
 
+@pytest.mark.parametrize(("later", "code"), [("expired", "plan_expired"), ("changed", "plan_conflict"), ("same", "")])
+async def test_E04_a_run_that_parked_before_its_first_write_is_held_against_time_and_reads_again(opened_runtime: Any, later: str, code: str) -> None:
+    office, world = Office(), World()
+    async with opened_runtime(office.capability.connector(), control=world.control()) as (runtime, _store):
+        run, changes = await planned(runtime, 'await office.read({ paper_id: "menu" }); await office.make({ title: "x" })')
+        before, world.policy = world.policy, Policy((Rule("new", ("office.make",), "ask", "a person looks at it"),))
+        done = await Plans(runtime).apply(run, ADA, digest=changes["hash"])
+        assert done.state == "parked"
+        world.policy = before
+        if later == "expired":
+            runtime.clock.now = changes["expires_ms"]
+        elif later == "changed":
+            office.papers["menu"]["text"] = "stew"
+        ended = await runtime.resume(done.run_id, ADA)
+        assert ended.state == ("failed" if code else "completed") and code in str(ended.error)
+        assert office.sent == ([] if code else [("make", "x")])
+
+
 async def test_a_rollback_of_a_plan_undoes_nothing(opened_runtime: Any) -> None:
     office = Office()
     async with opened_runtime(office.capability.connector()) as (runtime, _store):
