@@ -420,3 +420,18 @@ async def test_an_apply_beyond_the_share_of_live_runs_is_refused(opened_runtime:
             await Plans(runtime).apply(run, ADA, digest=changes["hash"])
         await runtime.cancel(other.run_id, ADA)
         assert shop.written == [] and (await Plans(runtime).apply(run, ADA, digest=changes["hash"])).state == "completed"
+
+
+async def test_a_hold_outside_a_plan_is_denied_and_says_what_to_do(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop, Rule("kept", ("shop.note",), "hold")) as (runtime, _store):
+        run = await runtime.execute('try { await shop.note({ text: "x" }) } catch (error) { return [error.code, error.message] }', ADA)
+        assert run.value[0] == "denied" and "hold" in run.value[1] and shop.written == []
+
+
+async def test_a_preview_that_is_not_granted_is_not_asked_and_the_answer_is_made_up(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, _store):
+        granted = Caller(Principal("ada"), Grant.of("shop.update"))
+        run = await runtime.execute('return await shop.update({ thing_id: "shelf", free: 2 })', granted, mode="plan")
+        assert run.state == "completed" and run.value["free"] == 2 and shop.previewed == 0 and shop.written == []
