@@ -112,7 +112,7 @@ class Driving:
         if not live.cancelled:
             live.cancelled = True
             live.driver.cancelled_by = by
-            live.task.cancel()
+            live.task.get_loop().call_soon(live.task.cancel)    # after its first step: a task that took none records no end
 
     async def revoke(self, tokens: Iterable[str]) -> None:
         """Tokens are revoked, each by its id or by the ids from an issued one down to it: when this returns, no run that they

@@ -409,6 +409,23 @@ async def test_who_waits_for_a_run_while_the_server_stops_is_told_its_id_and_wha
         assert run_id in (told.value.fix or "") and told.value.details == {"run": run_id}
 
 
+async def test_a_run_that_is_cancelled_before_its_first_step_ends_and_leaves_its_place(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    shop.held.clear()
+    async with opened(shop) as runtime:
+        drive = runtime.driving.drive
+
+        def cancelled(*given: Any, **more: Any) -> Any:
+            live = drive(*given, **more)
+            runtime.driving.cancel(live, "somebody")
+            return live
+
+        monkeypatch.setattr(runtime.driving, "drive", cancelled)
+        run = await runtime.execute(WAITING, ADA)
+        assert run.state == "failed" and "somebody" in run.error["message"]
+        assert not runtime.live and runtime.driving.admission.live == 0
+
+
 @pytest.mark.parametrize(("source", "state"), [(WAITING, "failed"), ("await shop.orders.cancel({order_id: 'a'})", "unknown")])
 async def test_a_run_that_nobody_drives_can_be_cancelled_without_running_it(opened: Open, source: str, state: str) -> None:
     shop = Shop()
