@@ -302,3 +302,20 @@ async def test_F01_an_answer_that_comes_while_the_run_falls_asleep_is_not_lost(w
         went_on = driver.decided(Decided("run.1", 1, "approve", "boss", "test", "", 1_000))
         last = await asyncio.wait_for(running, 10)
         assert isinstance(last, Terminal) == went_on and shop.placed == (["tea 1"] if went_on else []), f"after {ticks} turns"
+
+
+async def test_F02_a_call_that_is_refused_when_made_again_may_have_taken_effect(opened_runtime: Any) -> None:
+    capability, entered = Capability("shop"), asyncio.Event()
+
+    @capability.operation(writes="internal", idempotent=True, irreversible=False)
+    async def put(item: str) -> None:  # pyright: ignore[reportUnusedFunction]
+        entered.set()
+        await asyncio.Event().wait()
+
+    async with opened_runtime(capability.connector()) as (runtime, _store):
+        run = await runtime.execute("try { await shop.put({ item: 'tea' }) } catch (e) { return [e.code, e.effect] }", ADA, wait_s=0)
+        await asyncio.wait_for(entered.wait(), 10)
+        crash(runtime)
+    closed = Policy((Rule("closed", ("shop.put",), "deny", "closed"),))
+    async with opened_runtime(capability.connector(), control=Control(policy=lambda _who: closed)) as (runtime, _store):
+        assert (await settled(runtime, run.run_id)).value == ["denied", "unknown"]

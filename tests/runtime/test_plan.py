@@ -17,7 +17,7 @@ from inhabit.contracts.operation import Resource
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, ConfigError, Denied, InvalidInput, NotFound, TooMany, Unavailable
 from inhabit.kernel.grants import Grant
-from inhabit.kernel.policy import Policy, Rule
+from inhabit.kernel.policy import Policy, ResultRule, Rule
 from inhabit.limits import LiveRuns
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
@@ -435,3 +435,10 @@ async def test_a_preview_that_is_not_granted_is_not_asked_and_the_answer_is_made
         granted = Caller(Principal("ada"), Grant.of("shop.update"))
         run = await runtime.execute('return await shop.update({ thing_id: "shelf", free: 2 })', granted, mode="plan")
         assert run.state == "completed" and run.value["free"] == 2 and shop.previewed == 0 and shop.written == []
+
+
+async def test_a_made_up_answer_is_redacted_like_a_real_one(opened_runtime: Any) -> None:
+    shop, policy = Shop(), Policy((), (), (ResultRule("names", ("shop.create",), redact=("name",)),))
+    async with opened_runtime(shop.capability.connector(), control=Control(policy=_always(policy))) as (runtime, _store):
+        run = await runtime.execute('return (await shop.create({ name: "lamp" })).name', ADA, mode="plan")
+        assert run.state == "completed" and run.value != "lamp" and shop.written == []
