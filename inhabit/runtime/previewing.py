@@ -44,6 +44,8 @@ class Previews:
                   context.charges), context.grant, preview.policy)
         if decision.verdict != "allow":
             raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value())
+        if decision.charges:   # nothing is charged for a plan, and what is counted is not to be had uncounted
+            raise Denied(f"{operation.name}: its calls are counted, and a preview's are not", details=decision.as_value())
         loop = asyncio.get_running_loop()
         call = Call(operation, arguments, context.principal, context.run_id, held.issued.sequence, held.intent.idempotency_key,
                     loop.time() + preview.limit_ms / 1000, _NoBytes(), preview=True)

@@ -167,6 +167,15 @@ async def test_E03_what_the_policy_hides_of_a_preview_is_not_in_what_it_tells(op
         assert run.state == "completed" and "SECRET-PAY" not in str(run.value), run
 
 
+async def test_E08_a_preview_is_not_a_way_to_read_uncounted(opened_runtime: Any) -> None:
+    office = Office()
+    counted = Caller(Principal("ada"), Grant.of("office.retitle", {"pattern": "office.what_retitle_does", "caveats": [{"calls": 1}]}))
+    source = 'const out = []; for (const n of [1, 2, 3]) out.push(await office.retitle({ paper_id: "pay", title: `${n}` })); return out'
+    async with opened_runtime(office.capability.connector()) as (runtime, _store):
+        run = await runtime.execute(source, counted, mode="plan")
+        assert run.state == "completed" and "SECRET-PAY" not in str(run.value), run
+
+
 @pytest.mark.parametrize("real", ["../../admin", "x' OR '1'='1", "a b", "x?all=true", "x#", "a\nb", "%2e%2e", "..", "x&y=1"])
 async def test_E04_an_upstream_does_not_write_into_an_approved_text(opened_runtime: Any, real: str) -> None:
     office = Office()
