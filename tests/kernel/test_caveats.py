@@ -6,7 +6,7 @@ from inhabit.kernel.caveats import broken
 
 
 @pytest.mark.parametrize("value", [
-    "docs/%2e%2e/x", "docs/%252e%252e/x", "docs/%25252e%25252e/x", "docs/%" + "25" * 12 + "2e", "docs/..%2fx", "docs/\u2025/x",
+    "docs/%2e%2e/x", "docs/%252e%252e/x", "docs/%25252e%25252e/x", "docs/%" + "25" * 12 + "2e", "docs/..%2fx", "docs/\u2025/x", "elsewhere/x",
 ])
 def test_E03_a_prefix_is_not_left_by_encoding(value: str) -> None:
     caveat = {"argument": "path", "prefix": "docs/"}
