@@ -96,7 +96,7 @@ EXECUTE = ToolDefinition(
             "input": {"type": "object"},
             "run": {"type": "string", "description": "A run to go on waiting for, instead of a program"},
             "wait_s": {"type": "number", "description": "Seconds to wait at most"},
-            "mode": {"enum": ["live", "plan"], "description": "plan: writes are held, and answered as they would be, for a person to review and apply"},
+            "mode": {"enum": ["live", "plan"], "description": "plan: writes are held for a person to review and apply"},
         },
         "additionalProperties": False,
     },

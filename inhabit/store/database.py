@@ -179,8 +179,8 @@ def _refuse_emptied(path: Path, ownership: Ownership) -> None:
 
 def _look_for_loss(connection: sqlite3.Connection, path: Path, ownership: Ownership) -> None:
     for mark in ownership.found:
-        row = connection.execute("SELECT epoch FROM meta").fetchone()   # none where a disk has kept a part of the file
-        if row is None or row[0] < mark.epoch:
+        row = connection.execute("SELECT epoch FROM meta").fetchone()   # none or NULL where a disk has kept a part of the file
+        if row is None or (row[0] or 0) < mark.epoch:
             raise _behind(path, ownership, "its last start is not in it")
         entry = connection.execute("SELECT 1 FROM entries WHERE run = ? AND number = ?",
                                    (mark.entry_run, mark.entry_number)).fetchone()

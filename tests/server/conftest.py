@@ -286,7 +286,7 @@ def tokens() -> MemoryTokens:
 
 @pytest.fixture
 async def app(runtime: ScriptedRuntime, journal: MemoryJournal, tokens: MemoryTokens, options: ServerOptions) -> Any:
-    async def backup(target: Path) -> Path:
+    async def backup(target: Path, _tenant: str | None) -> Path:
         target.write_bytes(b"copy")
         return target
 
