@@ -361,6 +361,22 @@ async def test_B14_a_reader_that_was_taken_over_cannot_fill_the_host(tmp_path: P
     await fresh.close()
 
 
+async def test_B23_a_reader_that_leaves_a_child_with_its_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_end, "_MAIN", (
+        "import os, sys, struct, time; read = sys.stdin.buffer.read; read(struct.unpack('>I', read(4))[0])\n"
+        "answer = b'{\"ok\": {\"version\": 1, \"tables\": []}}'\n"
+        "child = os.fork()\n"
+        "if child == 0: time.sleep(100); os._exit(0)\n"
+        f"open({str(tmp_path / 'child')!r}, 'w').write(str(child))\n"
+        "sys.stdout.buffer.write(struct.pack('>I', len(answer)) + answer); sys.stdout.buffer.flush(); time.sleep(100)"))
+    fresh = host_end.Database(database(tmp_path), {})
+    await fresh.open()
+    try:
+        await asyncio.wait_for(fresh.close(), 20)
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
 def _fresh_peak() -> int:
     """From here on the peak is a new one: an earlier test's would hide what this one does."""
     Path("/proc/self/clear_refs").write_text("5")

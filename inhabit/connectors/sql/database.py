@@ -100,8 +100,9 @@ class _Process:
         self.alive = False
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        transport = getattr(self._process, "_transport", None)   # `wait` waits for the pipes too: for one that is full and unread, for ever
+        if transport is not None:
+            transport.close()
         await self._process.wait()
 
 
