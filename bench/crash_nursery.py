@@ -143,11 +143,11 @@ class _Steps:
                 self._step("append", [type(entry).__name__ for entry in entries])
             return append(journal, run_id, *entries, **more)
 
-        def counted_write(connection: Any, batch: Any, epoch: int) -> None:
+        def counted_write(connection: Any, batch: Any, *more: Any) -> None:
             held = [*("Header" for run, *_ in batch.begun if run.run_id in self._runs),
                     *("entry" for row in batch.rows if row[0].run_id in self._runs)]
             self._step("commit", held)
-            write_batch(connection, batch, epoch)
+            write_batch(connection, batch, *more)
             self._step("committed", held)
 
         _replace(SqliteJournal, "begin", counted_begin)
