@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,20 @@ def _erase(args: argparse.Namespace) -> int:
     return run_async(_erased_tenant(home_of(args), args.tenant) if args.tenant else _erased(home_of(args), whom))
 
 
-async def _erased_tenant(home: Path, tenant: str) -> int:
+@asynccontextmanager
+async def _erasing(home: Path) -> AsyncGenerator[Stores]:
     _refuse_no_home(home)
     stores = Stores.open(home, now_ms)
     try:
         async with progress("erasing"):
-            gone = await erase_tenant(stores, tenant)
+            yield stores
     finally:
         await stores.close()
+
+
+async def _erased_tenant(home: Path, tenant: str) -> int:
+    async with _erasing(home) as stores:
+        gone = await erase_tenant(stores, tenant)
     say(f"erased: tenant {tenant}, {gone.runs} runs, {gone.tokens} tokens, and its folder")
     if gone.log is not None:
         say(f"its audit log, which says nothing any more, still verifies: inhabit audit verify --file {gone.log}")
@@ -164,13 +171,8 @@ async def _erased_tenant(home: Path, tenant: str) -> int:
 
 
 async def _erased(home: Path, whom: Principal) -> int:
-    _refuse_no_home(home)
-    stores = Stores.open(home, now_ms)
-    try:
-        async with progress("erasing"):
-            gone = await erase_user(stores, whom)
-    finally:
-        await stores.close()
+    async with _erasing(home) as stores:
+        gone = await erase_user(stores, whom)
     say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens, {gone.charges} counts of usage, {gone.connections} connections")
     _copies(gone.copies)
     return 0

@@ -1,11 +1,12 @@
 """The authority of a run that applies a change set: its writes, one after the other, and no other.
 
 Each write that the program issues is held against the next approved one, in program order: the same operation with the
-same arguments, an operation declared as it was. An id that the plan made up is a symbol in them: as soon as the write that gave it is answered, it stands
-for what the real answer has at that place, wherever it stands in later arguments; in the middle of a text too, where it is
-a plain word, since an upstream that calls a thing `x/../y` would else write a text of its own. A handle stands for the
-one that the same read gave. Nothing else of a simulated answer is bound. What a person could not have seen is never let through: a write that differs raises
-`PlanLeft`, which parks the run with both sides; so does one that a rule would ask about by now, where nobody was asked.
+same arguments, an operation declared as it was. An id that the plan made up is a symbol in them: as soon as the write
+that gave it is answered, it stands for what the real answer has at that place, wherever it stands in later arguments; in
+the middle of a text too, where it is a plain word, since an upstream that calls a thing `x/../y` would else write a text
+of its own. A handle stands for the one that the same read gave. Nothing else of a simulated answer is bound. What a
+person could not have seen is never let through: a write that differs raises `PlanLeft`, which parks the run with both
+sides; so does one that a rule would ask about by now, where nobody was asked.
 """
 
 from __future__ import annotations

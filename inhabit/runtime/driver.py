@@ -360,11 +360,8 @@ class RunDriver:
             settled, entries = await self._bridge.reconciled(self._context, held.intent), list[Entry]()
             del self._calls[held.issued.sequence]
             self._go_on(self._settled(held, settled, entries) if settled.state != "unknown" else self._ask_about(held, entries), entries)
-        except InhabitError as failure:
-            self._failure = failure
-        except Exception:  # noqa: BLE001 - whatever it was, the run has an end
-            _log.exception("the doubt about call %d of run %s met a fault of the host", held.issued.sequence, self._header.run_id)
-            self._failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the run has an end
+            self._failed(failure, f"the doubt about call {held.issued.sequence}")
         finally:
             self._wake()
 
@@ -417,13 +414,17 @@ class RunDriver:
         try:
             self._over(admitted, await self._bridge.perform(self._context, admitted, recorded, self._progress))
             del self._calls[admitted.issued.sequence]
-        except InhabitError as failure:
-            self._failure = failure
-        except Exception:  # noqa: BLE001 - whatever it was, the run has an end
-            _log.exception("call %d of run %s met a fault of the host", admitted.issued.sequence, self._header.run_id)
-            self._failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the run has an end
+            self._failed(failure, f"call {admitted.issued.sequence}")
         finally:
             self._wake()
+
+    def _failed(self, failure: Exception, what: str) -> None:
+        """The run ends by it; of a fault of the host it is told no more than that."""
+        if not isinstance(failure, InhabitError):
+            _log.error("%s of run %s met a fault of the host", what, self._header.run_id, exc_info=failure)
+            failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
+        self._failure = failure
 
     def _over(self, admitted: Admitted, outcome: Outcome) -> None:
         self._writes.note(admitted.intent, outcome)

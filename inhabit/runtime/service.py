@@ -101,8 +101,8 @@ class Runtime:
                       limits: Mapping[str, Any] | None = None, wait_s: float | None = None,
                       progress: Callable[[str], None] = lambda _text: None, mode: Mode = "live") -> RunResult:
         """Check and run a program, or in mode `plan` find out what it would write. Returns when it ends or after `wait_s`
-        seconds, whichever is first; the run goes on in the second case. Raises `ProgramError` when nothing ran, `InvalidInput` for bad arguments,
-        `TooMany` when the caller's share of live runs is in use.
+        seconds, whichever is first; the run goes on in the second case. Raises `ProgramError` when nothing ran,
+        `InvalidInput` for bad arguments, `TooMany` when the caller's share of live runs is in use.
         """
         program = Program(source, language_of(source, language))
         bounds = self.parts.limits.narrowed(limits)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from inhabit.app import Inhabit
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Asked, Decided, Intent, Outcome
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.extraction import Extraction
 from tests.attacks.conftest import Target
+from tests.attacks.office import Office, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,19 +25,11 @@ READ = "const bill = await files.bill({}); const words = await web.page({}); "
 BITS = 200
 
 
-@dataclass
-class Office:
-    """A small product, and what left it."""
-
-    app: Inhabit
-    sent: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
-    fetched: list[str] = field(default_factory=list[str])
+class Vouched(Office):
+    """Programs by an author who has read no stranger's words, unless it says otherwise."""
 
     async def run(self, source: str, *, closed: bool = True, **options: Any) -> RunResult:
-        return await self.app.execute(source, principal="ada", wait_s=20, closed=closed, **options)
-
-    async def entries(self, run: RunResult) -> list[Any]:
-        return [stored.entry for stored in (await self.app.home.journal.read(run.run_id, tenant="default")).entries]
+        return await super().run(source, closed=closed, **options)
 
     async def approved(self, run: RunResult) -> RunResult:
         """The run after every question of it was answered with yes."""
@@ -54,7 +45,7 @@ class Office:
         return run
 
 
-def capabilities(seen: list[Office]) -> list[Any]:
+def capabilities(seen: list[Vouched]) -> list[Any]:
     files, mail, web = (Capability(name) for name in ("files", "mail", "web"))
 
     @files.operation(reads="private", trust="untrusted")
@@ -84,20 +75,14 @@ def capabilities(seen: list[Office]) -> list[Any]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def office(target_of_session: Target, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Office]:
-    home = tmp_path_factory.mktemp("author")
-    (home / "cache").symlink_to(target_of_session.app.home.cache)
-    seen: list[Office] = []
-    app = Inhabit(capabilities(seen), home=home)
-    seen.append(Office(app))
-    async with app:
-        yield seen[0]
+async def office(target_of_session: Target, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Vouched]:
+    async with opened(Vouched, capabilities, target_of_session, tmp_path_factory.mktemp("author")) as office:
+        yield office
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(office: Office) -> None:  # pyright: ignore[reportUnusedFunction]
-    office.sent.clear()
-    office.fetched.clear()
+def _nothing_left(office: Vouched) -> None:  # pyright: ignore[reportUnusedFunction]
+    office.forget()
 
 
 # -- calls that are spelled out ---------------------------------------------------------------------------------------------------------
@@ -108,13 +93,13 @@ SPELLED = {
 
 
 @pytest.mark.parametrize("language", SPELLED)
-async def test_E13_what_a_vouched_for_author_spelled_out_is_their_own_word(office: Office, language: str) -> None:
+async def test_E13_what_a_vouched_for_author_spelled_out_is_their_own_word(office: Vouched, language: str) -> None:
     run = await office.run(SPELLED[language], language=language)
     assert run.value == "sent" and office.sent == [("bob", {"text": "hello", "n": [1, -2, True, None]})]
 
 
 @pytest.mark.parametrize("language", SPELLED)
-async def test_E13_nobody_is_vouched_for_unasked(office: Office, language: str) -> None:
+async def test_E13_nobody_is_vouched_for_unasked(office: Vouched, language: str) -> None:
     run = await office.run(SPELLED[language], language=language, closed=False)
     assert run.state == "failed" and run.error and run.error["code"] == "denied" and not office.sent
 
@@ -134,29 +119,29 @@ ANOTHER = {
 
 
 @pytest.mark.parametrize("name", ANOTHER)
-async def test_E13_a_call_that_differs_is_another_call(office: Office, name: str) -> None:
+async def test_E13_a_call_that_differs_is_another_call(office: Vouched, name: str) -> None:
     run = await office.run(READ + ANOTHER[name])
     assert run.state == "failed" and run.error and not office.sent
 
 
 @pytest.mark.parametrize("flow", [
     "for (let i = 0; i < words.length; i++) await send();", "await send(); await send();", "await Promise.all([send(), send()]);"])
-async def test_E12_a_spelled_call_is_good_once_so_that_its_number_tells_nothing(office: Office, flow: str) -> None:
+async def test_E12_a_spelled_call_is_good_once_so_that_its_number_tells_nothing(office: Vouched, flow: str) -> None:
     run = await office.run(f"{READ} const send = () => mail.send({{ to: 'bob', body: 'tick' }}); {flow}")
     assert run.state == "failed" and run.error and run.error["code"] == "denied" and office.sent == [("bob", "tick")]
 
 
-async def test_E12_a_spelled_call_is_good_once_over_a_replay(office: Office) -> None:
+async def test_E12_a_spelled_call_is_good_once_over_a_replay(office: Vouched) -> None:
     source = (READ + "const send = () => mail.send({ to: 'bob', body: 'tick' }); await send(); await mail.send({ to: 'eve', body: words });"
               " try { await send() } catch { return 'refused' } return 'sent again'")
     first = await office.run(source, attended=True)
     assert first.state == "suspended" and office.sent == [("bob", "tick")]
     await office.approved(first)
-    asked = [entry.sequence for entry in await office.entries(first) if isinstance(entry, Asked)]
+    asked = [entry.sequence for entry in await office.record(first) if isinstance(entry, Asked)]
     assert asked == [4, 5] and office.sent == [("bob", "tick"), ("eve", HOSTILE), ("bob", "tick")]
 
 
-async def test_E09_an_author_who_has_read_a_stranger_spells_out_the_strangers_words(office: Office) -> None:
+async def test_E09_an_author_who_has_read_a_stranger_spells_out_the_strangers_words(office: Vouched) -> None:
     assert (await office.run("return await web.page({});", conversation="talk")).value == HOSTILE
     run = await office.run(SPELLED["typescript"], conversation="talk")
     assert run.state == "failed" and not office.sent
@@ -169,7 +154,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("language", GIVEN)
-async def test_E13_the_input_counts_as_it_stands_and_where_it_stands(office: Office, language: str) -> None:
+async def test_E13_the_input_counts_as_it_stands_and_where_it_stands(office: Vouched, language: str) -> None:
     given = {"to": "bob", "letter": {"text": "hello"}, "owner": "carl"}
     run = await office.run(GIVEN[language], language=language, input=given)
     assert run.value == "sent" and office.sent == [("bob", "hello")]
@@ -179,14 +164,14 @@ async def test_E13_the_input_counts_as_it_stands_and_where_it_stands(office: Off
     assert shadowed.state == "failed" and len(office.sent) == 1
 
 
-async def test_E13_a_spelled_write_that_cannot_be_undone_is_not_asked_and_another_is(office: Office) -> None:
+async def test_E13_a_spelled_write_that_cannot_be_undone_is_not_asked_and_another_is(office: Vouched) -> None:
     run = await office.run(READ + "return await mail.wipe({ folder: 'junk' });")
     assert run.value == "wiped"
     run = await office.run(READ + "return await mail.wipe({ folder: words });")
     assert run.state == "suspended" and office.sent == [("wiped", "junk")]
 
 
-async def test_C26_a_url_that_an_author_spelled_out_is_fetched_and_one_with_data_is_not(office: Office) -> None:
+async def test_C26_a_url_that_an_author_spelled_out_is_fetched_and_one_with_data_is_not(office: Vouched) -> None:
     run = await office.run("await files.bill({}); return await web.get({ url: 'https://good.test/x' });")
     assert run.value == "a page"
     run = await office.run("const b = await files.bill({}); return await web.get({ url: 'https://good.test/' + b.id });")
@@ -201,7 +186,7 @@ CARRY = {
 
 
 @pytest.mark.parametrize("language", CARRY)
-async def test_E10_a_handle_brings_a_strangers_words_as_content_where_the_author_said(office: Office, language: str) -> None:
+async def test_E10_a_handle_brings_a_strangers_words_as_content_where_the_author_said(office: Vouched, language: str) -> None:
     assert (await office.run(CARRY[language], language=language)).value == "sent" and office.sent == [("bob", HOSTILE)]
     run = await office.run(CARRY[language], language=language, closed=False)
     assert run.state == "failed" and len(office.sent) == 1
@@ -211,12 +196,12 @@ async def test_E10_a_handle_brings_a_strangers_words_as_content_where_the_author
     "await mail.send({ to: { ...h, at: '/note' }, body: 'x' });", "await mail.send({ to: { ...h, at: '/note' }, body: { ...h, at: '/note' } });",
     "await web.page({}); await mail.send({ to: 'bob', body: h });",
     "const p = await web.page({}); await mail.send({ to: p, body: h });"])
-async def test_E10_a_stranger_has_no_say_in_where_a_handle_goes(office: Office, program: str) -> None:
+async def test_E10_a_stranger_has_no_say_in_where_a_handle_goes(office: Vouched, program: str) -> None:
     run = await office.run(f"const h = await files.bill.handle({{}}); {program}")
     assert run.state == "failed" and run.error and not office.sent
 
 
-async def test_E10_what_a_call_with_such_content_answers_is_a_strangers_word(office: Office) -> None:
+async def test_E10_what_a_call_with_such_content_answers_is_a_strangers_word(office: Vouched) -> None:
     run = await office.run(CARRY["typescript"].replace("return await", "const said = await") + " await mail.send({ to: 'eve', body: said });")
     assert run.state == "failed" and office.sent == [("bob", HOSTILE)]
 
@@ -237,15 +222,15 @@ return [await handles.number(of=h | {'at': '/amount'}), await handles.date(of=h 
 
 
 @pytest.mark.parametrize("language", EXTRACT)
-async def test_E10_small_typed_values_come_out_of_a_handle_and_each_is_counted(office: Office, language: str) -> None:
+async def test_E10_small_typed_values_come_out_of_a_handle_and_each_is_counted(office: Vouched, language: str) -> None:
     run = await office.run(EXTRACT[language], language=language)
     assert run.value == [98.7, "2026-12-01", "2026-12-01 09:30", "high", "b-2", 7]
-    entries = await office.entries(run)
+    entries = await office.record(run)
     assert [entry.decision["bits"] for entry in entries if isinstance(entry, Intent) and entry.operation.startswith("handles.")] == [64, 22, 33, 2, 2, 4]
     assert {entry.labels for entry in entries if isinstance(entry, Outcome)} == {("private", "untrusted"), ("private",)}
 
 
-async def test_E10_what_is_extracted_stays_private_and_speaks_for_no_stranger(office: Office) -> None:
+async def test_E10_what_is_extracted_stays_private_and_speaks_for_no_stranger(office: Vouched) -> None:
     extract = "const h = await files.bill.handle({}); const n = await handles.number({ of: { ...h, at: '/amount' } }); "
     run = await office.run(extract + "return await mail.send({ to: 'bob', body: n });", closed=False)
     assert run.value == "sent" and office.sent == [("bob", 98.7)]
@@ -260,7 +245,7 @@ MISFITS = [
     "handles.word({ of: { ...h, at: '/level' }, values: ['low'] })", "handles.id({ of: { ...h, at: '/many' }, values: [7, '8'] })"]
 
 
-async def test_E01_every_extraction_that_fails_says_the_same(office: Office) -> None:
+async def test_E01_every_extraction_that_fails_says_the_same(office: Vouched) -> None:
     said = [(await office.run(f"const h = await files.bill.handle({{}}); try {{ return await {call} }} catch (e) {{ return [e.code, e.message] }}")).value for call in MISFITS]
     assert said == [said[0]] * len(MISFITS)
     assert said[0][0] == "not_extracted" and "evil" not in str(said)
@@ -269,12 +254,12 @@ async def test_E01_every_extraction_that_fails_says_the_same(office: Office) -> 
 @pytest.mark.parametrize("call", [
     "handles.word({ of: h, values: [{ ...h, at: '/note' }] })", "handles.word({ of: { ...h, at: '/level' }, values: [h.$handle] })",
     "handles.number({ of: { ...h, at: '/many' }, least: { ...h, at: '/many' }, most: 9 })"])
-async def test_E01_a_handle_gives_no_words_to_choose_from(office: Office, call: str) -> None:
+async def test_E01_a_handle_gives_no_words_to_choose_from(office: Vouched, call: str) -> None:
     run = await office.run(f"const h = await files.bill.handle({{}}); try {{ return await {call} }} catch (e) {{ return e.code }}")
     assert run.value in ("handle_refused", "handle_misplaced")
 
 
-async def test_E12_a_run_is_told_no_more_bits_than_its_bound(office: Office) -> None:
+async def test_E12_a_run_is_told_no_more_bits_than_its_bound(office: Vouched) -> None:
     source = ("const h = await files.bill.handle({}); let n = 0; const one = async () => { await handles.number({ of: { ...h, at: '/amount' } }); n++ };"
               " try { for (;;) { await one(); %s } } catch (e) { return [n, e.code, e.message] }")
     run = await office.run(source % "")
@@ -284,7 +269,7 @@ async def test_E12_a_run_is_told_no_more_bits_than_its_bound(office: Office) -> 
     assert (await office.approved(asked)).value[:2] == [BITS // 64, "limit_exceeded"]
 
 
-async def test_E01_extraction_is_granted_like_any_call_and_there_only_where_it_was_given(office: Office, target_of_session: Target) -> None:
+async def test_E01_extraction_is_granted_like_any_call_and_there_only_where_it_was_given(office: Vouched, target_of_session: Target) -> None:
     source = "const h = await files.bill.handle({}); return await handles.number({ of: { ...h, at: '/many' } });"
     with pytest.raises(Exception, match=r"no operation handles\.number"):
         await office.run(source, grant=Grant.of("files.**"))

@@ -25,6 +25,7 @@ from mcp import types
 from mcp.shared.message import SessionMessage
 
 from inhabit.connectors.mcp.text import clean
+from inhabit.connectors.pipes import close_pipes
 
 __all__ = ["MAX_LINE_BYTES", "Command", "Streams", "Tail", "serve_stdio"]
 
@@ -224,9 +225,7 @@ async def _end(process: asyncio.subprocess.Process, marker: str) -> None:
         _signal_group(process.pid, signal.SIGKILL)
     await _kill_marked(marker)
     await _exits(process)
-    transport = getattr(process, "_transport", None)   # a surviving holder of the pipes must not keep it open
-    if transport is not None:
-        transport.close()
+    close_pipes(process)   # a surviving holder of them must not keep it open
 
 
 async def _exits(process: asyncio.subprocess.Process) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from inhabit.connectors.pipes import close_pipes
 from inhabit.connectors.sql.connection import bound, connect, explained
 from inhabit.connectors.sql.reader import ANSWER_BYTES, LENGTH, from_wire, to_wire
 from inhabit.connectors.sql.schema import Granted
@@ -100,9 +101,7 @@ class _Process:
         self.alive = False
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        transport = getattr(self._process, "_transport", None)   # `wait` waits for the pipes too: for one that is full and unread, for ever
-        if transport is not None:
-            transport.close()
+        close_pipes(self._process)
         await self._process.wait()
 
 
