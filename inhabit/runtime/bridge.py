@@ -271,12 +271,12 @@ class Bridge:
             operation, admitted.arguments, context.principal, context.run_id, admitted.issued.sequence,
             admitted.intent.idempotency_key, loop.time() + standing.limit_ms / 1000, blobs, progress)
         live = partial(self._calling.reach, self._directory.connector_of(operation), call, loop, standing.limit_ms)
-        value = await (live() if context.holder is None else context.holder.read(admitted, live))
+        shaped = partial(self._result_rules.shaped, operation, standing.results, context.run)
+        value = await (live() if context.holder is None else context.holder.read(admitted, live, shaped))
         body = result_body(operation, value, context.limits)
         self._validators.result(operation, value, len(body))
         if standing.results:
-            value = self._result_rules.shaped(operation, standing.results, context.run, value)
-            body = result_body(operation, value, context.limits)
+            body = result_body(operation, value := shaped(value), context.limits)
         if operation.output_schema is None:
             self._directory.observe(operation, context.principal, value)
         return body

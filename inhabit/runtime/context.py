@@ -68,8 +68,8 @@ class Holder(Protocol):
         """What the program is told in place of the write. `preview`: asks the operation, where it has one. Raises `InhabitError`."""
         ...
 
-    async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]]) -> Any:
-        """What `live` answers, with what the run has written so far laid over it; or that alone."""
+    async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]], shaped: Callable[[Any], Any]) -> Any:
+        """What `live` answers, with what the run has written so far laid over it; or that alone. `shaped`: as it may be seen."""
         ...
 
     def seen(self, sequence: int) -> str:

@@ -2,7 +2,8 @@
 
 Invariants
 - Nothing here reaches a connector but through the bridge's own `live` and `preview`.
-- Of what was read, a made-up answer shows only what the program was told: nothing that a rule hides, and of a handle nothing.
+- What is laid over a read, repeated in a made-up answer, or hashed of what was read is what the program was told: nothing that a
+  rule hides, and of a handle nothing.
 - A symbol never leaves: a read that was given one is answered from the overlay, or fails and says why.
 - All of it is rebuilt from the journal when a plan is taken up again.
 """
@@ -17,6 +18,7 @@ from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Resource
 from inhabit.contracts.run import Outcome
 from inhabit.errors import CallError, Denied, InhabitError
+from inhabit.policy.results import REDACTED
 from inhabit.runtime.context import Admitted
 from inhabit.runtime.overlay import Overlay
 from inhabit.runtime.recording import Recording
@@ -37,6 +39,7 @@ class PlanHolder:
         self._symbols: set[str] = set()
         self._seen: dict[int, str] = {}
         self._reading: dict[int, Resource] = {}
+        self._held: dict[int, tuple[Operation, Mapping[str, Any]]] = {}
         self._validators = Validators()
 
     def rebuild(self, recording: Recording, operation: Callable[[str], Operation | None]) -> None:
@@ -62,11 +65,10 @@ class PlanHolder:
                 told = await preview()
             except Denied:   # who may not read it gets a simulation
                 preview = None
-        answer = self._simulated(operation, arguments, told, admitted.issued.sequence) if preview is None or is_object(told) else told
-        self._note(admitted.issued.sequence, operation, arguments, answer)
-        return answer
+        self._held[admitted.issued.sequence] = operation, arguments
+        return self._simulated(operation, arguments, told, admitted.issued.sequence) if preview is None or is_object(told) else told
 
-    async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]]) -> Any:
+    async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]], shaped: Callable[[Any], Any]) -> Any:
         operation, arguments = _operation(admitted), admitted.arguments
         alone = self._overlay.alone(operation.resource, arguments)
         if alone is not None:
@@ -76,11 +78,11 @@ class PlanHolder:
                             fix="declare `resource` for the operations over this kind of thing, or read it in a later run")
         try:
             value = await live()
+            seen = _digest(operation.resource, shaped(value)) if operation.effects.reads != "none" else ""
         except InhabitError as error:
             self._seen[admitted.issued.sequence] = f"error {error.specific_code or error.code}"
             raise
-        if operation.effects.reads != "none":
-            self._seen[admitted.issued.sequence] = _digest(operation.resource, value)
+        self._seen[admitted.issued.sequence] = seen
         if operation.resource is not None and not admitted.kept:
             self._reading[admitted.issued.sequence] = operation.resource
         return self._overlay.read(operation.resource, arguments, value)
@@ -89,8 +91,12 @@ class PlanHolder:
         return self._seen.pop(sequence, "")
 
     def told(self, outcome: Outcome) -> None:
-        resource = self._reading.pop(outcome.sequence, None)
-        if resource is not None and outcome.ok:
+        resource, held = self._reading.pop(outcome.sequence, None), self._held.pop(outcome.sequence, None)
+        if not outcome.ok:
+            return
+        if held is not None:
+            self._note(outcome.sequence, *held, decode_value(outcome.value))
+        elif resource is not None:
             self._overlay.saw(resource, decode_value(outcome.value))
 
     def _simulated(self, operation: Operation, arguments: Mapping[str, Any], told: Any, sequence: int) -> Any:
@@ -127,9 +133,9 @@ def _reading(resource: Resource) -> Resource:
 def _digest(resource: Resource | None, value: Any) -> str:
     """What tells whether something read is still the same: its version where it has one, else its hash."""
     if resource is not None and resource.version:
-        if is_object(value) and resource.version in value:
+        if is_object(value) and value.get(resource.version, REDACTED) != REDACTED:
             return f"version {value[resource.version]}"[:200]
         things = value.get(resource.items) if is_object(value) and resource.items else value
-        if is_array(things) and all(is_object(thing) and resource.version in thing for thing in things):
+        if is_array(things) and all(is_object(thing) and thing.get(resource.version, REDACTED) != REDACTED for thing in things):
             value = [[thing.get(resource.key), thing[resource.version]] for thing in things]
     return f"sha256 {hashlib.sha256(encode_value(value, canonical=True)).hexdigest()}"

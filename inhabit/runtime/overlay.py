@@ -15,6 +15,7 @@ from typing import Any
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Resource
 from inhabit.errors import CallError
+from inhabit.policy.results import REDACTED
 
 __all__ = ["Overlay"]
 
@@ -46,13 +47,16 @@ class Overlay:
         if resource.role == "delete":
             self._changed[_named(resource, arguments)] = None
             return
-        fields = {**self.known(resource, arguments), **(answer if is_object(answer) else {})}
+        told: Mapping[str, Any] = answer if is_object(answer) else {}
         if resource.role == "create":
-            named = (resource.kind, str(fields.get(resource.key)))
-            self._made[named] = None
-        else:
-            named = _named(resource, arguments)
-        self._changed[named] = fields
+            key = told.get(resource.key, REDACTED)
+            if key != REDACTED:   # else nobody can ask for it
+                self._made[resource.kind, str(key)] = None
+                self._changed[resource.kind, str(key)] = {**self.known(resource, arguments), **told}
+            return
+        # What a rule hides of the answer is not laid over reads of which it is not hidden.
+        shown = {name: value for name, value in told.items() if not _hides(value)}
+        self._changed[_named(resource, arguments)] = {**self.known(resource, arguments), **shown}
 
     def alone(self, resource: Resource | None, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         """A thing that nobody upstream has. Raises `CallError` for one that the run has deleted."""
@@ -104,6 +108,12 @@ class Overlay:
 
 def _named(resource: Resource, arguments: Mapping[str, Any]) -> tuple[str, str]:
     return resource.kind, str(arguments.get(resource.argument))
+
+
+def _hides(value: Any) -> bool:
+    if is_object(value):
+        return any(_hides(member) for member in value.values())
+    return any(_hides(item) for item in value) if is_array(value) else value == REDACTED
 
 
 def _fits(thing: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:

@@ -167,6 +167,64 @@ async def test_E03_what_the_policy_hides_of_a_preview_is_not_in_what_it_tells(op
         assert run.state == "completed" and "SECRET-PAY" not in str(run.value), run
 
 
+async def test_E11_what_is_hidden_of_a_held_writes_answer_is_in_no_later_read(opened_runtime: Any) -> None:
+    """A preview tells more than the write's own answer may show; what is laid over reads is what the write showed."""
+    shelve = Capability("shelve")
+    paper = {"id": "pay", "title": "pay", "text": "public"}
+
+    @shelve.operation(reads="private", resource=Resource("paper", "read", argument="id"))
+    async def read_(id: str) -> Paper:
+        return Paper(**paper)
+
+    @shelve.operation(name="all", reads="private", resource=Resource("paper", "list"))
+    async def all_() -> list[Paper]:
+        return [Paper(**paper)]
+
+    @shelve.operation(reads="private")
+    async def what_change_does(id: str, title: str) -> Paper:
+        return Paper(id=id, title=title, text="SECRET-PAY")
+
+    @shelve.operation(writes="internal", preview=what_change_does, resource=Resource("paper", "update", argument="id"))
+    async def change(id: str, title: str) -> Paper:
+        return Paper(**paper)
+
+    @shelve.operation(reads="private")
+    async def what_make_does(title: str) -> Paper:
+        return Paper(id="new", title=title, text="SECRET-NEW")
+
+    @shelve.operation(writes="internal", preview=what_make_does, resource=Resource("paper", "create"))
+    async def make(title: str) -> Paper:
+        return Paper(**paper)
+
+    world = World(results=(ResultRule("hide", ("shelve.change", "shelve.make"), redact=("text",)),))
+    source = """
+const said = [await shelve.change({ id: "pay", title: "new" }), await shelve.make({ title: "made" })];
+return [said, await shelve.read_({ id: "pay" }), await shelve.read_({ id: "new" }), await shelve.all({})];
+"""
+    async with opened_runtime(shelve.connector(), control=world.control()) as (runtime, _store):
+        run = await runtime.execute(source, ADA, mode="plan")
+        assert run.state == "completed" and "SECRET" not in str(run.value), run
+        said, changed, made, listed = run.value
+        assert [one["text"] for one in said] == ["[redacted]"] * 2
+        assert changed == {"id": "pay", "title": "new", "text": "public"} and made["title"] == "made"
+        assert [one["text"] for one in listed] == ["public", "[redacted]"]
+
+
+async def test_E12_a_change_set_tells_nothing_of_what_is_hidden_by_a_hash_of_it(opened_runtime: Any) -> None:
+    """A hash over a field that is hidden would tell it to whoever tries all values of it."""
+    office = Office()
+    world = World(results=(ResultRule("hide", ("office.read",), redact=("text",)),))
+    source = 'await office.read({ paper_id: "pay" }); await office.make({ title: "x" })'
+    async with opened_runtime(office.capability.connector(), control=world.control()) as (runtime, _store):
+        _, one = await planned(runtime, source)
+        office.papers["pay"]["text"] = "another"
+        _, other = await planned(runtime, source)
+        assert one["reads"][0]["seen"] == other["reads"][0]["seen"]
+        office.papers["pay"]["title"] = "another"
+        _, third = await planned(runtime, source)
+        assert one["reads"][0]["seen"] != third["reads"][0]["seen"]
+
+
 async def test_E08_a_preview_is_not_a_way_to_read_uncounted(opened_runtime: Any) -> None:
     office = Office()
     counted = Caller(Principal("ada"), Grant.of("office.retitle", {"pattern": "office.what_retitle_does", "caveats": [{"calls": 1}]}))
