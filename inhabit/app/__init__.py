@@ -53,8 +53,9 @@ from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.ceremonies import Ceremonies
 from inhabit.server.http import create_app
-from inhabit.server.tokens import authority_of, authority_value
+from inhabit.server.tokens import authority_of, authority_value, revoke
 from inhabit.server.tools import model_tools
+from inhabit.store.audit.events import IN_PROCESS
 from inhabit.store.ids import new_run_id
 from inhabit.store.secrets import EnvironmentSecrets, Secrets
 from inhabit.store.tokens import TokenRecord
@@ -337,6 +338,11 @@ class Inhabit:
             return await self.attenuable.issue(Principal.parse(principal), authority, now_ms=now_ms(), expires_ms=expires_ms, label=label)
         return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve), now_ms=now_ms(),
                                              expires_ms=expires_ms, label=label)
+
+    async def revoke_token(self, token_id: str, *, tenant: str = "default") -> None:
+        """Refuse a token, and all made from it, from now on; when this returns no run that they started makes a call any more.
+        Raises `NotFound`."""
+        await self.runtime.revoke(await revoke(self.home.tokens, token_id, tenant=tenant, now_ms=now_ms(), by=IN_PROCESS))
 
 
 class _Mounted:

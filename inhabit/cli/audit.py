@@ -2,11 +2,12 @@
 
 key         the public key of the home: keep it elsewhere, with whoever verifies
 checkpoint  the newest signed checkpoint: keep some elsewhere; with one, a cut end and an older copy are found
+tokens      who made and revoked which token, for whom, with which grant; needs no server
 verify      all records against the log, the log against its checkpoints; needs the public key and the file alone
 export      every record with its proof as JSON lines, or OpenTelemetry traces (OTLP/JSON, GenAI conventions)
 erase       a user's or a tenant's data for good; the log still verifies; the server must be stopped
 
-Where a home has several tenants, --tenant says whose; `verify` without it verifies all of them. Exit code 1: something is not as it was recorded.
+Where a home has several tenants, --tenant says whose; `verify` without it verifies all of them, and what is of the whole home (`server.db`). Exit code 1: something is not as it was recorded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
 from inhabit.cli.terminal import progress, say, show_json
@@ -36,20 +38,23 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="key|checkpoint|verify|export|erase")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="key|checkpoint|tokens|verify|export|erase")
     key = actions.add_parser("key", help="print the public key")
     checkpoint = actions.add_parser("checkpoint", help="print the newest signed checkpoint")
+    tokens = actions.add_parser("tokens", help="who made and revoked which token")
     check = actions.add_parser("verify", help="find what is not as it was recorded")
     export = actions.add_parser("export", help="write the records out")
     gone = actions.add_parser("erase", help="erase a user's data, or a tenant's")
-    for action in (key, checkpoint, check, export, gone):
+    for action in (key, checkpoint, tokens, check, export, gone):
         add_app_options(action)
+    tokens.add_argument("--tenant", metavar="TENANT", help="of one tenant; default: of all")
     for action in (checkpoint, check, export):
         action.add_argument("--file", type=Path, metavar="FILE", help="a journal; default: the tenant's in the home")
         action.add_argument("--tenant", metavar="TENANT", help="whose; default: the only one")
     check.add_argument("--key", action="append", metavar="KEY", help="the public key, or a file with it; default: the home's own")
     check.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint that was kept elsewhere")
-    check.add_argument("--json", action="store_true")
+    for action in (check, tokens):
+        action.add_argument("--json", action="store_true")
     export.add_argument("--format", choices=["jsonl", "otlp"], default="jsonl")
     export.add_argument("--values", action="store_true", help="otlp with the arguments and results of calls; jsonl has them always")
     whom = gone.add_mutually_exclusive_group(required=True)
@@ -59,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"key": _key, "checkpoint": _checkpoint, "verify": _verify, "export": _export, "erase": _erase}[args.action](args)
+    return {"key": _key, "checkpoint": _checkpoint, "tokens": _tokens, "verify": _verify, "export": _export, "erase": _erase}[args.action](args)
 
 
 def _file(args: argparse.Namespace) -> Path:
@@ -95,26 +100,36 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return 0
 
 
+def _tokens(args: argparse.Namespace) -> int:
+    home = home_of(args)
+    _refuse_no_home(home)
+    return load("granted").main(home, args.tenant, as_json=args.json)
+
+
 def _verify(args: argparse.Namespace) -> int:
     home = Path() if args.file and args.key else home_of(args)
     keys = [PublicKey(text) for text in ([_key_text(text) for text in args.key or ()] or [_public_key(home)])]
     external = args.checkpoint.read_text(encoding="utf-8") if args.checkpoint else None
+    server: Verified | None = None
     if args.file or args.tenant or external is not None:
         found = {args.tenant or "": verify(_file(args), keys, external, args.tenant)}
     else:
-        found = {tenant: verify(existing_journal(home, tenant), keys, None, tenant) for tenant in (tuple(tenants_in(home)) or (_only_tenant(home),))}
+        server = verify(home / SERVER, keys) if (home / SERVER).is_file() else None
+        tenants = tuple(tenants_in(home)) or (() if server else (_only_tenant(home),))
+        found = {tenant: verify(existing_journal(home, tenant), keys, None, tenant) for tenant in tenants}
     if args.json:
-        values = [_as_json(tenant, one) for tenant, one in found.items()]
-        show_json(values[0] if len(values) == 1 else values)
+        show_json([*(_as_json(tenant, one) for tenant, one in found.items()), *([_as_json(None, server)] if server else ())])
     else:
         for tenant, one in found.items():
             _told(f"tenant {tenant}: " if len(found) > 1 else "", one)
+        if server is not None:
+            _told(f"{SERVER}: ", server)
         if external is None:
             say("without a checkpoint kept elsewhere, a cut end or an older copy of the whole file cannot be found")
-    return 1 if any(one.findings for one in found.values()) else 0
+    return 1 if any(one.findings for one in (*found.values(), *((server,) if server else ()))) else 0
 
 
-def _as_json(tenant: str, found: Verified) -> dict[str, Any]:
+def _as_json(tenant: str | None, found: Verified) -> dict[str, Any]:
     return {"tenant": tenant, "leaves": found.leaves, "unsigned": found.unsigned, "runs": found.runs, "records": found.records,
             "erased": found.erased, "findings": [{"where": f.where, "what": f.what} for f in found.findings]}
 

@@ -8,7 +8,7 @@ Invariant: a key alone makes nothing. A token that this server did not issue has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from inhabit.kernel.grants import Grant
 from inhabit.server.auth import identity_of
 from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.requests import StrictBody, read_body
+from inhabit.store.audit.events import IN_PROCESS, Actor
 from inhabit.store.tokens import TokenRecord
 from inhabit.tokens import Token, TokenKeys, mint, read
 
@@ -37,7 +38,7 @@ _SIGNED = "signed_by"
 class Records(Protocol):
     """The records of tokens (`store.TokenStore`)."""
 
-    async def enter(self, record: TokenRecord) -> None: ...
+    async def enter(self, record: TokenRecord, by: Actor = ...) -> None: ...
 
     async def standing(self, name: str, *, tenant: str, now_ms: int) -> TokenRecord | None: ...
 
@@ -45,9 +46,9 @@ class Records(Protocol):
 
     async def tenants(self) -> Sequence[str]: ...
 
-    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None: ...
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int, by: Actor = ...) -> None: ...
 
-    async def note(self, what: Mapping[str, Any]) -> None: ...
+    async def rotated(self, public: str, whose: Principal, void: int, by: Actor = ...) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Attenuable:
         self._keys = keys
 
     async def issue(self, principal: Principal, grant: Grant, *, now_ms: int, expires_ms: int | None = None, label: str = "",
-                    parent: str | None = None) -> tuple[str, TokenRecord]:
+                    parent: str | None = None, by: Actor = IN_PROCESS) -> tuple[str, TokenRecord]:
         """A new token, shown this once, and its record. It always ends: left out, in 30 days, and in 366 at the latest. Raises
         `InvalidInput`, `LimitExceeded`.
         """
@@ -79,7 +80,7 @@ class Attenuable:
         token_id = token_hex(8)
         token = mint(key.private, key.public, token_id=token_id, principal=principal, grant=grant, expires_ms=ends_ms)
         record = TokenRecord(token_id, principal, {_SIGNED: key.public.hex(), "grant": grant.as_value()}, label, parent, now_ms, ends_ms, None)
-        await self._records.enter(record)
+        await self._records.enter(record, by)
         return token, record
 
     async def check(self, token: str, *, now_ms: int) -> Token | None:
@@ -93,18 +94,18 @@ class Attenuable:
             return None
         return said
 
-    async def rotate(self, now_ms: int, *, void: bool) -> Rotated:
+    async def rotate(self, now_ms: int, *, void: bool, whose: Principal, by: Actor = IN_PROCESS) -> Rotated:
         """Sign with a new key from now on. Older keys verify until their tokens have expired, or with `void` not any more; the
-        tokens that are void then are revoked when this returns.
+        tokens that are void then are revoked when this returns. `whose`: in whose name it is done.
         """
         held = [record for tenant in await self._records.tenants() for record in await self._records.list(tenant=tenant)
                 if is_signed(record) and record.revoked_ms is None and (record.expires_ms or 0) > now_ms]
         until_ms = None if void else max((record.expires_ms or 0 for record in held), default=None)
         public = self._keys.rotate(now_ms, until_ms)
         for record in held if void else ():
-            await self._records.revoke(record.id, tenant=record.principal.tenant, now_ms=now_ms)
+            await self._records.revoke(record.id, tenant=record.principal.tenant, now_ms=now_ms, by=by)
         ids = tuple(record.id for record in held)
-        await self._records.note({"token_key": public, "void": len(ids) if void else 0})
+        await self._records.rotated(public, whose, len(ids) if void else 0, by)
         return Rotated(public, () if void else ids, ids if void else (), until_ms)
 
 
@@ -126,9 +127,10 @@ def rotate_endpoint(attenuable: Attenuable, now_ms: Callable[[], int], revoked: 
 
     async def rotate(request: Request) -> Response:
         asked = await read_body(request, RotateBody)
-        if not identity_of(request).operator:
+        identity = identity_of(request)
+        if not identity.operator:
             raise Denied("only the operator rotates the key of tokens", fix="run `inhabit token rotate-key` on the server")
-        rotated = await attenuable.rotate(now_ms(), void=asked.void)
+        rotated = await attenuable.rotate(now_ms(), void=asked.void, whose=identity.principal, by=identity.actor)
         await revoked(rotated.void)
         return json_response({"key": rotated.public, "kept": rotated.kept, "void": rotated.void, "until_ms": rotated.until_ms})
 

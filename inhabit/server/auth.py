@@ -24,6 +24,7 @@ from inhabit.contracts.principal import Principal
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.service import Caller
 from inhabit.server.problems import problem
+from inhabit.store.audit.events import Actor
 
 __all__ = ["MAX_TOKEN_CHARS", "Authenticate", "Identity", "TokenCheck", "caller_of", "identify", "identity_of"]
 
@@ -54,6 +55,11 @@ class Identity:
     def name(self) -> str:
         """What a revocation names: the ids from the issued token down to this one."""
         return ".".join((self.token_id, *self.chain))
+
+    @property
+    def actor(self) -> Actor:
+        """Who did what this identity asked for, as the audit log tells it."""
+        return Actor(self.principal, "operator" if self.operator else f"token {self.name}")
 
 
 class TokenCheck(Protocol):

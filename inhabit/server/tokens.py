@@ -25,9 +25,10 @@ from inhabit.server.attenuable import Attenuable, is_signed, rotate_endpoint
 from inhabit.server.auth import Identity, identity_of
 from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
+from inhabit.store.audit.events import Actor
 from inhabit.store.tokens import MAX_REVOKED_BELOW, TokenRecord
 
-__all__ = ["TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value"]
+__all__ = ["TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value", "revoke"]
 
 _APPROVE = "approve"
 _NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]{32}){0,15}\Z")
@@ -40,13 +41,13 @@ MAX_TOKENS_PER_USER = 1_000
 
 class Tokens(Protocol):
     async def create(self, principal: Principal, authority: Any, *, now_ms: int, expires_ms: int | None = None,
-                     label: str = "", parent: str | None = None) -> tuple[str, TokenRecord]: ...
+                     label: str = "", parent: str | None = None, by: Actor = ...) -> tuple[str, TokenRecord]: ...
 
     async def list(self, *, tenant: str) -> Sequence[TokenRecord]: ...
 
-    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None: ...
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int, by: Actor = ...) -> None: ...
 
-    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW) -> None: ...
+    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW, by: Actor = ...) -> None: ...
 
 
 class TokenBody(StrictBody):
@@ -92,10 +93,11 @@ class TokenRoutes:
         expires = None if asked.expires_s is None else now + asked.expires_s * 1000
         parent = None if identity.operator else identity.token_id
         if asked.attenuable:
-            token, record = await self._issuing(asked).issue(principal, grant, now_ms=now, expires_ms=expires, label=asked.label, parent=parent)
+            token, record = await self._issuing(asked).issue(principal, grant, now_ms=now, expires_ms=expires, label=asked.label, parent=parent, by=identity.actor)
         else:
             token, record = await self._tokens.create(
-                principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label, parent=parent)
+                principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label, parent=parent,
+                by=identity.actor)
         return json_response({"token": token, **_record_json(record)}, 201)
 
     def _issuing(self, asked: TokenBody) -> Attenuable:
@@ -122,9 +124,7 @@ class TokenRoutes:
             return await self._revoke_below(identity, token_id)
         if not any(record.id == token_id for record in await self._visible(identity)):
             raise _no_such_token()
-        await self._tokens.revoke(token_id, tenant=identity.principal.tenant, now_ms=self._now_ms())
-        parents = {record.id: record.parent for record in await self._tokens.list(tenant=identity.principal.tenant)}
-        await self._revoked([one for one in parents if _descends(one, token_id, parents)])
+        await self._revoked(await revoke(self._tokens, token_id, tenant=identity.principal.tenant, now_ms=self._now_ms(), by=identity.actor))
         return Response(status_code=204)
 
     async def _revoke_below(self, identity: Identity, name: str) -> Response:
@@ -137,9 +137,9 @@ class TokenRoutes:
         most = MAX_REVOKED_BELOW // 2 if own else MAX_REVOKED_BELOW   # holders leave room for who issued it
         now_ms, tenant = self._now_ms(), identity.principal.tenant
         if "." in name:
-            await self._tokens.revoke_below(name, tenant=tenant, now_ms=now_ms, most=most)
+            await self._tokens.revoke_below(name, tenant=tenant, now_ms=now_ms, most=most, by=identity.actor)
         else:
-            await self._tokens.revoke(name, tenant=tenant, now_ms=now_ms)
+            await self._tokens.revoke(name, tenant=tenant, now_ms=now_ms, by=identity.actor)
         await self._revoked([name])
         return Response(status_code=204)
 
@@ -157,6 +157,13 @@ class TokenRoutes:
         if parents.get(identity.token_id) is None:
             return own
         return [r for r in own if _descends(r.id, identity.token_id, parents)]
+
+
+async def revoke(tokens: Tokens, token_id: str, *, tenant: str, now_ms: int, by: Actor) -> Sequence[str]:
+    """Refuse a token that the server issued, from now on; the ids of all that are refused with it. Raises `NotFound`."""
+    await tokens.revoke(token_id, tenant=tenant, now_ms=now_ms, by=by)
+    parents = {record.id: record.parent for record in await tokens.list(tenant=tenant)}
+    return [one for one in parents if _descends(one, token_id, parents)]
 
 
 def _no_such_token() -> NotFound:

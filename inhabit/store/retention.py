@@ -13,6 +13,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from inhabit.errors import ConfigError
+from inhabit.store.audit.events import drop_events
 from inhabit.store.database import Database
 
 __all__ = ["Pruned", "Retention", "Went", "drop", "prune", "tighten"]
@@ -76,8 +77,7 @@ async def prune(database: Database, now_ms: int, retention: Retention) -> Pruned
         runs, values = runs + went.runs, values + went.values
     while unused := await do(lambda c: _drop_unused(c, now_ms - _UNUSED_BLOB_MS)):
         values += unused
-    tokens = await do(lambda c: c.execute("DELETE FROM tokens WHERE expires_ms < ?1 OR revoked_ms < ?1",
-                                          (before,)).rowcount)
+    tokens = await do(lambda c: _drop_tokens(c, before, database))
     cut = await tighten(database)
     return Pruned(runs, values, tokens, cut, max(0, await database.read(_used) - retention.max_bytes))
 
@@ -130,6 +130,14 @@ def drop(connection: sqlite3.Connection, keys: list[int], database: Database, re
             "DELETE FROM blobs WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM blob_uses WHERE blob = ?1)",
             (blob,)).rowcount
     return Went(len(keys), values)
+
+
+def _drop_tokens(connection: sqlite3.Connection, before_ms: int, database: Database) -> int:
+    """What befell a token goes with its record; a change of the key when it is as old."""
+    gone = connection.execute("DELETE FROM tokens WHERE expires_ms < ?1 OR revoked_ms < ?1", (before_ms,)).rowcount
+    drop_events(connection, database.audit, "substr(token, 1, 16) NOT IN (SELECT id FROM tokens) AND (SELECT json_extract(CAST(body AS TEXT), '$.at_ms')"
+                " FROM audit_notes WHERE audit_notes.position = token_events.position) < ?", (before_ms,), "retention")
+    return gone
 
 
 def _drop_unused(connection: sqlite3.Connection, before_ms: int) -> int:

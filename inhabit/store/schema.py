@@ -95,6 +95,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """ALTER TABLE conversations_cleared ADD COLUMN position INTEGER""",
         """ALTER TABLE conversations_cleared ADD COLUMN salt BLOB""",
     ),
+    (
+        # Who made and revoked which token; each row has a note in the audit log (see `audit.events`).
+        """CREATE TABLE token_events (
+            position INTEGER PRIMARY KEY, salt BLOB NOT NULL, event TEXT NOT NULL, token TEXT NOT NULL, tenant TEXT NOT NULL, user TEXT NOT NULL,
+            by_tenant TEXT NOT NULL, by_user TEXT NOT NULL, body BLOB NOT NULL) STRICT""",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 

@@ -6,7 +6,8 @@ is stored as given: what it means, and that a child's is narrower, is for the ca
 A token that is signed (room `tokens`) has a record too, and no hash: no text opens it. Its holders make narrower ones by
 themselves, which have no record; one of them is revoked by its path, the ids from the record down to it, and with it
 every token whose own ids hold all of these.
-Invariants: unknown, expired, revoked, and with a dead parent are one answer. A revocation is in the audit log.
+Invariants: unknown, expired, revoked, and with a dead parent are one answer. What is made and what is revoked is in the
+audit log, with who did it, in the same commit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ import orjson
 
 from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, LimitExceeded, NotFound
+from inhabit.store.audit.events import IN_PROCESS, Actor, put_down
 from inhabit.store.database import Database
 
 __all__ = ["MAX_LABEL_CHARS", "MAX_REVOKED_BELOW", "MAX_TOKENS_PER_TENANT", "TOKEN_PREFIX", "TokenRecord", "TokenStore"]
@@ -58,27 +60,27 @@ class TokenStore:
         self._random = random
 
     async def create(self, principal: Principal, authority: Any, *, now_ms: int, expires_ms: int | None = None,
-                     label: str = "", parent: str | None = None) -> tuple[str, TokenRecord]:
-        """A new token, shown this once, and its record, on disk. `authority` is JSON data.
+                     label: str = "", parent: str | None = None, by: Actor = IN_PROCESS) -> tuple[str, TokenRecord]:
+        """A new token, shown this once, and its record, on disk. `authority` is JSON data. `by`: who makes it.
 
         Raises `InvalidInput` for an expiry in the past, a long label or a dead parent; `LimitExceeded`.
         """
         token = TOKEN_PREFIX + self._random(32).hex()
         record = TokenRecord(self._random(8).hex(), principal, authority, label, parent, now_ms, expires_ms, None)
-        await self._keep(record, _digest(token))
+        await self._keep(record, _digest(token), by)
         return token, record
 
-    async def enter(self, record: TokenRecord) -> None:
+    async def enter(self, record: TokenRecord, by: Actor = IN_PROCESS) -> None:
         """Keep the record of a signed token, which its maker gave an id. Raises as `create`."""
-        await self._keep(record, self._random(32))
+        await self._keep(record, self._random(32), by)
 
-    async def _keep(self, record: TokenRecord, digest: bytes) -> None:
+    async def _keep(self, record: TokenRecord, digest: bytes, by: Actor) -> None:
         if record.expires_ms is not None and record.expires_ms <= record.created_ms:
             raise InvalidInput(f"the token would have expired already (expires_ms {record.expires_ms}, now {record.created_ms})",
                                fix="give a time to come, in ms")
         if len(record.label) > MAX_LABEL_CHARS:
             raise InvalidInput(f"a label has at most {MAX_LABEL_CHARS} characters", fix="shorten it")
-        await self._database.writer.perform(lambda c: _insert(c, record, digest, record.created_ms))
+        await self._database.writer.perform(lambda c: self._insert(c, record, digest, by))
 
     async def verify(self, token: str, *, now_ms: int) -> TokenRecord | None:
         """The record of a token that is valid now, as are its ancestors; else None."""
@@ -101,19 +103,20 @@ class TokenStore:
         """Those that have tokens."""
         return await self._database.read(lambda c: [tenant for (tenant,) in c.execute("SELECT DISTINCT tenant FROM tokens ORDER BY tenant")])
 
-    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None:
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int, by: Actor = IN_PROCESS) -> None:
         """From its return on the token, and every one made from it, is refused. Raises `NotFound`."""
-        await self._database.writer.perform(lambda c: self._revoke(c, token_id, tenant, now_ms))
+        await self._database.writer.perform(lambda c: self._revoke(c, token_id, tenant, now_ms, by))
 
-    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW) -> None:
+    async def revoke_below(self, path: str, *, tenant: str, now_ms: int, most: int = MAX_REVOKED_BELOW, by: Actor = IN_PROCESS) -> None:
         """Refuse, from its return on, every token whose name holds all ids of `path`, of which the first is a record's.
         Raises `NotFound`, and `LimitExceeded` where `most` were revoked below that record.
         """
-        await self._database.writer.perform(lambda c: self._revoke_below(c, path, tenant, now_ms, most))
+        await self._database.writer.perform(lambda c: self._revoke_below(c, path, tenant, now_ms, most, by))
 
-    async def note(self, what: Mapping[str, Any]) -> None:
-        """Put down in the audit log what happened to tokens: ids, no names, since nothing in that log is ever erased."""
-        await self._database.writer.perform(lambda c: self._database.audit.note(c, dict(what)))
+    async def rotated(self, public: str, whose: Principal, void: int, by: Actor = IN_PROCESS) -> None:
+        """Put down in the audit log that a new key signs, and how many tokens are void. `whose`: in whose name it was done."""
+        await self._database.writer.perform(
+            lambda c: put_down(c, self._database.audit, "token_key_rotated", public, whose, by, {"void": void}))
 
     async def has_approver(self, *, tenant: str, besides: str, now_ms: int) -> bool:
         """Whether somebody of the tenant other than `besides` holds a valid token that answers approvals."""
@@ -122,23 +125,34 @@ class TokenStore:
             f" AND substr(CAST(authority AS TEXT), 1, {len(_APPROVES)}) = ? LIMIT 1",
             (tenant, besides, now_ms, _APPROVES)).fetchone() is not None)
 
-    def _revoke(self, connection: sqlite3.Connection, token_id: str, tenant: str, now_ms: int) -> None:
-        changed = connection.execute("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ? AND tenant = ?",
-                                     (now_ms, token_id, tenant)).rowcount
-        if not changed:
-            raise NotFound(f"no token {token_id[:40]}", fix="see `inhabit token list`")
-        self._database.audit.note(connection, {"token_revoked": token_id})
+    def _insert(self, connection: sqlite3.Connection, record: TokenRecord, digest: bytes, by: Actor) -> None:
+        _insert(connection, record, digest, record.created_ms)
+        put_down(connection, self._database.audit, "token_created", record.id, record.principal, by, {
+            "authority": record.authority, "label": record.label, "parent": record.parent, "expires_ms": record.expires_ms})
 
-    def _revoke_below(self, connection: sqlite3.Connection, path: str, tenant: str, now_ms: int, most: int) -> None:
+    def _revoke(self, connection: sqlite3.Connection, token_id: str, tenant: str, now_ms: int, by: Actor) -> None:
+        """One that is revoked already stays as it is, and nothing happened that would be put down."""
+        whose = _whose(connection, token_id, tenant)
+        if connection.execute("UPDATE tokens SET revoked_ms = ? WHERE id = ? AND tenant = ? AND revoked_ms IS NULL",
+                              (now_ms, token_id, tenant)).rowcount:
+            put_down(connection, self._database.audit, "token_revoked", token_id, whose, by, {})
+
+    def _revoke_below(self, connection: sqlite3.Connection, path: str, tenant: str, now_ms: int, most: int, by: Actor) -> None:
         root = path.partition(".")[0]
-        if connection.execute("SELECT 1 FROM tokens WHERE id = ? AND tenant = ?", (root, tenant)).fetchone() is None:
-            raise NotFound(f"no token {root[:40]}", fix="see `inhabit token list`")
+        whose = _whose(connection, root, tenant)
         connection.execute("DELETE FROM token_revocations WHERE root NOT IN (SELECT id FROM tokens)")
         (held,) = connection.execute("SELECT count(*) FROM token_revocations WHERE tenant = ? AND root = ?", (tenant, root)).fetchone()
         if held >= most:
             raise LimitExceeded.of("revoked_below", most, "tokens", what=f"token {root}", fix=f"revoke {root} itself, and hand out another")
-        connection.execute("INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (tenant, root, path, now_ms))
-        self._database.audit.note(connection, {"token_revoked": path})
+        if connection.execute("INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (tenant, root, path, now_ms)).rowcount:
+            put_down(connection, self._database.audit, "token_revoked", path, whose, by, {})
+
+
+def _whose(connection: sqlite3.Connection, token_id: str, tenant: str) -> Principal:
+    row = connection.execute("SELECT user, tenant, agent FROM tokens WHERE id = ? AND tenant = ?", (token_id, tenant)).fetchone()
+    if row is None:
+        raise NotFound(f"no token {token_id[:40]}", fix="see `inhabit token list`")
+    return Principal(*row)
 
 
 def _digest(token: str) -> bytes:

@@ -38,6 +38,17 @@ def test_F10_what_was_changed_is_named(home: Path, capsys: pytest.CaptureFixture
     assert "entry 1" in (said := capsys.readouterr().out) and "NOT SOUND" in said
 
 
+def test_F10_a_token_of_the_command_line_is_in_the_audit_log(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inhabit.toml").write_text('name = "lab"\n')
+    assert main(["token", "create", "--for", "bob", "--grant", "lab.*", "--as", "ada"]) == 0
+    secret = capsys.readouterr().out.strip()
+    assert main(["audit", "tokens"]) == 0
+    said = capsys.readouterr().out
+    assert "default/bob" in said and "default/ada (operator)" in said and "lab.*" in said and secret not in said
+    assert main(["audit", "verify"]) == 0
+
+
 def test_export_writes_a_line_a_record(home: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["audit", "export", "--home", str(home)]) == 0
     assert capsysbinary.readouterr().out.count(b"\n") == 12 * 7

@@ -42,6 +42,7 @@ from inhabit.runtime.tally import Tally
 from inhabit.runtime.visibility import RunPage
 from inhabit.server.auth import Identity
 from inhabit.server.http import ServerOptions, create_app
+from inhabit.store.audit.events import IN_PROCESS, Actor
 from inhabit.store.tokens import TokenRecord
 
 PICTURE = b"\x89PNG\r\n\x1a\n not really"
@@ -240,7 +241,7 @@ class MemoryTokens:
         self.records: dict[str, TokenRecord] = {}
 
     async def create(self, principal: Principal, authority: Any, *, now_ms: int, expires_ms: int | None = None,
-                     label: str = "", parent: str | None = None) -> tuple[str, TokenRecord]:
+                     label: str = "", parent: str | None = None, by: Actor = IN_PROCESS) -> tuple[str, TokenRecord]:
         record = TokenRecord(f"id{len(self.records)}", principal, authority, label, parent, now_ms, expires_ms, None)
         self.records[record.id] = record
         return f"inh_{record.id}", record
@@ -248,7 +249,7 @@ class MemoryTokens:
     async def list(self, *, tenant: str) -> Sequence[TokenRecord]:
         return [record for record in self.records.values() if record.principal.tenant == tenant]
 
-    async def revoke(self, token_id: str, *, tenant: str, now_ms: int) -> None:
+    async def revoke(self, token_id: str, *, tenant: str, now_ms: int, by: Actor = IN_PROCESS) -> None:
         self.records[token_id] = replace(self.records[token_id], revoked_ms=now_ms)
 
 

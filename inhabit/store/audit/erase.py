@@ -14,6 +14,7 @@ from pathlib import Path
 
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.audit.clearings import drop_clearings
+from inhabit.store.audit.events import drop_events_of
 from inhabit.store.audit.log import AuditLog
 from inhabit.store.database import Database
 from inhabit.store.retention import Went, drop, tighten
@@ -64,6 +65,7 @@ def _drop_some(connection: sqlite3.Connection, tenant: str, user: str, database:
 
 
 def _drop_named(connection: sqlite3.Connection, log: AuditLog, tenant: str, user: str) -> tuple[int, int, int]:
+    drop_events_of(connection, log, tenant, user, "the user's data was erased")
     tokens = connection.execute("DELETE FROM tokens WHERE tenant = ? AND user = ?", (tenant, user)).rowcount
     charges = connection.execute("DELETE FROM charges WHERE tenant = ? AND instr(key, ?)", (tenant, f"{len(user)}:{user}")).rowcount
     connection.execute("DELETE FROM conversations WHERE tenant = ? AND user = ?", (tenant, user))

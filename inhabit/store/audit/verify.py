@@ -21,6 +21,7 @@ import orjson
 
 from inhabit.errors import InhabitError, InvalidInput
 from inhabit.store.audit.clearings import loose_clearings
+from inhabit.store.audit.events import loose_events
 from inhabit.store.audit.log import ITEM, LEAVES, commitment
 from inhabit.store.audit.merkle import Frontier, leaf_hash
 from inhabit.store.audit.notes import Checkpoint, PublicKey, read_checkpoint
@@ -201,6 +202,8 @@ class _Verifier:
             yield Finding(f"note {position}", "no leaf of the log stands for it")
         if self._has_clearings():
             yield from (Finding(*found) for found in loose_clearings(self._connection, notes))
+        if self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'token_events'"):      # a backup of an older version has none
+            yield from (Finding(*found) for found in loose_events(self._connection, notes))
 
     def _has_clearings(self) -> bool:
         """A backup of an older version has none to hold against the log."""

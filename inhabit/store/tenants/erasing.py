@@ -18,6 +18,7 @@ from inhabit.contracts.principal import Principal
 from inhabit.errors import NotFound, Unavailable
 from inhabit.store.audit.clearings import drop_clearings
 from inhabit.store.audit.erase import Erased, erase, refuse_unfinished
+from inhabit.store.audit.events import drop_events, drop_events_of
 from inhabit.store.database import Database
 from inhabit.store.folders import synced
 from inhabit.store.retention import tighten
@@ -85,7 +86,7 @@ async def erase_user(stores: Stores, whom: Principal) -> ErasedUser:
     async with stores.opening.using(whom.tenant) as opened:
         if opened is not None:
             gone = await erase(opened.store.database, tenant=whom.tenant, user=whom.user)
-    tokens = await stores.server.database.writer.perform(lambda c: _drop_tokens(c, whom))
+    tokens = await stores.server.database.writer.perform(lambda c: _drop_tokens(c, stores.server.database, whom))
     await _anew(stores.server.database)
     vault = TenantsConnections(stores.home)
     try:
@@ -98,7 +99,8 @@ async def erase_user(stores: Stores, whom: Principal) -> ErasedUser:
     return ErasedUser(gone.runs, gone.values, tokens, gone.charges, len(held), (*folder.glob("*.replaced-*"), *_copies(stores.home)))
 
 
-def _drop_tokens(connection: sqlite3.Connection, whom: Principal) -> int:
+def _drop_tokens(connection: sqlite3.Connection, database: Database, whom: Principal) -> int:
+    drop_events_of(connection, database.audit, whom.tenant, whom.user, "the user's data was erased")
     connection.execute("DELETE FROM token_revocations WHERE tenant = ?1 AND root IN (SELECT id FROM tokens WHERE tenant = ?1 AND user = ?2)",
                        (whom.tenant, whom.user))
     connection.execute("DELETE FROM passkeys WHERE tenant = ? AND user = ?", (whom.tenant, whom.user))
@@ -127,6 +129,7 @@ def _drop_all(connection: sqlite3.Connection, database: Database) -> int:
     keys = [key for (key,) in connection.execute("SELECT key FROM runs ORDER BY key")]
     database.forget_mark()
     drop_clearings(connection, database.audit, "1", (), _REASON)
+    drop_events(connection, database.audit, "1", (), _REASON)
     database.audit.note(connection, {"erased": keys, "reason": _REASON})
     for table in _tables(connection) - _LOG:
         connection.execute(f"DELETE FROM {table}" + (" WHERE run != 0" if table == "entries" else ""))
@@ -159,6 +162,7 @@ def _kept(home: Path, folder: Path) -> Path:
 async def _forgotten(server: Database, tenant: str, log: Path | None) -> int:
     """The tenant's rows in the home's own store, and a note there of what was done, without the name."""
     def drop(connection: sqlite3.Connection) -> int:
+        drop_events_of(connection, server.audit, tenant, None, _REASON)
         gone = sum(connection.execute(f"DELETE FROM {table} WHERE tenant = ?", (tenant,)).rowcount for table in sorted(OF_THE_HOME))
         server.audit.note(connection, {"tenant_erased": log.name if log is not None else "", "tokens": gone})
         return gone

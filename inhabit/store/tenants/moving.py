@@ -35,7 +35,7 @@ LAST_OF_ONE_FILE = 8
 """The schema version of the last home that had one journal for all its tenants."""
 RESTORING = "tenants.restoring"
 """A whole restore that needs its last step, or (beside `tenants`) one that never happened."""
-OF_THE_HOME = frozenset({"tokens", "token_revocations", "passkeys"})
+OF_THE_HOME = frozenset({"tokens", "token_revocations", "passkeys", "token_events"})
 _OF_EACH = frozenset({"audit_notes", "audit_checkpoints"})
 _MOVING = "tenants.moving"
 _MARK = "moved.json"
@@ -145,8 +145,8 @@ def _split(source: Path, target: Path, tables: dict[str, frozenset[str]], tenant
 
 
 def _rows_of(table: str, columns: frozenset[str], tenant: str | None) -> str:
-    if table in OF_THE_HOME:
-        return "1" if tenant is None else ""
+    if table in OF_THE_HOME:    # an event belongs to its place in a log, and the home's log is a new one
+        return "1" if tenant is None and table != "token_events" else ""
     if tenant is None or table == "meta":
         return ""
     if table in _OF_EACH:
@@ -158,9 +158,10 @@ def _rows_of(table: str, columns: frozenset[str], tenant: str | None) -> str:
 def _note_of_the_others(connection: sqlite3.Connection, tenant: str) -> None:
     runs = _firsts(connection, "SELECT key FROM old.runs WHERE tenant != ? ORDER BY key", tenant)
     clearings = _firsts(connection, "SELECT position FROM old.conversations_cleared WHERE tenant != ? AND position IS NOT NULL", tenant)
+    events = [position for (position,) in connection.execute("SELECT position FROM old.token_events")]
     log = AuditLog(connection, None)
     log.open(())
-    log.note(connection, {"erased": runs, "clearings_erased": clearings, "reason": "kept in the stores of other tenants"})
+    log.note(connection, {"erased": runs, "clearings_erased": clearings, "events_erased": events, "reason": "kept in the stores of other tenants"})
     log.write(connection)
 
 

@@ -137,7 +137,8 @@ async def test_F18_a_log_shorter_than_what_was_signed_refuses_to_start(tmp_path:
 async def test_a_journal_of_a_version_without_a_log_is_taken_into_one(tmp_path: Path) -> None:
     made = await sample(tmp_path)
     made.sql("DELETE FROM entries WHERE run = 0", "DROP TABLE audit_notes", "DROP TABLE audit_checkpoints", "ALTER TABLE headers DROP COLUMN salt",
-             "DROP TABLE conversations", "DROP TABLE conversations_cleared", "DROP TABLE token_revocations", "DROP TABLE passkeys", "PRAGMA user_version = 4")
+             "DROP TABLE conversations", "DROP TABLE conversations_cleared", "DROP TABLE token_revocations", "DROP TABLE passkeys", "DROP TABLE token_events",
+             "PRAGMA user_version = 4")
     store = Store.open(made.path)
     await filled(store, 20)
     await store.close()

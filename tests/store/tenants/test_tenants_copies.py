@@ -82,7 +82,7 @@ async def test_F17_a_backup_of_an_older_home_goes_back_as_one_with_stores(tmp_pa
         runs.append((tenant, head.run_id))
     await old.database.writer.maintain(lambda c: [c.execute(sql) for sql in (
         "DROP INDEX conversations_by_use", "ALTER TABLE conversations DROP COLUMN used_ms", "ALTER TABLE conversations_cleared DROP COLUMN position",
-        "ALTER TABLE conversations_cleared DROP COLUMN salt", f"PRAGMA user_version = {LAST_OF_ONE_FILE}")])
+        "ALTER TABLE conversations_cleared DROP COLUMN salt", "DROP TABLE token_events", f"PRAGMA user_version = {LAST_OF_ONE_FILE}")])
     await old.backup(tmp_path / "old.db")
     await old.close()
     stores = opened(tmp_path / "home")
