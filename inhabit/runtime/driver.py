@@ -491,7 +491,7 @@ class RunDriver:
 
     async def _settle(self) -> None:
         """Wait for calls that the program did not wait for: nothing half-done is called done."""
-        while self._calls or self._asks:
+        while self._calls or self._asks or self._failure is not None:   # a doubt that stays is in neither any more
             if self._failure is not None:
                 raise self._failure
             if not self._calls:

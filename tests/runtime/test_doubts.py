@@ -30,6 +30,7 @@ ADA = Caller(Principal("ada"), Grant.of("**"))
 BOSS = Approver(Principal("boss"), "test", protected=True)
 OPEN = Policy()
 ONE = "const made = await shop.place({ item: 'tea' }); return [made, await shop.count({})]"
+NOT_AWAITED = "shop.place({ item: 'tea' }); return 'a program that did not wait'"
 
 
 class Shop:
@@ -162,10 +163,11 @@ async def test_F02_a_call_that_a_person_says_was_not_made_is_made_again_and_can_
     assert len(set(ids)) == 2 and shop.placed == ["tea 1"]
 
 
+@pytest.mark.parametrize("source", [ONE, NOT_AWAITED])
 @pytest.mark.parametrize("how", ["give_up", "expire", "cancel"])
-async def test_F02_a_doubt_that_stays_ends_the_run_as_unknown(opened: Any, how: str) -> None:
+async def test_F02_a_doubt_that_stays_ends_the_run_as_unknown(opened: Any, how: str, source: str) -> None:
     shop = Shop()
-    run_id = await cut_off(opened, shop, "after")
+    run_id = await cut_off(opened, shop, "after", source)
     async with opened(shop) as (runtime, store):
         await settled(runtime, run_id)
         desk = Desk(runtime, store.approvals)
