@@ -28,8 +28,9 @@ from inhabit.kernel.policy import (
     strictest,
 )
 
-__all__ = ["NO_LEDGER", "Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled", "visible"]
+__all__ = ["HELD", "NO_LEDGER", "Charge", "Decision", "Facts", "RunFacts", "Verdict", "decide", "reasons", "settled", "visible"]
 
+HELD = "held for review"
 _NOTHING_USED: Mapping[str, int] = MappingProxyType({})
 
 
@@ -62,7 +63,8 @@ NO_LEDGER: Usage = _NoLedger()
 class Facts(NamedTuple):
     """All the kernel may know of a call. `now_ms` is Unix time, passed in; `granted_calls` counts the run's
     earlier allowed calls by the key of the grant clause that bounds them; `labels` are those of the run and of the
-    call's arguments; `approved`: a person has said yes to exactly this call; `built_url`, `meant`: as `flow.guard` takes them.
+    call's arguments; `approved`: a person has said yes to exactly this call, and saw that the rules `reviewed` hold it; `built_url`,
+    `meant`: as `flow.guard` takes them.
     """
 
     operation: Operation
@@ -73,6 +75,7 @@ class Facts(NamedTuple):
     labels: Labels = CLEAN
     usage: Usage = NO_LEDGER
     approved: bool = False
+    reviewed: frozenset[str] = frozenset()
     built_url: bool = False
     meant: bool = False
 
@@ -103,17 +106,14 @@ class Decision(NamedTuple):
 
 def decide(facts: Facts, grant: Grant, policy: Policy = NO_POLICY) -> Decision:
     """Authority comes from the grant alone: every layer of it must have a clause that permits the call. The policy,
-    the information flow and the run's mode can only be stricter.
+    the information flow and the run's mode can only be stricter. A yes lifts `ask`, a `hold` that was seen with it, never `deny`.
     """
     words, charges = reasons(facts, grant, policy)
     word = words[0] if len(words) == 1 else strictest(words)
-    if word.verdict in ("ask", "hold") and facts.approved:
+    if facts.approved and (word.verdict == "ask" or (word.verdict == "hold" and facts.reviewed.issuperset(word.rule.split(" & ")))):
         word = Reason("allow", word.rule, f"approved: {word.text}")
-    if facts.run.planning and facts.effects.may_write:
-        if word.verdict == "allow":
-            word = Reason("hold", "plan", "held for review")
-        elif word.verdict == "ask":
-            word = Reason("hold", word.rule, f"held for review; live it is asked: {word.text}")
+    if facts.run.planning and facts.effects.may_write and word.verdict in ("allow", "ask"):
+        word = Reason("hold", "plan", HELD) if word.verdict == "allow" else Reason("hold", word.rule, f"{HELD}; live it is asked: {word.text}")
     return Decision(word.verdict, word.rule, word.text, charges)
 
 

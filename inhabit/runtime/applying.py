@@ -6,7 +6,7 @@ that gave it is answered, it stands for what the real answer has at that place, 
 the middle of a text too, where it is a plain word, since an upstream that calls a thing `x/../y` would else write a text
 of its own. A handle stands for the one that the same read gave. Nothing else of a simulated answer is bound. What a
 person could not have seen is never let through: a write that differs raises `PlanLeft`, which parks the run with both
-sides; so does one that a rule would ask about by now, where nobody was asked.
+sides; so does one that a rule would ask about by now, where nobody was asked, and one that a rule holds which they did not see.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.run import Intent, Outcome
+from inhabit.kernel.decide import HELD
 from inhabit.runtime.asking import digest_of, refusal
-from inhabit.runtime.changes import digest_of_changes
+from inhabit.runtime.changes import PLANNED, digest_of_changes
 from inhabit.runtime.intents import UNDECIDED
 from inhabit.runtime.rechecking import conflicting
 from inhabit.runtime.recording import Recording
@@ -66,7 +67,7 @@ class Applying:
             if intent.operation in names and intent.decision.get("rule") != UNDECIDED:
                 self._taken[intent.sequence] = len(self._taken)
 
-    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> bool:
+    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> frozenset[str] | None:
         index = self._taken.setdefault(sequence, len(self._taken))
         now = {"operation": operation, "arguments": arguments}
         if index >= len(self._writes):
@@ -77,7 +78,10 @@ class Applying:
             raise _left(sequence, f"{operation} is not the approved write {index + 1} ({write['operation']})", due, now)
         if write["schema"] != schema:
             raise _left(sequence, f"{operation} is declared otherwise than when write {index + 1} was approved", due, now)
-        return self._asked
+        if not self._asked:
+            return None
+        held = write["rule"] != PLANNED and not write["reason"].startswith(f"{HELD}; ")   # else it is a rule that asks
+        return frozenset(write["rule"].split(" & ")) if held else frozenset()
 
     def agrees(self, sequence: int, verdict: str, reason: str) -> None:
         if verdict in ("ask", "hold"):

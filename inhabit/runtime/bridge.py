@@ -121,11 +121,11 @@ class Bridge:
             arguments = decoded(context, operation, body)
             given = context.handles.given(arguments, body, context.limits.value_bytes, operation)
             self._fits(context, operation, given, body)
-            approved = context.approves(issued, standing, arguments) or approved
+            reviewed = context.approves(issued, standing, arguments)
             usage = (context.granted_calls, context.charges) if made is None else context.without(made)
             decision = standing.decision or decide(
                 Facts(operation, given.value, now_ms, usage[0], context.run, context.labels.joined(given.labels),
-                      usage[1], approved, *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
+                      usage[1], approved or reviewed is not None, reviewed or frozenset(), *context.provenance(issued.sequence, operation, given)), context.grant, standing.policy)
             context.agrees(issued, standing, decision)
             if decision.verdict == "deny":
                 raise Denied(f"{operation.name}: {decision.reason}", details=decision.as_value(), fix=_FLOW_FIX if "information flow" in decision.rule else None)

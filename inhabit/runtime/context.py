@@ -84,8 +84,10 @@ class Holder(Protocol):
 class Approved(Protocol):
     """The writes that a person approved beforehand, in their order."""
 
-    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> bool:
-        """Whether a person was asked about them. Raises what parks the run for a write that is not the next one of them."""
+    def approves(self, sequence: int, operation: str, arguments: Mapping[str, Any], schema: str) -> frozenset[str] | None:
+        """None where no person was asked about them, else the rules that they saw hold this one. Raises what parks the run for a
+        write that is not the next one of them.
+        """
         ...
 
     def agrees(self, sequence: int, verdict: str, reason: str) -> None:
@@ -194,10 +196,12 @@ class RunContext:
         counts = made.decision.get("counts", ())
         return {key: used - (key in counts) for key, used in self.granted_calls.items()}, UNCOUNTED
 
-    def approves(self, issued: IssuedCall, standing: Standing, arguments: Mapping[str, Any]) -> bool:
-        """Whether a person has approved this write as part of a change set. Where there is one, another write parks the run."""
+    def approves(self, issued: IssuedCall, standing: Standing, arguments: Mapping[str, Any]) -> frozenset[str] | None:
+        """Whether a person has approved this write as part of a change set, and the rules that they saw hold it. Where there is a
+        change set, another write parks the run.
+        """
         if self.applying is None or not standing.may_write:
-            return False
+            return None
         return self.applying.approves(issued.sequence, standing.operation.name, arguments, standing.schema_hash)
 
     def agrees(self, issued: IssuedCall, standing: Standing, decision: Decision) -> None:

@@ -135,12 +135,18 @@ def test_who_approves_reads_every_reason() -> None:
     assert call(policy) == Decision("ask", "a & b", "first; second")
 
 
-def test_approval_lifts_ask_and_hold_and_never_deny() -> None:
+def test_E04_approval_lifts_ask_and_the_holds_that_were_seen_with_it_and_never_deny() -> None:
     ask, deny = Rule("a", ("**",), "ask", "sure?"), Rule("d", ("**",), "deny", "no")
+    hold, late = Rule("h", ("**",), "hold", "look"), Rule("l", ("**",), "hold", "look too")
     approved = Facts(REFUND, {}, 7, approved=True)
     assert decide(approved, ALL, Policy([ask])) == Decision("allow", "a", "approved: sure?")
     assert decide(approved, ALL, Policy([ask, deny])).verdict == "deny"
-    assert decide(approved, ALL, Policy([ask, ask._replace(verdict="hold")])).verdict == "allow"
+    assert decide(approved, ALL, Policy([ask, ask._replace(verdict="hold")])) == Decision("hold", "a", "sure?")
+    seen = approved._replace(reviewed=frozenset({"h", "d"}))
+    assert decide(seen, ALL, Policy([ask, hold])) == Decision("allow", "h", "approved: look")
+    assert decide(seen, ALL, Policy([ask, hold, late])) == Decision("hold", "h & l", "look; look too")
+    assert decide(seen, ALL, Policy([hold, deny])).verdict == "deny"
+    assert decide(seen._replace(approved=False), ALL, Policy([hold])).verdict == "hold"
 
 
 def test_E20_planning_holds_writes() -> None:

@@ -60,6 +60,17 @@ async def settled(runtime: Runtime, run_id: str) -> Any:
     return result
 
 
+@pytest.mark.parametrize("name", ["cancelling", "another"])
+async def test_E04_a_rule_that_holds_since_the_approval_holds(opened_runtime: Any, name: str) -> None:
+    shop, policies = Shop(), [POLICY]
+    async with opened_runtime(shop.capability.connector(), control=Control(policy=lambda _who: policies[-1])) as (runtime, store):
+        run = await runtime.execute("try { return await shop.cancel({ id: 'a' }) } catch (error) { return [error.code, error.message] }", ADA)
+        policies.append(Policy([*POLICY.rules, Rule(name, ("shop.cancel",), "hold", "looked at together")]))
+        await Desk(runtime, store.approvals).decide(run.approvals[0].approval, "approve", BOSS)
+        result = await settled(runtime, run.run_id)
+        assert result.value[0] == "denied" and "held for review" in result.value[1] and shop.cancelled == []
+
+
 async def test_run_sleeps_over_its_questions_and_wakes_with_each_answer(opened: Any) -> None:
     shop = Shop()
     async with opened(shop) as (runtime, store):

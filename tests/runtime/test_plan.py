@@ -240,6 +240,22 @@ async def test_a_change_set_is_asked_once_and_answered_by_another(opened: Any) -
             await desk.decide(asked.approvals[0].approval, "approve", BOSS)
 
 
+@pytest.mark.parametrize("late", [Rule("late", ("shop.note",), "hold"), Rule("making", ("shop.create",), "hold")])
+async def test_E04_a_rule_that_holds_since_a_change_set_was_approved_parks(opened_runtime: Any, late: Rule) -> None:
+    shop, rules = Shop(), [Rule("making", ("shop.create",), "ask"), Rule("held", ("shop.note",), "hold")]
+    policies = [Policy(rules)]
+    async with opened_runtime(shop.capability.connector(), control=Control(policy=lambda _who: policies[-1])) as (runtime, store):
+        run, changes = await planned(runtime, THINGS["typescript"])
+        asked = await Plans(runtime).apply(run, ADA, digest=changes["hash"])
+        policies.append(Policy([*rules, late]))
+        await Desk(runtime, store.approvals).decide(asked.approvals[0].approval, "approve", BOSS)
+        done = await settled(runtime, asked.run_id)
+        assert done.state == "parked" and done.error["code"] == "plan_left"
+        assert not any(what == late.patterns[0].removeprefix("shop.") for what, _ in shop.written)
+        policies.append(Policy(rules))                       # without it, the run goes on as it was approved
+        assert (await runtime.resume(asked.run_id, ADA)).state == "completed" and len(shop.written) == 3
+
+
 async def test_a_change_after_the_asking_is_found_before_the_first_write(opened: Any) -> None:
     shop = Shop()
     async with opened(shop, Rule("making", ("shop.create",), "ask", "people make things")) as (runtime, store):
