@@ -6,9 +6,10 @@ intents, in that order) before any of its calls is performed, so an effect alway
 Order between results and timers is that of the clock in milliseconds, a due timer before a result of its own
 millisecond: so it does not depend on what else the host was doing then.
 
-A program that ends while calls of it are in flight has not ended: they are waited for. A run that is taken up
-after a crash is the same thing with a `Recording`: recorded deliveries first, and where the record ends, life. Until
-then nothing is done for the program, only compared: a run whose program takes another path is parked as it was.
+A program that ends while calls of it are in flight has not ended: they are waited for. What a run waits for lies in
+`waiting`, apart from the turns; calls that nobody knows the end of are settled by `settling`. A run that is taken up after
+a crash is the same thing with a `Recording`: recorded deliveries first, and where the record ends, life. Until then nothing
+is done for the program, only compared: a run whose program takes another path is parked as it was.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ from inhabit.runtime.context import Admitted, RunContext
 from inhabit.runtime.endings import ended, parted
 from inhabit.runtime.handles import RETURNED
 from inhabit.runtime.questions import OpenQuestions
-from inhabit.runtime.reconciling import NOT_DONE, Settled, said, to_settle
+from inhabit.runtime.reconciling import to_settle
 from inhabit.runtime.recording import Diverged, Recording
-from inhabit.runtime.rollback import RUNG, SETTLE
+from inhabit.runtime.settling import Settling
+from inhabit.runtime.waiting import OnlyPeople, Waiting
 from inhabit.runtime.writes import Writes
 from inhabit.wire.values import encode_value
 
@@ -64,8 +66,6 @@ _LOG_LINE_BYTES = 8
 """What a line costs beside its text: empty ones would be free, and fill the journal."""
 _TIMER_BYTES = 64
 """What the record of a timer takes: a loop of them makes no calls, and would fill the journal unpaid."""
-_CUT_OFF_S = 1.0
-"""How long a cancelled call may take to end before it is left behind."""
 _LEAVE_S = 5.0
 """How long a stopping server waits for calls in flight, so that fewer of them end in doubt."""
 
@@ -76,7 +76,6 @@ class RunDriver:
     def __init__(self, header: RunHeader, context: RunContext, isolate: Isolate, bridge: Bridge, journal: Recorder,
                  now_ms: Callable[[], int], *, recording: Recording | None = None,
                  progress: Callable[[str], None] = lambda _text: None, questions: OpenQuestions | None = None) -> None:
-        self._questions = questions or OpenQuestions()
         self._header = header
         self._context = context
         self._isolate = isolate
@@ -88,20 +87,14 @@ class RunDriver:
         self._replaying = self._recording.begun
         self._given: Sequence[Delivered] = ()
         self._open: list[tuple[IssuedCall, Admitted | None]] = []
-        self._ready: deque[Outcome] = deque()
-        self._woken: asyncio.Future[None] | None = None
-        self._calls: dict[int, tuple[asyncio.Task[None], Admitted]] = {}
-        self._asks: dict[int, IssuedCall] = {}
-        self._asked: dict[int, Asked] = self._recording.asked | self._recording.doubts.asked
-        self._doubts: dict[int, Admitted] = {}
-        self._failure: BaseException | None = None
         self._clock_ms = header.clock_ms
         self._log_bytes = 0
         self._writes = Writes()
         self._turn = Turn()
         self._leaving = False
         self._begun_s = 0.0
-        self._hurried: asyncio.Future[None] | None = None
+        self.waiting = Waiting(header.run_id, header.principal, questions or OpenQuestions(), self._recording)
+        self._settling = Settling(header, context, bridge, self._recording.doubts, self.waiting, self._writes, now_ms, self._go_on)
         self.asleep = self._ending = False
         self.cancelled_by = "its owner"
         self.logs: list[LogLine] = []
@@ -115,7 +108,7 @@ class RunDriver:
     @property
     def questions(self) -> Sequence[Asked]:
         """What waits for people now."""
-        return [self._asked[sequence] for sequence in sorted(self._asks) if sequence in self._asked]
+        return self.waiting.questions
 
     @property
     def labels(self) -> Labels:
@@ -128,8 +121,7 @@ class RunDriver:
         Raises `Unavailable` when the journal cannot record, and `WorkerLost` when the worker died through no
         fault of this run and nothing is in doubt: the run has not ended then, and a replay takes it up.
         """
-        loop = asyncio.get_running_loop()
-        self._begun_s, self._hurried = loop.time(), loop.create_future()
+        self._begun_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(max(0.0, self.limits.wall_ms - self._recording.used.get("wall_ms", 0)) / 1000):
                 finished = await self._turns()
@@ -137,7 +129,7 @@ class RunDriver:
             if finished.ok and self._context.handles.within(finished.value):
                 finished = Finished(False, RETURNED)
             end = self._ends(*ended(finished, self.limits, self._writes))
-        except _OnlyPeople:
+        except OnlyPeople:
             self.asleep, end = True, self._falls_asleep()
         except (Diverged, PlanLeft) as left:
             self.asleep, end = True, self._parks(left)
@@ -157,14 +149,14 @@ class RunDriver:
         """A person has answered, as the journal has by now. False when this driver has gone to sleep over it."""
         if self.asleep or self._ending:
             return not self.asleep
-        issued = self._asks.pop(decided.sequence, None)
+        issued = self.waiting.asks.pop(decided.sequence, None)
         if issued is None:   # the replay has not come to it yet, or the call has its outcome
             self._recording.answered(decided)
             return True
         entries: list[Entry] = []
-        doubt = self._doubts.get(decided.sequence)
-        self._go_on(self._answered(issued, decided, entries) if doubt is None else self._settled(doubt, said(decided), entries), entries)
-        self._wake()
+        doubted = decided.sequence in self._settling.held
+        self._go_on(self._settling.answered(decided, entries) if doubted else self._answered(issued, decided, entries), entries)
+        self.waiting.wake()
         return True
 
     def leave(self) -> None:
@@ -224,7 +216,7 @@ class RunDriver:
 
     def _idle(self, turn: Turn) -> bool:
         """Whether a call of this turn is all that the run waits for."""
-        return not (turn.finished or turn.timer or self._calls or self._ready)
+        return not (turn.finished or turn.timer or self.waiting.calls or self.waiting.ready)
 
     def _kept_logs(self, lines: Sequence[LogLine]) -> list[LogLine]:
         """Log lines within the bound; those of a replay are already in the journal."""
@@ -254,10 +246,10 @@ class RunDriver:
         if intent is not None:
             self._recorded(issued, intent)
             return None
-        if self._settles(issued):
+        if self._settling.asks(issued):
             intent, meant = to_settle(issued, self._now_ms())
             entries.append(intent)
-            return self._doubt(issued, meant, entries)
+            return self._settling.begin(issued, meant, entries)
         admitted = self._bridge.admit(self._context, issued)
         if admitted.error is None and admitted.verdict == "ask":
             asked = self._ask(admitted)
@@ -270,15 +262,13 @@ class RunDriver:
 
     def _ask(self, admitted: Admitted) -> Asked | Admitted:
         """The question that the call waits for; or the call refused, one too many for people to look at."""
-        header, issued = self._header, admitted.issued
         try:
-            self._questions.admit(header.run_id, header.principal.tenant)
+            self.waiting.may_ask()
         except TooMany as error:
             refused = admitted.intent._replace(decision={"verdict": "deny", "rule": "limits", "reason": error.message})
             return admitted._replace(intent=refused, error=error)
-        asked = question(header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms)
-        self._asks[issued.sequence], self._asked[issued.sequence] = issued, asked
-        self._questions.asked(header.run_id, header.principal, asked)
+        asked = question(self._header.run_id, admitted.intent, self._now_ms(), self._bridge.approval_ms)
+        self.waiting.ask(admitted.issued, asked)
         return asked
 
     def _recorded(self, issued: IssuedCall, intent: Intent) -> None:
@@ -288,7 +278,7 @@ class RunDriver:
         outcome = self._recording.outcomes.get(issued.sequence)
         if outcome is not None:
             self._replay(self._bridge.admit_recorded(self._context, issued, intent), outcome)
-        elif self._in_doubt(issued):
+        elif self._settling.in_doubt(issued):
             self._bridge.admit_recorded(self._context, issued, intent)
             self._open.append((issued, None))
         elif issued.sequence in self._recording.asked:
@@ -303,12 +293,11 @@ class RunDriver:
             asked = self._ask(again) if again.error is None and again.verdict == "ask" else again
             entries.append(asked if isinstance(asked, Asked) else Resumed(self._now_ms(), "issued again", (issued.sequence,)))
             return None if isinstance(asked, Asked) else asked
-        if self._in_doubt(issued):
-            meant = to_settle(issued, self._now_ms())[1] if self._settles(issued) else self._recording.doubts.made[issued.sequence]
-            return self._doubt(issued, meant, entries)
+        if self._settling.in_doubt(issued):
+            return self._settling.taken_up(issued, entries)
         decided = self._recording.decided.get(issued.sequence)
         if decided is None:
-            self._asks[issued.sequence] = issued
+            self.waiting.asks[issued.sequence] = issued
             return None
         return self._answered(issued, decided, entries)
 
@@ -318,12 +307,8 @@ class RunDriver:
             # Only after this entry may the call have begun: without it, a crash leaves no doubt.
             entries.append(Resumed(self._now_ms(), "approved", (issued.sequence,)))
             return self._bridge.admit_approved(self._context, issued, decided.arguments)
-        self._ready.append(self._bridge.refuse(self._context, issued, refusal(decided)))
+        self.waiting.ready.append(self._bridge.refuse(self._context, issued, refusal(decided)))
         return None
-
-    def _again(self, issued: IssuedCall, made: Intent, why: str, entries: list[Entry]) -> Admitted:
-        entries.append(Resumed(self._now_ms(), why, (issued.sequence,)))
-        return self._bridge.admit_again(self._context, issued, made, approved=True)
 
     def _go_on(self, admitted: Admitted | None, entries: list[Entry]) -> None:
         """Outside a turn: journal, and launch what is to be performed."""
@@ -332,59 +317,6 @@ class RunDriver:
             if admitted is not None:
                 self._launch(admitted, recorded)
 
-    # -- calls in doubt -----------------------------------------------------------------------------------
-
-    def _settles(self, issued: IssuedCall) -> bool:
-        return issued.operation == SETTLE and self._header.rung == RUNG
-
-    def _in_doubt(self, issued: IssuedCall) -> bool:
-        doubts = self._recording.doubts
-        return issued.sequence in doubts.open or issued.sequence in doubts.decided or self._settles(issued)
-
-    def _doubt(self, issued: IssuedCall, meant: Intent, entries: list[Entry]) -> Admitted | None:
-        """A call that nobody knows the end of: a person has said it, or is asked, or its operation is asked first."""
-        sequence, doubts = issued.sequence, self._recording.doubts
-        held = self._doubts[sequence] = Admitted(issued, meant, None, {})
-        decided = doubts.decided.get(sequence)
-        if decided is not None:
-            return self._settled(held, said(decided), entries)
-        if sequence in doubts.asked:
-            self._asks[sequence] = issued
-        else:
-            self._calls[sequence] = asyncio.create_task(self._settle_doubt(held), name=f"{self._header.run_id}:{sequence}?"), held
-        return None
-
-    async def _settle_doubt(self, held: Admitted) -> None:
-        """Ask the operation; where it cannot say, ask a person."""
-        try:
-            settled, entries = await self._bridge.reconciled(self._context, held.intent), list[Entry]()
-            del self._calls[held.issued.sequence]
-            self._go_on(self._settled(held, settled, entries) if settled.state != "unknown" else self._ask_about(held, entries), entries)
-        except Exception as failure:  # noqa: BLE001 - whatever it was, the run has an end
-            self._failed(failure, f"the doubt about call {held.issued.sequence}")
-        finally:
-            self._wake()
-
-    def _ask_about(self, held: Admitted, entries: list[Entry]) -> None:
-        header, sequence = self._header, held.issued.sequence
-        asked = self._recording.doubts.question(header.run_id, held.intent, self._now_ms(), self._bridge.approval_ms)
-        entries.append(asked)
-        self._asks[sequence], self._asked[sequence] = held.issued, asked
-        self._questions.asked(header.run_id, header.principal, asked)
-
-    def _settled(self, held: Admitted, settled: Settled, entries: list[Entry]) -> Admitted | None:
-        """What is known by now makes of the call: its outcome, or one to perform; a doubt that stays ends the run."""
-        issued, meant = held.issued, held.intent
-        if issued.operation != SETTLE and settled.state == "unknown":
-            self._failure = InhabitError(f"nobody could say whether call {issued.sequence} ({meant.operation}) took effect", code="interrupted")
-            return None
-        del self._doubts[issued.sequence]
-        if issued.operation != SETTLE and settled.state == NOT_DONE:
-            return self._again(issued, meant, f"it had not taken effect, says {settled.by}", entries)
-        entries.append(Resumed(self._now_ms(), f"{settled.state.replace('_', ' ')}, says {settled.by}"))
-        self._over(held, self._bridge.settled(self._context, issued, meant, settled))
-        return None
-
     def _replay(self, admitted: Admitted, outcome: Outcome) -> None:
         context, issued = self._context, admitted.issued
         context.count(len(outcome.value) + len(outcome.kept or b""))
@@ -392,12 +324,10 @@ class RunDriver:
         context.learn(admitted.intent, outcome, Labels(*(source if name in outcome.labels else None for name in Labels._fields)))
         self._writes.note(admitted.intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
-            self._ready.append(outcome)
+            self.waiting.ready.append(outcome)
 
     def _launch(self, admitted: Admitted, recorded: Ticket) -> None:
-        sequence = admitted.issued.sequence
-        task = asyncio.create_task(self._perform(admitted, recorded), name=f"{self._header.run_id}:{sequence}")
-        self._calls[sequence] = (task, admitted)
+        self.waiting.launch(admitted, self._perform(admitted, recorded))
 
     async def _at_once(self, admitted: Admitted, recorded: Ticket) -> None:
         """A sequential program's call, in the run's own task: a task of its own would cost three turns of the loop. Only
@@ -413,26 +343,15 @@ class RunDriver:
     async def _perform(self, admitted: Admitted, recorded: Ticket) -> None:
         try:
             self._over(admitted, await self._bridge.perform(self._context, admitted, recorded, self._progress))
-            del self._calls[admitted.issued.sequence]
+            del self.waiting.calls[admitted.issued.sequence]
         except Exception as failure:  # noqa: BLE001 - whatever it was, the run has an end
-            self._failed(failure, f"call {admitted.issued.sequence}")
+            self.waiting.fail(failure, f"call {admitted.issued.sequence}")
         finally:
-            self._wake()
-
-    def _failed(self, failure: Exception, what: str) -> None:
-        """The run ends by it; of a fault of the host it is told no more than that."""
-        if not isinstance(failure, InhabitError):
-            _log.error("%s of run %s met a fault of the host", what, self._header.run_id, exc_info=failure)
-            failure = InhabitError("the run met a fault in Inhabit; the server's log has it", code="internal")
-        self._failure = failure
+            self.waiting.wake()
 
     def _over(self, admitted: Admitted, outcome: Outcome) -> None:
         self._writes.note(admitted.intent, outcome)
-        self._ready.append(outcome)
-
-    def _wake(self) -> None:
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        self.waiting.ready.append(outcome)
 
     # -- deliveries ---------------------------------------------------------------------------------------
 
@@ -443,28 +362,28 @@ class RunDriver:
             self._given = [delivered for delivered, _ in batch]
             self._clock_ms = batch[-1][1].clock_ms
             return [delivery for _, delivery in batch]
+        waiting = self.waiting
         while True:
-            if self._failure is not None:
-                raise self._failure
+            waiting.check()
             now = self._now_ms()
             due_ms = 0 if timer is None else self._recording.awake_ms(timer.due_ms)
             fires = timer is not None and due_ms <= now
-            if self._ready and (results := self._results(due_ms if fires else None)):
+            if waiting.ready and (results := self._results(due_ms if fires else None)):
                 return results
             if timer is not None and fires:
                 return [Delivery("timer", timer.id, b"null", self._tick(timer.due_ms))]
-            if self._asks and not self._calls:
-                raise _OnlyPeople
-            if timer is None and not self._calls:
+            if waiting.only_people:
+                raise OnlyPeople
+            if timer is None and not waiting.calls:
                 raise InhabitError("the program waits for something that can never happen (a promise nobody settles)",
                                    code="deadlock", fix="await only operations, timers and promises made of them")
-            await self._sleep(None if timer is None else (due_ms - now) / 1000)
+            await waiting.sleep(None if timer is None else (due_ms - now) / 1000)
 
     def _results(self, before_ms: int | None) -> list[Delivery]:
         """What is ready, in order of arrival; of what came with or after a due timer, nothing."""
-        ready, arrived = self._ready, self._recording.arrived
+        ready, arrived = self.waiting.ready, self._recording.arrived
         if arrived and len(ready) > 1:   # a replay finds them in the order of their calls; they are given as they had come
-            ready = self._ready = deque(sorted(ready, key=lambda outcome: arrived.get(outcome.sequence, len(arrived))))
+            ready = self.waiting.ready = deque(sorted(ready, key=lambda outcome: arrived.get(outcome.sequence, len(arrived))))
         batch: list[Delivery] = []
         clock = self._tick(0)
         while ready and len(batch) < _LIVE_BATCH and (before_ms is None or ready[0].at_ms < before_ms):
@@ -477,26 +396,17 @@ class RunDriver:
         self._clock_ms = max(self._clock_ms, self._now_ms(), at_least_ms)
         return self._clock_ms
 
-    async def _sleep(self, seconds: float | None) -> None:
-        self._woken = asyncio.get_running_loop().create_future()
-        try:
-            if seconds is None:
-                await self._woken
-            else:
-                await asyncio.wait([self._woken], timeout=seconds)
-        finally:
-            self._woken = None
-
     # -- ends ---------------------------------------------------------------------------------------------
 
     async def _settle(self) -> None:
         """Wait for calls that the program did not wait for: nothing half-done is called done."""
-        while self._calls or self._asks or self._failure is not None:   # a doubt that stays is in neither any more
-            if self._failure is not None:
-                raise self._failure
-            if not self._calls:
-                raise _OnlyPeople
-            await self._sleep(None)
+        waiting = self.waiting
+        waiting.check()   # a doubt that stays is in neither any more
+        while waiting.calls or waiting.asks:
+            if waiting.only_people:
+                raise OnlyPeople
+            await waiting.sleep(None)
+            waiting.check()
 
     async def _ends(self, state: RunState, value: bytes) -> Terminal:
         terminal = self._terminal(state, value)
@@ -513,7 +423,7 @@ class RunDriver:
     async def _parks(self, left: Diverged | PlanLeft) -> Suspended:
         """The program takes another path than its record, or than was approved: nothing was done for that, and nothing is lost."""
         recording = self._recording
-        await self._calls_end(self.limits.call_ms / 1000)   # there are some where it was live
+        await self.waiting.calls_end(self.limits.call_ms / 1000)   # there are some where it was live
         why = parted(Writes.made(recording.intents, recording.outcomes) if self._replaying else self._writes, left)
         suspended = Suspended(self._now_ms(), recording.used, why)
         if recording.parked != why:
@@ -522,25 +432,25 @@ class RunDriver:
 
     async def _is_left(self, cancelled: asyncio.CancelledError) -> Terminal:
         """The server stops, the run does not: it is taken up at the next start."""
-        await self._calls_end(_LEAVE_S)
-        await self._abandon()
+        await self.waiting.calls_end(_LEAVE_S)
+        await self.waiting.abandon()
         raise cancelled
 
     async def _fails(self, error: InhabitError) -> Terminal:
         if error.code == "unavailable":
-            await self._abandon()
+            await self.waiting.abandon()
             raise error
-        self._failure = None
-        await self._calls_end(self.limits.call_ms / 1000)
-        if type(error) is WorkerLost and not any(admitted.doubted for _, admitted in self._calls.values()):
-            await self._abandon()
+        self.waiting.failure = None
+        await self.waiting.calls_end(self.limits.call_ms / 1000)
+        if type(error) is WorkerLost and not any(admitted.doubted for _, admitted in self.waiting.calls.values()):
+            await self.waiting.abandon()
             raise error
         return await self._is_stopped(error)
 
     async def _is_stopped(self, error: InhabitError) -> Terminal:
         """The run ends against its will; calls still in flight are cut off."""
         doubtful = self._doubtful()
-        await self._abandon()
+        await self.waiting.abandon()
         value = self._writes.told(error.as_value())
         if doubtful:
             value["effect"] = "unknown"
@@ -550,23 +460,8 @@ class RunDriver:
 
     def _doubtful(self) -> list[Admitted]:
         """Calls in flight that may have written and must not be repeated."""
-        held = {sequence: admitted for sequence, (_, admitted) in self._calls.items()} | self._doubts
+        held = {sequence: admitted for sequence, (_, admitted) in self.waiting.calls.items()} | self._settling.held
         return [admitted for _, admitted in sorted(held.items()) if admitted.doubted]
-
-    async def _calls_end(self, timeout_s: float) -> None:
-        """Wait for the calls in flight, but not once somebody has cancelled the run that is ending."""
-        tasks = [task for task, _ in self._calls.values()]
-        if tasks and self._hurried is not None:
-            all_ended = asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.wait([asyncio.shield(all_ended), self._hurried], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _abandon(self) -> None:
-        """Cut off what is in flight. A connector that swallows this is left behind: it was counted as doubtful already."""
-        tasks = [task for task, _ in self._calls.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_CUT_OFF_S)
 
     def _terminal(self, state: RunState, value: bytes) -> Terminal:
         held = binaries_in(value) & self._context.binaries if self._context.binaries else ()
@@ -578,7 +473,6 @@ class RunDriver:
         return {"cpu_ms": round(usage.cpu_ms, 3), "wall_ms": round(wall_ms, 3), "memory_bytes": usage.memory_bytes,
                 "calls": self.call_count, "journal_bytes": self._context.journaled_bytes, "log_bytes": self._log_bytes}
 
-
     async def _undisturbed(self, end: Coroutine[Any, Any, _T]) -> _T:
         """Finish ending whatever is cancelled meanwhile: a run whose end is cut off has no end. Cancelled, it hurries."""
         task = asyncio.create_task(end)
@@ -588,9 +482,4 @@ class RunDriver:
             except asyncio.CancelledError:
                 if task.done():
                     raise
-                if self._hurried is not None and not self._hurried.done():
-                    self._hurried.set_result(None)
-
-
-class _OnlyPeople(Exception):
-    """What is left to wait for is people's answers."""
+                self.waiting.hurry()

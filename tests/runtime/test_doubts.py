@@ -100,7 +100,7 @@ async def cut_off(opened: Any, shop: Shop, cut: str, source: str = ONE, *rules: 
 def crash(runtime: Runtime) -> None:
     """A stop waits for calls in flight before it leaves; a crash does not."""
     for live in runtime.driving.live.values():
-        for task, _ in live.driver._calls.values():
+        for task, _ in live.driver.waiting.calls.values():
             task.cancel()
 
 

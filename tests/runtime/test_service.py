@@ -459,7 +459,7 @@ async def crashed(opened: Open, shop: Shop, source: str) -> str:
         assert run.state == "running"
         # A stop waits for calls in flight before it leaves; a crash does not.
         live = runtime.driving.live[run.run_id]
-        for task, _ in live.driver._calls.values():
+        for task, _ in live.driver.waiting.calls.values():
             task.cancel()
     run_id: str = run.run_id
     return run_id
