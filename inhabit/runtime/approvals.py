@@ -181,6 +181,10 @@ class Desk:
             raise AlreadyDecided(f"{approval.asked.approval} is already decided ({approval.verdict or 'just now'})")
         self._answered.add(approval.asked.approval)
         try:
+            # Looked up once more now that nobody else can answer: what was found before may be older than another's answer.
+            now = await self._questions.find(approval.asked.approval, tenant=approval.principal.tenant)
+            if now is None or now.verdict is not None:
+                raise AlreadyDecided(f"{approval.asked.approval} is already decided ({now.verdict if now is not None else 'its run is gone'})")
             run = await self._runtime.parts.journal.summary(approval.run_id, tenant=approval.principal.tenant)
             if run.ended_ms is not None:
                 raise AlreadyDecided(f"run {run.run_id} has ended ({run.state})")

@@ -67,7 +67,8 @@ class Plans:
         try:
             await self._take(run_id, caller)
             try:
-                header = self._header(record.header, caller, Grant.from_value(record.header.grant).within(caller.grant))
+                header = replace(self._header(record.header, caller, Grant.from_value(record.header.grant).within(caller.grant)),
+                                 labels=await self._labels(record.header))
                 live = await self._applied(header, changes)
             finally:
                 self._taken.discard(run_id)
@@ -84,6 +85,11 @@ class Plans:
         begun, asked = self._begin(header, changes)
         # A caller who is cancelled now would leave a run behind that nobody drives, and a plan that is used up.
         return await asyncio.shield(driving.kept(self._driven(header, begun, asked), f"apply {header.run_id}"))
+
+    async def _labels(self, plan: RunHeader) -> tuple[tuple[str, str], ...]:
+        """What the plan began with, and what its conversation has read since: who applies it may have been told to."""
+        since = await self._runtime.parts.conversations.labels(plan.principal, plan.conversation) if plan.conversation else ()
+        return tuple({**dict(since), **dict(plan.labels)}.items())
 
     async def drop(self, run_id: str, caller: Caller) -> None:
         """Never apply it. Raises what `apply` raises."""

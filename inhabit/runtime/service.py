@@ -32,6 +32,7 @@ from inhabit.errors import (
 from inhabit.kernel.grants import Grant
 from inhabit.limits import Limits
 from inhabit.runtime.check import Checker, language_of
+from inhabit.runtime.conversations import had_read
 from inhabit.runtime.driving import REPLAYS, Driving
 from inhabit.runtime.parts import Parts
 from inhabit.runtime.rollback import RUNG, Steps, steps_of
@@ -145,6 +146,7 @@ class Runtime:
         is rolled back once. Raises `NotFound`, `InvalidInput`, `Unavailable`.
         """
         plan = await self.undoing(run_id, caller)
+        labels = await self._learnt(run_id, caller)     # its reverts speak in the words of the run that it undoes
         again = InvalidInput(f"run {run_id} is rolled back already", code="already_rolled_back", fix="see `inhabit runs list`")
         if run_id in self._undoing:
             raise again
@@ -156,7 +158,7 @@ class Runtime:
             program = Program(f"rollback of run {run_id}", "typescript")
             header = replace(
                 self._header(program, Prepared(""), caller, (), encode_value(plan), self.parts.limits, steps.engine_version),
-                rung=RUNG, parent_run=run_id)
+                rung=RUNG, parent_run=run_id, labels=labels)
             self._still(caller)
             seat = self.driving.seat(caller.principal)
             try:
@@ -176,8 +178,11 @@ class Runtime:
         live = self.driving.live.get(run_id)
         if live is not None:
             self._see(live.header, caller)
-            return await self.driving.result(live, wait_s)
-        return await self.driving.recorded(await self.visible(run_id, caller))
+            result = await self.driving.result(live, wait_s)
+        else:
+            result = await self.driving.recorded(await self.visible(run_id, caller))
+        await self._heard(run_id, caller)
+        return result
 
     async def visible(self, run_id: str, caller: Caller) -> RunSummary:
         """The run, if this caller may open it. Raises `NotFound`: every door asks here before it reads a record."""
@@ -249,6 +254,18 @@ class Runtime:
                 "policy_failed": int(bool(self.parts.control.trouble())), **self.parts.journal.gauges()}
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    async def _heard(self, run_id: str, caller: Caller) -> None:
+        """A run of another conversation that is shown in the caller's: what it has read, that one has read from now on."""
+        scope, journal = caller.conversation, self.parts.journal
+        if scope and (await journal.header(run_id, tenant=caller.principal.tenant)).conversation != scope:
+            labels = had_read(await journal.read(run_id, tenant=caller.principal.tenant))
+            await self.parts.conversations.join(caller.principal, scope, run_id, labels, self.parts.now_ms())
+
+    async def _learnt(self, run_id: str, caller: Caller) -> tuple[tuple[str, str], ...]:
+        """What a run has read, and the caller's conversation."""
+        record = await self.parts.journal.read(run_id, tenant=caller.principal.tenant)
+        return had_read(record, await self.parts.conversations.labels(caller.principal, caller.conversation) if caller.conversation else ())
 
     async def _checked(self, program: Program, caller: Caller, names: tuple[str, ...], bounds: Limits) -> tuple[Isolate, Prepared]:
         """An isolate and the program made ready for it. Nothing has run yet, so a worker that died of another guest

@@ -306,3 +306,43 @@ async def test_a_question_that_cannot_be_closed_keeps_no_other_one_open(opened: 
         assert await desk.expire() == 1
         assert [approval.run_id for approval in await desk.pending(BOSS)] == [first.run_id]
         assert (await settled(runtime, second.run_id)).error["code"] == "approval_expired"
+
+
+async def test_E04_an_answer_that_was_looked_up_before_another_was_given_counts_for_nothing(opened: Any) -> None:
+    """Two people, and a reader that is slow for one of them: who has said no is not overruled by a question that was read before."""
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+        slow: Any = _SlowQuestions(store.approvals)
+        desk = Desk(runtime, slow)
+        approval, _ = await desk.pending(BOSS)
+        late = asyncio.create_task(desk.decide(approval.asked.approval, "approve", BOSS))
+        await slow.found.wait()
+        slow.slow = False
+        await desk.decide(approval.asked.approval, "reject", Approver(Principal("chief"), "test", protected=True))
+        slow.go_on.set()
+        with pytest.raises(AlreadyDecided):
+            await late
+        assert (await settled(runtime, run.run_id)).state == "suspended" and shop.cancelled == []
+        entries = [e.entry for e in (await runtime.parts.journal.read(run.run_id, tenant="default")).entries]
+        assert [e.verdict for e in entries if isinstance(e, Decided)] == ["reject"]
+
+
+class _SlowQuestions:
+    """Hands out the first question that it finds only when it is told to."""
+
+    def __init__(self, questions: Any) -> None:
+        self._questions = questions
+        self.slow = True
+        self.found = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._questions, name)
+
+    async def find(self, approval: str, *, tenant: str) -> Any:
+        found = await self._questions.find(approval, tenant=tenant)
+        if self.slow:
+            self.found.set()
+            await self.go_on.wait()
+        return found
