@@ -1,4 +1,4 @@
-// Drives a Chromium over its debugging protocol: enrols a passkey on a virtual authenticator and answers one question with it.
+// Drives a Chromium over its debugging protocol: enrols a passkey on a virtual authenticator and answers three questions with it.
 // node bench/passkey.mjs PORT ENROL_URL APPROVALS_URL TOKEN, one line of JSON out.
 const [port, enrolUrl, approvalsUrl, token] = process.argv.slice(2);
 const pages = await (await fetch(`http://127.0.0.1:${port}/json/list`)).json();
@@ -43,9 +43,27 @@ await send("Page.navigate", { url: approvalsUrl });
 await until('document.readyState === "complete" && !!document.getElementById("token")', "the page of approvals");
 await run(`document.getElementById("token").value = ${JSON.stringify(token)}; document.querySelector("#sign-in button").click()`);
 await until('document.querySelectorAll("section").length', "what waits");
-const shown = await run('document.querySelector("pre").textContent');
+const about = text => `[...document.querySelectorAll("section")].find(one => one.textContent.includes(${JSON.stringify(text)}))`;
+const shown = await run(`${about("onerror")}.querySelector("pre").textContent`);
 const markup = await run('document.querySelectorAll("#waiting img, #waiting script, #waiting a").length');
-const press = name => run(`[...document.querySelectorAll("button")].find(one => one.textContent === "${name}").click()`);
+const press = name => run(`[...${about("onerror")}.querySelectorAll("button")].find(one => one.textContent === "${name}").click()`);
+const key = async (name, text) => {
+  for (const type of [text ? "keyDown" : "rawKeyDown", "keyUp"]) await send("Input.dispatchKeyEvent", {
+    type, key: name, code: name, windowsVirtualKeyCode: { Tab: 9, Enter: 13 }[name], ...(type === "keyDown" ? { text } : {}) });
+};
+// From the first summary of a section on, by the keyboard alone: what is folded opens, its text is replaced, its button is pressed.
+const write = async (text, written) => {
+  await run(`${about(text)}.querySelector("summary").focus(); ${said} = ""`);
+  await key("Enter", "\r");
+  await until(`${about(text)}.querySelector("details").open`, "what opens by a key");
+  await key("Tab");
+  if (await run("document.activeElement.tagName") !== "TEXTAREA") throw new Error("the next stop of the keyboard is not the text");
+  await run("document.activeElement.select()");
+  await send("Input.insertText", { text: written(await run("document.activeElement.value")) });
+  await key("Tab");
+  await key("Enter", "\r");
+  return await until(said, "an answer by the keyboard");
+};
 
 await send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: false });
 await press("Approve");
@@ -54,5 +72,15 @@ await send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: true }
 await run(`${said} = ""`);
 await press("Approve");
 const approved = await until(said, "an answer");
-console.log(JSON.stringify({ enrolled, shown, markup, unverified, approved, violations }));
+await until(`!${about("onerror")}`, "an answered question to go");
+const focus = await run("document.activeElement.tagName");
+const wrong = await write("one crate", text => text + "}");
+await run(`${about("one crate")}.querySelector("details").open = false`);
+await run('location.reload()');
+await until('document.readyState === "complete" && !!document.getElementById("token") && !document.querySelector("section")', "the page once more");
+await run(`document.getElementById("token").value = ${JSON.stringify(token)}; document.querySelector("#sign-in button").click()`);
+await until('document.querySelectorAll("section").length', "what waits now");
+const edited = await write("one crate", text => text.replace("one crate", "two crates"));
+const settled = await write("lab.launch", () => JSON.stringify("up it went"));
+console.log(JSON.stringify({ enrolled, shown, markup, unverified, approved, focus, wrong, edited, settled, violations }));
 socket.close();

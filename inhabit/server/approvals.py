@@ -178,7 +178,8 @@ def _group(operation: str, held: Sequence[Shown]) -> dict[str, Any]:
 def _json(approval: Approval, intent: Intent, most: int | None) -> dict[str, Any]:
     asked, call = approval.asked, shown_call(intent.arguments, most)
     value: dict[str, Any] = {
-        "id": asked.approval, "question": "did_it_happen" if asked.doubt else "may_it_happen", "run": approval.run_id, "principal": str(approval.principal), "operation": asked.operation,
+        "id": asked.approval, "question": "did_it_happen" if asked.doubt else "may_it_happen", "run": approval.run_id,
+        "sequence": asked.sequence, "principal": str(approval.principal), "operation": asked.operation,
         "rule": asked.rule, "reason": asked.reason, "asked_ms": asked.at_ms, "expires_ms": asked.expires_ms,
         "verdict": approval.verdict, "arguments": call.text, "warnings": list(call.warnings), "truncated": call.truncated}
     return value if call.truncated else {**value, "digest": asked.digest}

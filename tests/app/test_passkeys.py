@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from inhabit import Capability, Inhabit
@@ -139,6 +140,18 @@ async def test_E07_who_has_a_passkey_answers_with_it_or_not_at_all(scene: Scene)
     assert key.counter == 0
     answered = await other.post(f"/v1/approvals/{question['id']}", json={"verdict": "approve", "digest": question["digest"]})
     assert answered.json()["credential"] == "token"
+
+
+async def test_E07_who_has_no_passkey_edits_and_answers_on_the_page_with_the_token_alone(scene: Scene) -> None:
+    """What the page does where it is told `passkey_missing`; with a passkey that takes the same answer to the server, which refuses it."""
+    question = await scene.asked(9)
+    assert (question["question"], question["sequence"]) == ("may_it_happen", 1)
+    assert orjson.loads(question["arguments"]) == {"amount": 9}      # what is shown is what can be edited
+    said = {"arguments": {"amount": 8}}
+    assert (await scene.challenge(question, said)).json()["code"] == "passkey_missing"
+    answered = await scene.boss.post(f"/v1/approvals/{question['id']}", json={"verdict": "approve", "digest": question["digest"], **said})
+    assert answered.status_code == 200 and (await scene.ended(question["run"]))["result"] == "paid"
+    assert scene.paid == [8]
 
 
 async def test_E07_a_configuration_can_ask_it_of_all_or_of_nobody(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ async function ask(method, path, body, token) {
   const headers = { "accept": "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (token) headers["authorization"] = `Bearer ${token}`;
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await fetch(path, { method, headers, body: typeof body === "object" ? JSON.stringify(body) : body });
   const value = await answer.json();
-  if (!answer.ok) throw new Error(value.detail + (value.fix ? ` (${value.fix})` : ""));
+  if (!answer.ok) throw Object.assign(new Error(value.detail + (value.fix ? ` (${value.fix})` : "")), { code: value.code });
   return value;
 }
 
@@ -35,14 +35,82 @@ function line(parent, kind, text) {
   return made;
 }
 
-async function answer(token, approval, verdict, reason) {
+// Numbers that a program wrote are not ours to round: what a person edited goes out as the text that it is, once it reads as JSON.
+function withText(answered, field, text) {
+  return field ? `${JSON.stringify(answered).slice(0, -1)},${JSON.stringify(field)}:${text}}` : JSON.stringify(answered);
+}
+
+function read(text, what, isRight) {
+  let value;
+  try { value = JSON.parse(text); } catch (error) { throw new Error(`${what} must be JSON: ${error.message}`); }
+  if (!isRight(value)) throw new Error(`${what} must be one JSON object, as shown above`);
+  return text;
+}
+
+async function signed(path, answered, field, text, token) {
+  let options;
+  try {
+    options = await ask("POST", `${path}/challenge`, withText(answered, field, text), token);
+  } catch (error) {
+    if (error.code !== "passkey_missing") throw error;
+    return answered;     // who has no passkey answers with the token alone, where the server takes that
+  }
+  const { challenge_id, ...publicKey } = options;
+  const made = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
+  return { ...answered, challenge: challenge_id, assertion: made.toJSON() };
+}
+
+async function answer(token, approval, verdict, reason, field, text) {
   const path = `../v1/approvals/${encodeURIComponent(approval.id)}`;
-  const answered = { verdict, digest: approval.digest, reason };
-  const { challenge_id, ...options } = await ask("POST", `${path}/challenge`, answered, token);
-  const made = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
-  const done = await ask("POST", path, { ...answered, challenge: challenge_id, assertion: made.toJSON() }, token);
+  const answered = await signed(path, { verdict, digest: approval.digest, reason }, field, text, token);
+  const done = await ask("POST", path, withText(answered, field, text), token);
   tell(`${done.verdict}: ${done.id}, by ${done.by} (${done.credential})`);
-  await list(token);
+}
+
+function field(parent, kind, label) {
+  const named = line(line(parent, "p", ""), "label", `${label} `);
+  return line(named, kind, "");
+}
+
+// What a person may say to a question: the button, the verdict, and what is to be written for it.
+const ANSWERS = {
+  may_it_happen: [
+    { button: "Approve", verdict: "approve" },
+    { button: "Reject", verdict: "reject" },
+    { button: "Approve as edited", verdict: "approve", opens: "Edit, then approve", label: "Arguments, as JSON:", field: "arguments", begins: whole => whole.arguments,
+      isRight: value => typeof value === "object" && value !== null && !Array.isArray(value) }],
+  did_it_happen: [
+    { button: "It happened", verdict: "happened", opens: "It happened", label: "What it answered, as JSON:", field: "value", begins: () => "null", isRight: () => true },
+    { button: "It did not happen: make the call again", verdict: "not_done" },
+    { button: "Nobody can say: end the run as unknown", verdict: "give_up" }],
+};
+
+function show(waiting, token, whole, odd, number) {
+  const shown = line(waiting, "section", "");
+  const head = line(shown, "h2", `${whole.operation} for ${whole.principal}`);
+  head.id = `question-${number}`;
+  head.tabIndex = -1;
+  shown.setAttribute("aria-labelledby", head.id);
+  if (whole.question === "did_it_happen") line(shown, "p", "Did this call take effect? It was under way when the server stopped, and nobody knows.");
+  line(shown, "p", `${whole.reason} (${whole.rule}), until ${new Date(whole.expires_ms).toLocaleString()}`);
+  line(shown, "pre", whole.arguments);
+  for (const warning of [...whole.warnings, ...odd]) line(shown, "p", `Careful: ${warning}`);
+  const reason = field(shown, "input", "Reason:");
+  const edits = whole.sequence > 0;     // a change set is approved as it is
+  for (const one of ANSWERS[whole.question].filter(one => edits || one.field !== "arguments")) {
+    const place = one.opens ? line(shown, "details", "") : shown;
+    if (one.opens) line(place, "summary", one.opens);
+    const written = one.field && field(place, "textarea", one.label);
+    if (written) Object.assign(written, { cols: 80, rows: 8, spellcheck: false, value: one.begins(whole) });
+    line(place, "button", one.button).addEventListener("click", tried(async () => {
+      const text = written && read(written.value, one.label.replace(/, as JSON:/, ""), one.isRight);
+      await answer(token, whole, one.verdict, reason.value, one.field, text);
+      const next = shown.nextElementSibling || shown.previousElementSibling;
+      shown.remove();       // what was written to the others stays
+      if (!next) line(waiting, "p", "Nothing else waits.");
+      (next?.querySelector("h2") || said).focus();
+    }));
+  }
 }
 
 async function list(token) {
@@ -50,17 +118,10 @@ async function list(token) {
   const { groups } = await ask("GET", "../v1/approvals", undefined, token);
   waiting.replaceChildren();
   if (!groups.length) line(waiting, "p", "Nothing waits for approval.");
-  for (const approval of groups.flatMap(group => group.approvals)) {
+  for (const [number, approval] of groups.flatMap(group => group.approvals).entries()) {
     const whole = approval.truncated
       ? await ask("GET", `../v1/approvals/${encodeURIComponent(approval.id)}?whole=true`, undefined, token) : approval;
-    const shown = line(waiting, "section", "");
-    line(shown, "h2", `${whole.operation} for ${whole.principal}`);
-    line(shown, "p", `${whole.reason} (${whole.rule}), until ${new Date(whole.expires_ms).toLocaleString()}`);
-    line(shown, "pre", whole.arguments);
-    for (const warning of [...whole.warnings, ...(approval.odd || [])]) line(shown, "p", `Careful: ${warning}`);
-    const reason = line(line(shown, "label", "Reason: "), "input", "");
-    line(shown, "button", "Approve").addEventListener("click", tried(() => answer(token, whole, "approve", reason.value)));
-    line(shown, "button", "Reject").addEventListener("click", tried(() => answer(token, whole, "reject", reason.value)));
+    show(waiting, token, whole, approval.odd || [], number);
   }
 }
 
