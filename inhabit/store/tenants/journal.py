@@ -7,9 +7,10 @@ for the start alone.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
 from inhabit.contracts.run import (
     Entry,
@@ -42,6 +43,7 @@ class TenantsJournal:
         self._opening = opening
         self._overview = overview
         self._routes: dict[str, SqliteJournal] = {}
+        self._followed: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
     async def ready(self, tenant: str) -> None:
         """Open the tenant's store, made if it is not there, so that a run can begin without waiting for the disk."""
@@ -64,7 +66,11 @@ class TenantsJournal:
         journal = self._routes.get(run_id)
         if journal is None or journal.failure is not None or not journal.holds(run_id):   # a store that failed may be open anew
             journal = self._routes[run_id] = self._found(run_id)
-        ticket = journal.append(run_id, *entries, also=also)
+        try:
+            ticket = journal.append(run_id, *entries, also=also)
+        finally:
+            for loop, changed in self._followed.get(run_id, ()):
+                loop.call_soon_threadsafe(changed.set)
         if entries and isinstance(entries[-1], Terminal | Suspended):
             del self._routes[run_id]    # its store may be closed from now on
         return ticket
@@ -123,9 +129,22 @@ class TenantsJournal:
             return await opened.store.journal.list(tenant=tenant, user=user, state=state, before=before, limit=limit)
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
-        async with self._of(run_id, tenant) as journal:
-            async for stored in journal.follow(run_id, tenant=tenant, after=after):
-                yield stored
+        """The store is held while a page is read, and not between: whoever waits for a run that waits for a person, or reads
+        slowly, keeps no other tenant's store closed. Raises `NotFound`, `Unavailable`."""
+        with self._appended(run_id) as changed:
+            while True:
+                changed.clear()
+                async with self._of(run_id, tenant) as journal:
+                    found, failure = await journal.page(run_id, tenant=tenant, after=after), journal.failure
+                for stored in found.entries:
+                    after = stored.number
+                    yield stored
+                    if isinstance(stored.entry, Terminal):
+                        return
+                if after >= found.last:
+                    if failure is not None:
+                        raise failure
+                    await changed.wait()
 
     async def unfinished(self) -> AsyncIterator[RunRecord]:
         """Of all tenants, one after the other. The store is open while its runs are taken up. A tenant whose store cannot be
@@ -138,6 +157,18 @@ class TenantsJournal:
                             yield record
             except Unavailable as error:
                 _log.error("the runs of tenant %s are not taken up: %s", tenant, error)
+
+    @contextmanager
+    def _appended(self, run_id: str) -> Generator[asyncio.Event]:
+        """An event set at every append to the run, before it is on disk: a reading waits for that."""
+        follower = (asyncio.get_running_loop(), asyncio.Event())
+        self._followed.setdefault(run_id, []).append(follower)
+        try:
+            yield follower[1]
+        finally:
+            self._followed[run_id].remove(follower)
+            if not self._followed[run_id]:
+                del self._followed[run_id]
 
     @asynccontextmanager
     async def _of(self, run_id: str, tenant: str) -> AsyncGenerator[SqliteJournal]:

@@ -139,10 +139,13 @@ class Stores:
         self.server.close_now()
 
     def _nothing_old(self, tenant: str, kept: Retention, now_ms: int) -> bool:
-        """Of a store that is closed."""
+        """Of a store that is closed; who only connected, or is erased meanwhile, has none."""
         path = journal_of(self.home, tenant)
-        if any(opened.tenant == tenant for opened in self.opening.opened) or path.stat().st_size > kept.max_bytes:
-            return False
+        try:
+            if any(opened.tenant == tenant for opened in self.opening.opened) or path.stat().st_size > kept.max_bytes:
+                return False
+        except FileNotFoundError:
+            return True
         waiting = look(path)
         return waiting is not None and (waiting.oldest_ms is None or waiting.oldest_ms >= kept.unused_before_ms(now_ms))
 

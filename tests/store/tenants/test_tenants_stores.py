@@ -138,6 +138,33 @@ async def test_a_store_is_not_closed_under_a_run_that_is_under_way(tmp_path: Pat
     await stores.close()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_G18_who_follows_a_run_keeps_no_store_from_the_others(tmp_path: Path, ended: bool) -> None:
+    """One that waits for a person may wait for a week, and a client may read as slowly as it likes."""
+    stores = opened(tmp_path, most=1, wait_s=0.2)
+    run = await recorded(stores, "a", 1, end=ended, asks=2**50)
+    if not ended:
+        await stores.journal.append(run, Suspended(7, {})).durable()
+    following = stores.journal.follow(run, tenant="a")
+    seen = [(await anext(following)).number]
+    upcoming = None
+    if not ended:
+        last = (await stores.journal.page(run, tenant="a")).last
+        seen += [(await anext(following)).number for _ in range(last - 1)]
+        upcoming = asyncio.ensure_future(anext(following))
+    async with asyncio.timeout(10):
+        while any(one.users for one in stores.opening.opened):
+            await asyncio.sleep(0)
+    await recorded(stores, "b", 2)
+    if upcoming is not None:
+        await stores.journal.ready("a")
+        await stores.journal.append(run, Decided("ap-a-1", 3, "reject", "boss", "token", "", 9)).durable()
+        async with asyncio.timeout(10):
+            assert isinstance((await upcoming).entry, Decided)
+    await following.aclose()    # type: ignore[attr-defined]
+    await stores.close()
+
+
 async def test_idle_stores_are_closed(tmp_path: Path) -> None:
     stores = Stores.open(tmp_path, now_ms, Bounds(idle_s=0.0))
     await recorded(stores, "a", 1)
@@ -249,6 +276,15 @@ async def test_pruning_opens_only_what_has_something_old(tmp_path: Path) -> None
     assert (await stores.prune(now_ms())).runs == 0 and stores.opening.opened == ()
     assert (await stores.prune(now_ms() + 31 * 86_400_000)).runs == 2
     assert await stores.conversations.list(tenant="a") == []
+    await stores.close()
+
+
+async def test_E18_a_tenant_that_only_connected_stops_nobodys_pruning(tmp_path: Path) -> None:
+    """Its folder has credentials and no journal."""
+    stores = opened(tmp_path)
+    await recorded(stores, "b", 1)
+    (tenant_folder(tmp_path, "a")).mkdir()
+    assert (await stores.prune(now_ms() + 31 * 86_400_000)).runs == 1
     await stores.close()
 
 
