@@ -320,23 +320,25 @@ class Inhabit:
         found = await self.home.tokens.verify(token, now_ms=now_ms())
         if found is None:
             return None
-        grant, approve = authority_of(found.authority)
-        return Identity(found.id, found.principal, attended=await self.attended_for(found.principal), grant=self.grant_of(found.principal).within(grant), approve=approve)
+        said = authority_of(found.authority)
+        return Identity(found.id, found.principal, self.grant_of(found.principal).within(said.grant), attended=await self.attended_for(found.principal),
+                        approve=said.approve, vouch=said.vouch)
 
     async def _alive(self, header: RunHeader) -> bool:
         return await self.home.tokens.alive(header.token, tenant=header.principal.tenant, now_ms=now_ms())
 
     async def create_token(self, principal: str | Principal, *, grant: Grant | Sequence[Any] = ("**",), label: str = "",
-                           expires_ms: int | None = None, approve: bool = False, attenuable: bool = False) -> tuple[str, TokenRecord]:
+                           expires_ms: int | None = None, approve: bool = False, vouch: bool = False, attenuable: bool = False) -> tuple[str, TokenRecord]:
         """A new bearer token, shown this once. It can never do more than its principal may. `approve`: it answers approvals.
+        `vouch`: a product's backend that holds it may start programs as `closed`.
         `attenuable`: its holders make narrower ones from it (`inhabit.tokens.attenuate`); it ends in 30 days, or by `expires_ms`.
         """
         authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
-        if attenuable and approve:
-            raise InvalidInput("a token that approves is not passed on, so it cannot be attenuable", fix="leave attenuable or approve out")
+        if approve + vouch + attenuable > 1:
+            raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable, and none does both", fix="make two tokens")
         if attenuable:
             return await self.attenuable.issue(Principal.parse(principal), authority, now_ms=now_ms(), expires_ms=expires_ms, label=label)
-        return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve), now_ms=now_ms(),
+        return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve, vouch=vouch), now_ms=now_ms(),
                                              expires_ms=expires_ms, label=label)
 
     async def revoke_token(self, token_id: str, *, tenant: str = "default") -> None:

@@ -42,8 +42,8 @@ def _told(home: Path, tenant: str | None) -> Sequence[dict[str, Any]]:
 def _value(one: TokenEvent) -> dict[str, Any]:
     said = dict(one.said)
     if "authority" in said:
-        grant, approve = authority_of(said.pop("authority"))
-        said |= {"grant": grant.as_value(), "approve": approve}
+        authority = authority_of(said.pop("authority"))
+        said |= {"grant": authority.grant.as_value(), "approve": authority.approve, "vouch": authority.vouch}
     return {"event": one.event, "token": one.token, **said, "at_ms": one.at_ms, "leaf": one.position}
 
 
@@ -59,7 +59,7 @@ def _may(event: dict[str, Any]) -> str:
         return ""
     layers = " and ".join(" or ".join(orjson.dumps(clause).decode() if clause["caveats"] else clause["pattern"] for clause in layer) or "nothing"
                           for layer in event["grant"]["layers"])
-    return ("approve; " if event["approve"] else "") + layers + (f", until {_at(event['expires_ms'], '%Y-%m-%d %H:%M')}" if event["expires_ms"] else "")
+    return ("approve; " if event["approve"] else "vouch; " if event["vouch"] else "") + layers + (f", until {_at(event['expires_ms'], '%Y-%m-%d %H:%M')}" if event["expires_ms"] else "")
 
 
 def _at(at_ms: int, form: str) -> str:

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--grant", action="append", metavar="PATTERN", help=_GRANT)
     create.add_argument("--label", default="", help="what it is for")
     create.add_argument("--approver", action="store_true", help="it answers approvals, and may do nothing else without --grant")
+    create.add_argument("--vouches", action="store_true", help="for a product's backend: it may start programs as closed, whose author read no stranger's words")
     create.add_argument("--attenuable", action="store_true", help="its holders make narrower ones from it; it ends in 30 days, or by --days")
     create.add_argument("--days", type=float, help="until it expires; left out: until revoked")
     listing = actions.add_parser("list", help="tokens, without the secrets")
@@ -66,6 +67,8 @@ async def _create(client: Api, args: argparse.Namespace) -> None:
     body: dict[str, Any] = {"label": args.label, "principal": args.whom, "grant": load("narrowing").wanted(args.grant)}
     if args.approver:
         body["approve"] = True
+    if args.vouches:
+        body["vouch"] = True
     if args.attenuable:
         body["attenuable"] = True
     if args.days is not None:
@@ -83,8 +86,8 @@ async def _list(client: Api, args: argparse.Namespace) -> None:
     if args.json:
         show_json(tokens)
         return
-    table(("ID", "FOR", "APPROVES", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
-        (t["id"], t["principal"], "yes" if t["approve"] else "", t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
+    table(("ID", "FOR", "RIGHT", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
+        (t["id"], t["principal"], "approves" if t["approve"] else "vouches" if t["vouch"] else "", t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
 
 
 async def _revoke(client: Api, args: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ _SESSION_CHARS = 200
 class Identity:
     """What a valid token stands for. `token_id` is public: it names the token in lists and bounds. `operator`: the person
     whose machine the server runs on, who may make tokens for others. `attended`: somebody answers what is asked.
-    `approve`: the token was made for answering questions. `attenuable`: its holders narrow it by themselves; `chain` are
+    `approve`: the token was made for answering questions; `vouch`: for starting programs whose author may be said to be `closed`. `attenuable`: its holders narrow it by themselves; `chain` are
     the ids of what they added. All of them count as the one that was issued, in bounds and for what was read.
     """
 
@@ -48,6 +48,7 @@ class Identity:
     operator: bool = False
     attended: bool = False
     approve: bool = False
+    vouch: bool = False
     attenuable: bool = False
     chain: tuple[str, ...] = ()
 

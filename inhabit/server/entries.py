@@ -27,6 +27,7 @@ def entry_json(stored: StoredEntry) -> dict[str, Any]:
 
 def header_json(header: RunHeader) -> dict[str, Any]:
     return {
+        "conversation": header.conversation, "closed": header.spelled is not None,
         "run": header.run_id, "principal": str(header.principal), "language": header.language, "source": header.source,
         "input": as_json(header.input), "program_hash": header.program_hash, "engine": header.engine,
         "clock_ms": header.clock_ms, "seed": header.seed, "grant": header.grant, "limits": header.limits,

@@ -60,6 +60,7 @@ class RunBody(StrictBody):
     on_disconnect: Literal["finish", "cancel"] = "finish"
     conversation: str | None = Field(None, min_length=1, max_length=100,
                                      description="a name for what the program's author, a model, keeps in mind from run to run")
+    closed: bool = Field(False, description="the author has read no stranger's words but in this conversation; only with a token made to vouch")
 
 
 class RollbackBody(StrictBody):

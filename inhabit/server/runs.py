@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import TERMINAL_STATES, Blobs, Journal
-from inhabit.errors import InhabitError, NotFound
+from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
 from inhabit.runtime.service import Caller, Runtime
-from inhabit.server.auth import caller_of
+from inhabit.server.auth import Identity, caller_of, identity_of
 from inhabit.server.endpoints import Endpoint, json_response
 from inhabit.server.entries import as_json, entry_json, header_json, summary_json
 from inhabit.server.metrics import Metrics
@@ -59,7 +60,7 @@ class RunRoutes:
         run = "/v1/runs/{run_id}"
         return (
             Endpoint("POST", "/v1/runs", self.start, "Run a program", {200: "the run ended", 202: "the run goes on"},
-                     body=RunBody, answer_schema=_RUN_SCHEMA, errors=(413, 415, 422, 429, 503)),
+                     body=RunBody, answer_schema=_RUN_SCHEMA, errors=(403, 413, 415, 422, 429, 503)),
             Endpoint("GET", "/v1/runs", self.list, "Your runs, newest first", {200: "a page of runs"}, query=ListQuery,
                      errors=(422,)),
             Endpoint("GET", run, self.look, "A run as far as it is", {200: "its state"}, query=WaitQuery,
@@ -90,6 +91,8 @@ class RunRoutes:
     async def start(self, request: Request) -> Response:
         asked = await read_body(request, RunBody)
         caller = caller_of(request, conversation=f"http:{asked.conversation}" if asked.conversation else "")
+        if asked.closed:
+            caller = _vouched(caller, identity_of(request))
         language = "typescript" if asked.language == "javascript" else asked.language
         result = await self._runtime.execute(asked.program, caller, language=language, input=asked.input,
                                              limits=asked.limits, wait_s=0, mode=asked.mode)
@@ -200,6 +203,18 @@ class RunRoutes:
         caller = caller_of(request)
         run = await self._runtime.visible(request.path_params["run_id"], caller)
         return run.run_id, caller.principal.tenant
+
+
+def _vouched(caller: Caller, identity: Identity) -> Caller:
+    """Who starts a program is believed about its author where the operator made the token for that; whoever writes programs has no such
+    token. Without a conversation nothing would tell that the author has read a result since. Raises `Denied`, `InvalidInput`.
+    """
+    if not identity.vouch:
+        raise Denied("this token vouches for nobody", code="may_not_vouch",
+                     fix="leave closed out; or the operator makes the product's backend a token: `inhabit token create --vouches`")
+    if not caller.conversation:
+        raise InvalidInput("closed without a conversation", code="closed_alone", fix="name the conversation that the program was written in")
+    return replace(caller, closed=True)
 
 
 async def _disconnected(request: Request) -> None:

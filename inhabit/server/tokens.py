@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from pydantic import Field
@@ -28,9 +28,9 @@ from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
 from inhabit.store.audit.events import Actor
 from inhabit.store.tokens import MAX_REVOKED_BELOW, TokenRecord
 
-__all__ = ["TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value", "revoke"]
+__all__ = ["Authority", "TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value", "revoke"]
 
-_APPROVE = "approve"
+_APPROVE, _VOUCH = "approve", "vouch"
 _NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]{32}){0,15}\Z")
 MAX_EXPIRY_S = 10 * 366 * 86_400
 MAX_GRANT_BYTES = 64 * 1024
@@ -57,6 +57,7 @@ class TokenBody(StrictBody):
     principal: str | None = Field(None, max_length=400, description="the operator alone: for whom")
     attenuable: bool = Field(False, description="its holders make narrower ones from it by themselves; it ends in 30 days, or by expires_s")
     approve: bool = Field(False, description="the operator alone: the token may answer approvals; without `grant` it may do nothing else")
+    vouch: bool = Field(False, description="the operator alone: its holder may say of a program that the author is `closed`: has read no stranger's words")
 
 
 class TokenRoutes:
@@ -86,7 +87,7 @@ class TokenRoutes:
         identity = identity_of(request)
         now = self._now_ms()
         principal, grant = _for_whom(identity, asked)
-        _refuse_approver(identity, principal, asked)
+        _refuse_rights(identity, principal, asked)
         if len(orjson.dumps(grant.as_value())) > MAX_GRANT_BYTES:
             raise LimitExceeded.of("grant_bytes", MAX_GRANT_BYTES, "bytes", what="the token's grant", fix="fewer or wider clauses")
         await self._refuse_many(principal, now)
@@ -96,13 +97,13 @@ class TokenRoutes:
             token, record = await self._issuing(asked).issue(principal, grant, now_ms=now, expires_ms=expires, label=asked.label, parent=parent, by=identity.actor)
         else:
             token, record = await self._tokens.create(
-                principal, authority_value(grant, approve=asked.approve), now_ms=now, expires_ms=expires, label=asked.label, parent=parent,
+                principal, authority_value(grant, approve=asked.approve, vouch=asked.vouch), now_ms=now, expires_ms=expires, label=asked.label, parent=parent,
                 by=identity.actor)
         return json_response({"token": token, **_record_json(record)}, 201)
 
     def _issuing(self, asked: TokenBody) -> Attenuable:
-        if self._attenuable is None or asked.approve:
-            raise InvalidInput("a token that approves is not passed on, so it cannot be attenuable", fix="leave attenuable or approve out")
+        if self._attenuable is None or asked.approve or asked.vouch:
+            raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable", fix="leave attenuable out")
         return self._attenuable
 
     async def _refuse_many(self, principal: Principal, now_ms: int) -> None:
@@ -188,30 +189,45 @@ def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
     return identity.principal, identity.grant.within(clauses)
 
 
-def _refuse_approver(identity: Identity, principal: Principal, asked: TokenBody) -> None:
-    """The right to answer for people comes from the operator, goes to a person, and is not passed on."""
+def _refuse_rights(identity: Identity, principal: Principal, asked: TokenBody) -> None:
+    """The right to answer for people, and the right to vouch for authors, come from the operator, go to no agent, and are not
+    passed on. Nobody has both: what one lets through unasked, the other would be asked about.
+    """
+    if asked.vouch and not identity.operator:
+        raise Denied("only the operator makes tokens that vouch", fix="run `inhabit token create --vouches` on the server")
+    if asked.vouch and principal.agent is not None:
+        raise Denied(f"{principal} is an agent: it cannot vouch for what it wrote", fix="name the user for whom the product runs programs")
+    if asked.vouch and asked.approve:
+        raise InvalidInput("a token vouches or approves, not both", fix="make two")
     if asked.approve and not identity.operator:
         raise Denied("only the operator makes tokens that approve", fix="run `inhabit token create --approver` on the server")
     if asked.approve and principal.agent is not None:
         raise Denied(f"{principal} is an agent: it cannot answer for a person", fix="name the user who decides")
 
 
-def authority_value(grant: Grant, *, approve: bool) -> Any:
+class Authority(NamedTuple):
+    """What a token's record says: its grant, and whether it may answer approvals or vouch for authors."""
+
+    grant: Grant
+    approve: bool = False
+    vouch: bool = False
+
+
+def authority_value(grant: Grant, *, approve: bool = False, vouch: bool = False) -> Any:
     """What a token's record keeps."""
-    return {_APPROVE: True, "grant": grant.as_value()} if approve else grant.as_value()
+    rights = {name: True for name, given in ((_APPROVE, approve), (_VOUCH, vouch)) if given}
+    return {**rights, "grant": grant.as_value()} if rights else grant.as_value()
 
 
-def authority_of(kept: Any) -> tuple[Grant, bool]:
-    """A token's grant, and whether it may answer approvals. Of an attenuable one this is what was issued."""
-    if is_object(kept) and "grant" in kept and _APPROVE not in kept:
-        return Grant.from_value(kept["grant"]), False
-    if is_object(kept) and kept.get(_APPROVE) is True:
-        return Grant.from_value(kept["grant"]), True
-    return Grant.from_value(kept), False
+def authority_of(kept: Any) -> Authority:
+    """Of an attenuable token this is what was issued."""
+    if is_object(kept) and "grant" in kept:
+        return Authority(Grant.from_value(kept["grant"]), kept.get(_APPROVE) is True, kept.get(_VOUCH) is True)
+    return Authority(Grant.from_value(kept))
 
 
 def _record_json(record: TokenRecord) -> dict[str, Any]:
-    grant, approve = authority_of(record.authority)
+    said = authority_of(record.authority)
     return {"id": record.id, "principal": str(record.principal), "label": record.label, "parent": record.parent,
-            "approve": approve, "attenuable": is_signed(record), "grant": grant.as_value(), "created_ms": record.created_ms, "expires_ms": record.expires_ms,
+            "approve": said.approve, "vouch": said.vouch, "attenuable": is_signed(record), "grant": said.grant.as_value(), "created_ms": record.created_ms, "expires_ms": record.expires_ms,
             "revoked_ms": record.revoked_ms}

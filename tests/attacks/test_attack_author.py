@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -14,6 +15,7 @@ from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Asked, Decided, Intent, Outcome
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.extraction import Extraction
+from inhabit.server.http import create_app
 from tests.attacks.conftest import Target
 from tests.attacks.office import Office, opened
 
@@ -274,3 +276,69 @@ async def test_E01_extraction_is_granted_like_any_call_and_there_only_where_it_w
     with pytest.raises(Exception, match=r"no operation handles\.number"):
         await office.run(source, grant=Grant.of("files.**"))
     assert target_of_session.app.runtime.parts.directory.operation("handles.number") is None
+
+
+# -- who may vouch over HTTP ----------------------------------------------------------------------------------------------------------
+
+CLOSED = {"program": SPELLED["typescript"], "conversation": "talk-http", "closed": True}
+
+
+def _client(office: Vouched, token: str) -> httpx2.AsyncClient:
+    app = office.app
+    server = create_app(app.runtime, journal=app.home.journal, check_token=app.check_token, blobs=app.home.blobs, tokens=app.home.tokens)
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=server), base_url="http://localhost", headers={"authorization": f"Bearer {token}"})
+
+
+async def _token(office: Vouched, **given: Any) -> httpx2.AsyncClient:
+    return _client(office, (await office.app.create_token("ada", **given))[0])
+
+
+async def test_E07_only_a_token_that_was_made_to_vouch_vouches(office: Vouched) -> None:
+    async with await _token(office, vouch=True) as backend, await _token(office) as ada, await _token(office, approve=True, grant=["**"]) as boss:
+        for client in (ada, boss):
+            refused = await client.post("/v1/runs", json=CLOSED)
+            assert (refused.status_code, refused.json()["code"]) == (403, "may_not_vouch") and not office.sent
+        told = (await backend.post("/v1/runs", json=CLOSED)).json()
+        assert told["result"] == "sent" and len(office.sent) == 1
+        header = (await backend.get(f"/v1/runs/{told['run']}/entries")).json()["header"]
+        assert header["closed"] is True and header["conversation"] == "http:talk-http"
+
+
+async def test_E07_a_token_that_may_vouch_does_so_only_where_it_says_so(office: Vouched) -> None:
+    async with await _token(office, vouch=True) as backend:
+        for closed in ({}, {"closed": False}):
+            told = (await backend.post("/v1/runs", json={"program": SPELLED["typescript"], "conversation": "talk-unsaid", **closed})).json()
+            assert told["state"] == "suspended" and not office.sent      # a person is asked
+
+
+async def test_E02_the_right_to_vouch_is_not_passed_on(office: Vouched) -> None:
+    async with await _token(office, vouch=True) as backend:
+        assert (await backend.post("/v1/tokens", json={"vouch": True})).status_code == 403
+        made = (await backend.post("/v1/tokens", json={"grant": ["**"]})).json()
+    assert made["vouch"] is False
+    async with _client(office, made["token"]) as narrower:
+        assert (await narrower.post("/v1/runs", json=CLOSED)).json()["code"] == "may_not_vouch" and not office.sent
+
+
+async def test_E09_over_http_an_author_is_closed_in_a_conversation_until_it_reads_a_stranger(office: Vouched) -> None:
+    async with await _token(office, vouch=True) as backend:
+        alone = await backend.post("/v1/runs", json={**CLOSED, "conversation": None})
+        assert (alone.status_code, alone.json()["code"]) == (422, "closed_alone") and not office.sent
+        talk = {**CLOSED, "conversation": "talk-reads"}
+        assert (await backend.post("/v1/runs", json=talk)).json()["result"] == "sent"       # this program reads a stranger, and answers
+        told = (await backend.post("/v1/runs", json=talk)).json()
+        assert told["state"] == "suspended" and len(office.sent) == 1
+
+
+async def test_E07_over_mcp_nobody_is_vouched_for_whatever_the_token(office: Vouched) -> None:
+    async with await _token(office, vouch=True) as backend:
+        accept = {"accept": "application/json, text/event-stream"}
+
+        async def said(method: str, params: dict[str, Any], headers: dict[str, str]) -> httpx2.Response:
+            return await backend.post("/mcp", headers=accept | headers, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+        hello = await said("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a model", "version": "1"}}, {})
+        session = {"mcp-session-id": hello.headers["mcp-session-id"]}
+        for more in ({}, {"closed": True}):
+            told = await said("tools/call", {"name": "execute", "arguments": {"program": SPELLED["typescript"], **more}}, session)
+            assert told.status_code == 200 and ("suspended" in told.text or "closed" in told.text) and not office.sent, told.text
