@@ -5,7 +5,7 @@ HTTP server, and what opens an app only where there is no server to ask.
 
 Exit codes: 0 done · 1 the program or the check failed · 2 wrong arguments, configuration or program ·
 3 there is no such thing · 4 not allowed · 5 something needed is not there (port, folder, jail layer, server) ·
-70 a fault in Inhabit itself · 130 interrupted.
+6 a rollback is done, and something that the run wrote still stands · 70 a fault in Inhabit itself · 130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Undo what a run wrote, last write first; `--plan` says beforehand what would be undone and what would stand."""
+"""Undo what a run wrote, last write first; `--plan` says beforehand what would be undone and what would stand.
+
+Exit code 6: it went as far as it can, and something that the run wrote still stands.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import say, show_json
 
 _WAIT_S = 60.0
+STANDS = 6
+"""The exit code where something that the run wrote was not undone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +37,7 @@ async def _rollback(args: argparse.Namespace) -> int:
         answer = await client.get(path) if args.plan else await client.post(path, {"wait_s": _WAIT_S})
     if args.json:
         show_json(answer)
-        return 0 if args.plan or answer["state"] == "completed" else 1
+        return 0 if args.plan else _exit_code(answer)
     if args.plan:
         for step in answer["steps"]:
             first = "would find out whether it took effect, then " if "settle" in step else "would "
@@ -49,7 +54,13 @@ async def _rollback(args: argparse.Namespace) -> int:
         _say_nothing(args.run_id, report["undone"] or report["stands"])
     if answer.get("next"):
         say(answer["next"])
-    return 0 if answer["state"] == "completed" else 1
+    return _exit_code(answer)
+
+
+def _exit_code(answer: Mapping[str, Any]) -> int:
+    if answer["state"] != "completed":
+        return 1
+    return STANDS if answer["result"]["stands"] else 0
 
 
 def _say_stands(report: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
 from inhabit.contracts.run import DOUBT, TERMINAL_STATES
 
+_KINDS = ("program", "plan", "apply", "recheck", "rollback")
 _STATES = ("queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown")
 
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--json", action="store_true")
         if name == "list":
             action.add_argument("--state", choices=_STATES)
+            action.add_argument("--kind", choices=_KINDS, help="recheck: reads again what a plan read, before it is applied")
             action.add_argument("--before", metavar="RUN", help="the page after this run")
             action.add_argument("-n", "--limit", type=int, default=20)
         else:
@@ -46,14 +48,15 @@ async def _with_api(args: argparse.Namespace, action: Any) -> int:
 
 
 async def _list(client: Api, args: argparse.Namespace) -> None:
-    answer = await client.get("/v1/runs", state=args.state, before=args.before, limit=args.limit)
+    answer = await client.get("/v1/runs", state=args.state, kind=args.kind, before=args.before, limit=args.limit)
     if args.json:
         show_json(answer)
         return
-    table(("RUN", "STATE", "STARTED", "TOOK", "CALLS", "LANGUAGE", "FROM"), [
-        (r["run"], r["state"], _clock(r["created_ms"]), _took(r), r["calls"], r["language"], r["origin"]) for r in answer["runs"]])
+    table(("RUN", "KIND", "STATE", "STARTED", "TOOK", "CALLS", "LANGUAGE", "FROM"), [
+        (r["run"], r["kind"], r["state"], _clock(r["created_ms"]), _took(r), r["calls"], r["language"], r["origin"]) for r in answer["runs"]])
     if answer["before"]:
-        say(f"more: inhabit runs list --before {answer['before']}")
+        say("more: inhabit runs list" + "".join(f" --{name} {value}" for name in ("state", "kind") if (value := getattr(args, name)))
+            + f" --before {answer['before']}")
 
 
 async def _show(client: Api, args: argparse.Namespace) -> None:
@@ -64,7 +67,8 @@ async def _show(client: Api, args: argparse.Namespace) -> None:
     if args.json:
         show_json({**state, "header": header, "entries": entries})
         return
-    say(f"run {header['run']}: {state['state']}, for {header['principal']}, {header['language']} on {header['engine']}, "
+    of = {"apply": f" of plan {header['plan']}", "rollback": f" of run {header['parent_run']}"}.get(header["kind"], "")
+    say(f"{header['kind'].replace('program', 'run')} {header['run']}{of}: {state['state']}, for {header['principal']}, {header['language']} on {header['engine']}, "
         f"{_clock(header['clock_ms'])}, from {header['origin']}")
     say("\n" + header["source"].strip() + "\n")
     for entry in entries:

@@ -15,8 +15,8 @@ from inhabit.contracts.program import Language
 from inhabit.errors import Unavailable
 
 __all__ = [
-    "DOUBT", "TERMINAL_STATES", "Approval", "Asked", "Blobs", "Decided", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Mode",
-    "Outcome", "Recorder", "Resumed", "RunEnding", "RunHeader", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Suspended",
+    "DOUBT", "HOST_RUNG", "TERMINAL_STATES", "Approval", "Asked", "Blobs", "Decided", "Delivered", "Entry", "EntryPage", "Intent", "Journal", "Logged", "Mode",
+    "Outcome", "Recorder", "Resumed", "RunEnding", "RunHeader", "RunKind", "RunRecord", "RunState", "RunSummary", "StoredEntry", "Suspended",
     "Terminal", "Ticket", "Verdict", "Write",
 ]
 
@@ -28,6 +28,10 @@ TERMINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "rejected", 
 
 Mode = Literal["live", "plan", "apply"]
 """`plan`: reads are live, writes are held. `apply`: live, with the change set of a plan as its authority."""
+RunKind = Literal["program", "plan", "apply", "recheck", "rollback"]
+"""What a list tells runs apart by. `recheck`: reads again what a plan read, before it is applied."""
+HOST_RUNG = "host"
+"""Of runs whose steps the host knows: no program runs in them."""
 Verdict = Literal["approve", "reject", "expire", "happened", "not_done", "give_up"]
 """Of people. The last three answer a doubt, which `expire` gives up too."""
 DOUBT = ".doubt"
@@ -67,6 +71,12 @@ class RunHeader:
     plan: str | None = None
     token: str = ""
     spelled: Sequence[Sequence[Any]] | None = None
+
+    @property
+    def kind(self) -> RunKind:
+        if self.rung == HOST_RUNG:
+            return "recheck" if self.mode == "plan" else "rollback"
+        return "program" if self.mode == "live" else self.mode
 
 
 class Intent(NamedTuple):
@@ -236,6 +246,7 @@ class RunSummary:
     origin: str
     grant: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    kind: RunKind = "program"
 
 
 @dataclass(frozen=True, slots=True)

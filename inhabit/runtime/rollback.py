@@ -18,13 +18,13 @@ from typing import Any
 from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Prepared, Problem, Program, Turn
-from inhabit.contracts.run import Decided, Intent, Outcome, RunRecord
+from inhabit.contracts.run import HOST_RUNG, Decided, Intent, Outcome, RunRecord
 from inhabit.runtime.doubts import doubtful
 from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["ENGINE", "RUNG", "Steps", "steps_of"]
 
-RUNG = "host"
+RUNG = HOST_RUNG
 ENGINE = "rollback-2"
 """Named in the header like any engine: another way of walking through the steps gets another name."""
 SETTLE = "inhabit.settle"

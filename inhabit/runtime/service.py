@@ -17,6 +17,7 @@ from inhabit.contracts.run import (
     Decided,
     Mode,
     RunHeader,
+    RunKind,
     RunState,
     RunSummary,
     Ticket,
@@ -190,14 +191,15 @@ class Runtime:
         self._see(summary, caller)
         return summary
 
-    async def list(self, caller: Caller, *, state: RunState | None = None, before: str | None = None, limit: int = 50) -> RunPage:
+    async def list(self, caller: Caller, *, state: RunState | None = None, kind: RunKind | None = None, before: str | None = None,
+                   limit: int = 50) -> RunPage:
         """Runs that the caller may open, newest first, and no others."""
         principal = caller.principal
 
         async def older(than: str | None, most: int) -> Sequence[RunSummary]:
             return await self.parts.journal.list(tenant=principal.tenant, user=principal.user, state=state, before=than, limit=most)
 
-        return await visible_page(older, self._sight(caller), before, limit)
+        return await visible_page(older, self._sight(caller), before, limit, kind)
 
     async def cancel(self, run_id: str, caller: Caller, *, by: str = "its owner") -> RunResult:
         """Stop a run, whose record says `by` whom; calls in flight that may write make it `unknown`. Raises `NotFound`."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from inhabit.contracts.principal import Principal
-from inhabit.contracts.run import RunHeader, RunSummary
+from inhabit.contracts.run import RunHeader, RunKind, RunSummary
 from inhabit.errors import InvalidInput
 from inhabit.kernel.grants import Clause, Grant
 
@@ -76,15 +76,15 @@ def _whole(layers: Sequence[tuple[Clause, ...]], name: str) -> bool:
 
 
 async def visible_page(older: Callable[[str | None, int], Awaitable[Sequence[RunSummary]]], sight: Sight,
-                       before: str | None, limit: int) -> RunPage:
-    """The next `limit` runs that are seen, of those that `older(before, most)` gives newest first."""
+                       before: str | None, limit: int, kind: RunKind | None = None) -> RunPage:
+    """The next `limit` runs (of one kind) that are seen, of those that `older(before, most)` gives newest first."""
     found: list[RunSummary] = []
     looked_at, last = 0, before
     while looked_at < _MAX_LOOKED_AT:
         chunk = await older(last, _CHUNK)
         for run in chunk:
             last = run.run_id
-            if sight.sees(run):
+            if kind in (None, run.kind) and sight.sees(run):
                 found.append(run)
                 if len(found) == limit:
                     return RunPage(tuple(found), last)

@@ -32,7 +32,7 @@ def header_json(header: RunHeader) -> dict[str, Any]:
         "input": as_json(header.input), "program_hash": header.program_hash, "engine": header.engine,
         "clock_ms": header.clock_ms, "seed": header.seed, "grant": header.grant, "limits": header.limits,
         "rung": header.rung, "origin": header.origin, "parent_run": header.parent_run,
-        "policy_version": header.policy_version,
+        "policy_version": header.policy_version, "kind": header.kind, "plan": header.plan,
     }
 
 
@@ -40,7 +40,7 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
     return {
         "run": summary.run_id, "state": summary.state, "principal": str(summary.principal), "language": summary.language,
         "program_hash": summary.program_hash, "created_ms": summary.created_ms, "ended_ms": summary.ended_ms,
-        "calls": summary.calls, "origin": summary.origin,
+        "calls": summary.calls, "origin": summary.origin, "kind": summary.kind,
     }
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from inhabit.contracts.run import RunState
+from inhabit.contracts.run import RunKind, RunState
 from inhabit.errors import InhabitError, InvalidInput
 from inhabit.wire.values import decode_value
 
@@ -88,6 +88,7 @@ class WaitQuery(_Query):
 
 class ListQuery(_Query):
     state: RunState | None = None
+    kind: RunKind | None = Field(None, description="`recheck`: reads again what a plan read, before it is applied")
     before: str | None = Field(None, max_length=100, description="the last run of the page before")
     limit: int = Field(50, ge=1, le=200)
 

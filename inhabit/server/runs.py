@@ -122,7 +122,7 @@ class RunRoutes:
 
     async def list(self, request: Request) -> Response:
         query = read_query(request, ListQuery)
-        page = await self._runtime.list(caller_of(request), state=query.state, before=query.before, limit=query.limit)
+        page = await self._runtime.list(caller_of(request), state=query.state, kind=query.kind, before=query.before, limit=query.limit)
         return json_response({"runs": [summary_json(summary) for summary in page.runs], "before": page.before})
 
     async def look(self, request: Request) -> Response:

@@ -136,7 +136,7 @@ def summary(row: Sequence[Any]) -> RunSummary:
     meta, _ = unpack(body, f"run {run_id}")
     header = decode_header(meta, (b"", b"", b""))
     return RunSummary(run_id, Principal(user, tenant, agent), language, program_hash, cast(RunState, state),
-                      created_ms, ended_ms, calls, origin, header.grant, header.limits)
+                      created_ms, ended_ms, calls, origin, header.grant, header.limits, header.kind)
 
 
 def blob(connection: sqlite3.Connection, tenant: str, digest: bytes) -> bytes | None:

@@ -45,4 +45,8 @@ def test_E20_a_plan_is_shown_applied_by_its_hash_and_only_once(
     code, done = told("apply", runs[0], "--hash", digest, "--as", "ada")
     assert code == 0 and '"done"' in done and (tmp_path / "notes.txt").read_text() == "hello"
     assert told("apply", runs[0], "--hash", digest, "--as", "ada")[0] == 1
+    kinds = [line.split()[1] for line in told("runs", "list", "--as", "ada")[1].splitlines()[1:]]
+    assert kinds[-2:] == ["plan", "plan"] and set(kinds) == {"plan", "apply", "recheck"}
+    listed = json.loads(told("runs", "list", "--kind", "plan", "--json", "--as", "ada")[1])["runs"]
+    assert {one["run"] for one in listed} == set(runs) and {one["kind"] for one in listed} == {"plan"}
     assert "used by run" in told("plan", "show", runs[0], "--as", "ada")[1]

@@ -50,6 +50,24 @@ def test_a_run_is_undone_once_and_the_plan_says_it_beforehand(
     assert told(capsys, "rollback", run)[0] == 2
 
 
+def test_what_still_stands_is_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stands_shop.py").write_text(SHOP)
+    (tmp_path / "inhabit.toml").write_text('[python.shop]\nmodule = "stands_shop:capabilities"\n')
+    (tmp_path / "mail.ts").write_text('await shop.reinstate({ id: "a" }); return 1')
+    (tmp_path / "state.json").write_text("[]")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = json.loads(told(capsys, "run", "mail.ts", "--json")[1])["run"]
+    assert told(capsys, "rollback", run, "--plan")[0] == 0
+    code, text = told(capsys, "rollback", run)
+    assert code == 6 and "stands: call 1 shop.reinstate" in text and ": completed" in text
+    assert told(capsys, "runs", "list", "--kind", "rollback", "--json")[1].count('"kind": "rollback"') == 1
+    code, text = told(capsys, "runs", "list")
+    assert [line.split()[1] for line in text.splitlines()] == ["KIND", "rollback", "program"]
+    other = json.loads(told(capsys, "runs", "list", "--kind", "rollback", "--json")[1])["runs"][0]["run"]
+    assert f"rollback {other} of run {run}: completed" in told(capsys, "runs", "show", other)[1]
+
+
 def test_a_run_that_wrote_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "inhabit.toml").write_text("")
     (tmp_path / "none.ts").write_text("return 1")

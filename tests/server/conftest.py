@@ -201,7 +201,7 @@ class ScriptedRuntime(Runtime):
             raise NotFound(f"there is no run {run_id}")
         return summary
 
-    async def list(self, caller: Caller, *, state: Any = None, before: str | None = None, limit: int = 50) -> RunPage:
+    async def list(self, caller: Caller, *, state: Any = None, kind: Any = None, before: str | None = None, limit: int = 50) -> RunPage:
         principal = caller.principal
         found = await self.journal.list(tenant=principal.tenant, user=principal.user, state=state, before=before, limit=limit)
         return RunPage(tuple(found), found[-1].run_id if len(found) == limit else None)
