@@ -89,14 +89,22 @@ async def test_write_waits_for_its_intent_to_be_durable_and_a_read_does_not(shop
     assert shop_world.journal.waits == 1
 
 
-async def test_F19_no_record_no_effect(shop_world: Any) -> None:
-    context = shop_world.context()
-    admitted = shop_world.bridge.admit(context, IssuedCall(1, "shop.pay", b'{"amount": 1}'))
-    ticket = shop_world.journal.append("run", admitted.intent)
-    shop_world.journal.broken = True
+async def test_F19_no_record_no_effect(world: Any) -> None:
+    paid: list[float] = []
+    capability = Capability("shop")
+
+    @capability.operation(writes="external")
+    async def pay(amount: float) -> None:
+        paid.append(amount)
+
+    here = world(capability)
+    context = here.context()
+    admitted = here.bridge.admit(context, IssuedCall(1, "shop.pay", b'{"amount": 1}'))
+    ticket = here.journal.append("run", admitted.intent)
+    here.journal.broken = True
     with pytest.raises(Unavailable):
-        await shop_world.bridge.perform(context, admitted, ticket, lambda _text: None)
-    assert shop_world.outcomes() == [] and context.in_flight == 0
+        await here.bridge.perform(context, admitted, ticket, lambda _text: None)
+    assert paid == [] and here.outcomes() == [] and context.in_flight == 0
 
 
 @pytest.mark.parametrize(("operation", "arguments", "code", "words"), [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
 
 from inhabit.errors import InvalidInput, Unavailable
 from inhabit.store.audit.erase import erase
+from inhabit.store.audit.log import SALT_BYTES, Item, commitment, items_of
 from inhabit.store.store import Store
 from tests.store.audit.audit_kit import filled, sample
 from tests.store.store_samples import header, intent
@@ -36,6 +38,32 @@ async def test_F15_a_users_data_is_in_no_file_after_erasure_and_the_log_verifies
     assert holding(tmp_path, CANARY) == []
     found = made.verify(external=True)
     assert found.findings == () and found.erased == 30
+
+
+async def test_F15_nobody_can_tell_what_a_leaf_of_an_erased_run_stood_for(tmp_path: Path) -> None:
+    """Not even by guessing all of it: what was recorded is hashed with a salt of its run alone, which goes with it."""
+    store = Store.open(tmp_path / "journal.db")
+    for n, user in enumerate(("eve", "bob")):
+        await filled(store, n, user=user)
+    rows = await store.database.read(lambda c: c.execute("SELECT run, number, kind, body FROM entries WHERE run = 1 ORDER BY number").fetchall())
+    salts = dict(await store.database.read(lambda c: c.execute("SELECT run, salt FROM headers").fetchall()))
+
+    def leaves(connection: sqlite3.Connection) -> list[Item]:
+        return [item for (body,) in connection.execute("SELECT body FROM entries WHERE run = 0 ORDER BY number") for item in items_of(body)]
+
+    def opens(salt: bytes, leaf: Item) -> bool:
+        guessed = [part for _, number, kind, body in rows if leaf.first <= number < leaf.first + leaf.records
+                   for part in (struct.pack(">BI", kind, len(body)), body)]
+        return commitment(salt, leaf.first, guessed) == leaf.commitment
+
+    about = [leaf for leaf in await store.database.read(leaves) if leaf.run == 1 and leaf.first]
+    assert about and all(opens(salts[1], leaf) for leaf in about)
+    await erase(store.database, tenant="default", user="eve")
+    left = dict(await store.database.read(lambda c: c.execute("SELECT run, salt FROM headers").fetchall()))
+    assert set(left) == {2} and [leaf for leaf in await store.database.read(leaves) if leaf.run == 1 and leaf.first] == about
+    assert not any(opens(salt, leaf) for salt in (*left.values(), b"", bytes(SALT_BYTES)) for leaf in about)
+    await store.close()
+    assert holding(tmp_path, salts[1]) == []
 
 
 async def test_F15_erasure_waits_for_runs_that_go_on(tmp_path: Path) -> None:

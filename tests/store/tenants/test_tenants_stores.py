@@ -117,6 +117,14 @@ async def test_stores_are_closed_when_others_are_needed_and_nothing_acknowledged
     await again.close()
 
 
+async def test_of_many_who_ask_for_a_store_at_once_one_opens_it(tmp_path: Path) -> None:
+    """The others wait for it: the file's own lock would refuse them."""
+    stores = opened(tmp_path, most=40)
+    await asyncio.gather(*(stores.journal.ready("acme") for _ in range(20)))
+    assert [one.tenant for one in stores.opening.opened] == ["acme"]
+    await stores.close()
+
+
 async def test_a_store_is_not_closed_under_a_run_that_is_under_way(tmp_path: Path) -> None:
     stores = opened(tmp_path, most=2, wait_s=0.2)
     live = await recorded(stores, "a", 1, end=False)

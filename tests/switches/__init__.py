@@ -1,0 +1,1 @@
+"""Does each control hold anything? See `__main__`."""
