@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from inhabit.errors import Unavailable
-from inhabit.store.audit.log import AuditLog
+from inhabit.store.audit.log import AuditLog, newest_run
 from inhabit.store.audit.notes import Signer
 from inhabit.store.folders import made, synced
 from inhabit.store.ownership import Mark, Ownership
@@ -163,7 +163,8 @@ def _opened(path: Path, ownership: Ownership, known_sound: bool) -> tuple[sqlite
             _look_for_damage(connection, path)
         connection.execute("UPDATE meta SET epoch = epoch + 1")
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
-        (last_run,) = connection.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
+        (kept,) = connection.execute("SELECT coalesce(max(key), 0) FROM runs").fetchone()
+        last_run = max(kept, newest_run(connection))    # runs that were erased stand in the log by their keys
         ownership.reset(Mark(epoch, last_run, 0, 0))
         _tighten(path)
     except BaseException:

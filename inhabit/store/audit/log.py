@@ -27,7 +27,7 @@ from inhabit.errors import Unavailable
 from inhabit.store.audit.merkle import Frontier, leaf_hash
 from inhabit.store.audit.notes import Signer
 
-__all__ = ["ITEM", "LEAVES", "SALT_BYTES", "SIGN_EVERY_LEAVES", "SIGN_EVERY_S", "AuditLog", "Gathered", "Item", "commitment", "items_of", "new_salt"]
+__all__ = ["ITEM", "LEAVES", "SALT_BYTES", "SIGN_EVERY_LEAVES", "SIGN_EVERY_S", "AuditLog", "Gathered", "Item", "commitment", "items_of", "new_salt", "newest_run"]
 
 LEAVES = 255
 """The kind of a row of leaves."""
@@ -212,6 +212,19 @@ def _adopted(connection: sqlite3.Connection, run: int, salt: bytes, header: byte
             gathered = Gathered()
         gathered.add(run, salt, number, kind, body)
     return found + gathered.items()
+
+
+def newest_run(connection: sqlite3.Connection) -> int:
+    """The highest run key that a leaf stands for, 0 where there is none. A run's first leaf has its header, and runs begin in the
+    order of their keys, so that the last such leaf is the newest run's, erased or not: a key is never given out twice. Raises
+    `Unavailable` for a damaged log."""
+    for number, body in connection.execute("SELECT number, body FROM entries WHERE run = 0 ORDER BY number DESC"):
+        if not body or len(body) % ITEM.size:
+            raise _damaged(f"leaf {number} cannot be read")
+        for item in reversed(items_of(body)):
+            if item.run and not item.first:
+                return item.run
+    return 0
 
 
 def _hashes(body: bytes) -> list[bytes]:

@@ -83,6 +83,23 @@ async def test_what_is_pruned_by_age_leaves_a_log_that_verifies(tmp_path: Path) 
     assert found.findings == () and found.erased == 12
 
 
+@pytest.mark.parametrize("by", ["age", "erasure"])
+async def test_F15_a_run_after_all_others_went_is_not_taken_for_one_of_them(by: str, tmp_path: Path) -> None:
+    """The log tells runs apart by a key: one that was given out is not given out again, also by a store that was closed meanwhile."""
+    made = await sample(tmp_path)
+    store = Store.open(made.path)
+    if by == "age":
+        assert (await store.prune(10**15)).runs == 12
+    else:
+        await filled(store, 100, user="eve")
+        assert (await erase(store.database, tenant="default", user="eve")).runs == 1
+    await store.close()
+    store = Store.open(made.path)
+    await filled(store, 500)
+    await store.close()
+    assert made.verify(external=True).findings == ()
+
+
 async def test_F19_what_cannot_be_audited_is_not_recorded_and_so_not_done(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "journal.db")
     head = header()
