@@ -10,11 +10,12 @@
     power.images, power.lost           `--images N`: crash images made from a recorded trace of writes and syncs (see
                                        `crash_power`), and those in which something acknowledged is not there
 
-    control.kills, control.lost, …     `--control N`: SIGKILLs across suspend, approve, reject, settle and rollback (see
-                                       `crash_control`); 0 lost, 0 repeated, 0 dishonest is the aim
+    control.kills, control.lost, …     `--control N`: SIGKILLs across suspend, approve, reject, settle, plan, apply and rollback, and
+                                       at each step of two scenes of these (see `crash_control`); 0 lost, 0 repeated, 0 dishonest
+                                       is the aim
 
-`--images N` and `--control N` make these alone. `--kills N` and `--storage-kills N` choose the numbers (default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth
-step). `--seed` repeats the choices; the moments are the machine's. `--folder DIR` keeps what was done there, and a bench
+`--images N` and `--control N` make these alone (`--control 0`: the steps). `--kills N` and `--storage-kills N` choose the numbers
+(default 1,000 and 1,000; `--quick`: 8 and 100, and every eighth step). `--seed` repeats the choices; the moments are the machine's. `--folder DIR` keeps what was done there, and a bench
 that was stopped goes on with it.
 """
 
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = given.folder or Path(tempfile.mkdtemp(prefix="crash-", dir=peers_folder()))  # the repository's disk, not a tmpfs
     try:
         if given.control is not None:
-            return 1 if control(folder.resolve(), given.control, seed, report) else 0
+            return 1 if control(folder.resolve(), given.control, 8 if given.quick else 1, seed, report) else 0
         if given.images is not None:
             return 1 if power(given.images, seed, report, folder) else 0
         storage_kills = given.storage_kills if given.storage_kills is not None else (100 if given.quick else 1_000)

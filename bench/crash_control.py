@@ -1,14 +1,20 @@
-"""The control plane, killed: suspend, approve, reject, settle, roll back, while the server dies at random moments.
+"""The control plane, killed: suspend, approve, reject, settle, plan, apply, roll back, while the server dies.
 
-    control.kills                      SIGKILLs, most of them while people answer and rollbacks go on
-    control.answers                    answers that were acknowledged
-    control.lost                       of those, not there afterwards; and runs that were answered and are gone
-    control.repeated                   writes that must not be repeated and were
+    control.kills                      SIGKILLs at random moments, most of them while clients and people are at work
+    control.steps                      SIGKILLs at steps of the journal, each step of the two scenes below once
+    control.answers, .plans, .applied  answers and plans that were acknowledged; plans whose writes were done
+    control.doubts                     calls of which nobody knew whether they took effect, settled by a person
+    control.lost                       acknowledged and not so afterwards: answers, runs, plans, appliers of plans, drops
+    control.repeated                   writes that must not be repeated and were; plans applied twice, runs rolled back twice
     control.dishonest                  runs whose end the outside ledger contradicts, or that have none in the end
 
-A lane is a home whose policy asks for both writes of a program: `pay` can say itself whether it took effect (`reconcile`) and
-has a revert, `send` cannot, so its doubts are asked of a person. The person here looks into the outside ledger and says
-what is so. At the end everything is answered, every run must have an end, and each is held against the ledger.
+A lane is a home whose policy asks for two of five writes. `put` may be repeated, no other: `pay` can say itself whether it took
+effect and has a revert, `make` can for every second thing, and its id is used by `mark`; the doubts of the rest are a
+person's to settle. After the last kill everything is answered and applied, each run must have an end, and each end is held
+against the ledger (`crash_told`).
+
+The scenes: `applied`, a plan that is applied at once, asked for again, and rolled back; `asked`, a plan about which a person is
+asked, and a run that is asked about call by call. Every start of a scene dies at the next step; the start after it settles.
 """
 
 from __future__ import annotations
@@ -17,227 +23,193 @@ import asyncio
 import contextlib
 import json
 import random
-from collections import Counter
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 
-from bench.crash_ledger import connect
-from bench.crash_nursery import ServerNursery
+from bench.crash_clients import CONFIG, POLICY, Clients
+from bench.crash_nursery import STEPS, ServerNursery, Step
+from bench.crash_told import Findings, judge
 from bench.report import Report
 from inhabit.cli.client import NOTE_NAME
 
 __all__ = ["control"]
 
-_LANES = 2
+_LANES = 6
 _CLIENTS = 3
-_UNDER_LOAD_S, _STARTING_S = 1.5, 0.6
-_SETTLE_ROUNDS = 400
-_POLICY = '[[rule]]\nname = "people pay"\non = ["ledger.pay", "ledger.send"]\nthen = "ask"\nreason = "a person looks"\n'
-_CONFIG = ('name = "control"\n[policy]\nfile = "policy.toml"\n[approvals]\nself = true\n[python.world]\nmodule = "bench.crash_ledger:capabilities"\n')
-_PROGRAM = """
-const { tag } = input as { tag: string };
-const tried = await Promise.allSettled([ledger.pay({ tag }), ledger.send({ tag }), ledger.put({ tag })]);
-await ledger.look({ tag });
-return tried.map(one => one.status);
-"""
-_HONEST = {"completed", "failed", "rejected"}
+_UNDER_LOAD_S, _STARTING_S = 2.0, 0.6
+_OFTEN_YES = ("approve", "approve", "approve", "reject")
+_ALWAYS_YES = ("approve",)
 
 
-@dataclass
-class Controlled:
-    kills: int = 0
-    answers: int = 0
-    doubts: int = 0
-    states: Counter[str] = field(default_factory=Counter[str])
-    lost: list[str] = field(default_factory=list[str])
-    repeated: list[str] = field(default_factory=list[str])
-    dishonest: list[str] = field(default_factory=list[str])
+class _Home:
+    """One server at a time over one home, and the clients of it. Whatever they do, `busy` cuts it off when the server dies."""
 
-    def add(self, other: Controlled) -> None:
-        self.kills += other.kills
-        self.answers += other.answers
-        self.doubts += other.doubts
-        self.states += other.states
-        self.lost += other.lost
-        self.repeated += other.repeated
-        self.dishonest += other.dishonest
+    def __init__(self, folder: Path, nursery: ServerNursery, clients: Clients) -> None:
+        self._note = folder / ".inhabit" / NOTE_NAME
+        self.nursery = nursery
+        self.clients = clients
 
+    async def start(self, *, kill_at: Step | None = None) -> None:
+        await self.nursery.fork(kill_at=kill_at)
+        await self.listening()
 
-class _Lane:
-    def __init__(self, folder: Path, seed: str) -> None:
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._chance = random.Random(seed)
-        self._token = ""
-        self._runs: dict[str, str] = {}
-        self._answered: dict[str, str] = {}
-        self._rollbacks: dict[str, str] = {}
-        self.found = Controlled()
-        (folder / "inhabit.toml").write_text(_CONFIG)
-        (folder / "policy.toml").write_text(_POLICY)
-        connect(str(folder / "ledger.db")).close()
-
-    async def run(self, kills: int) -> Controlled:
-        async with ServerNursery(self._folder) as nursery, httpx2.AsyncClient(timeout=60.0) as http:
-            for _ in range(kills):
-                await self._round(nursery, http)
-                self.found.kills += 1
-            await nursery.fork()
-            url = await self._listening(nursery)
-            await self._to_the_end(http, url)
-            await self._compare(http, url)
-            await nursery.kill()
-        return self.found
-
-    async def _round(self, nursery: ServerNursery, http: httpx2.AsyncClient) -> None:
-        await nursery.fork()
-        if self._token and self._chance.random() < 0.2:
-            await asyncio.sleep(self._chance.uniform(0.0, _STARTING_S))
-            await nursery.kill()
-            return
-        url = await self._listening(nursery)
-        work = [asyncio.create_task(self._busy(http, url)) for _ in range(_CLIENTS)]
-        await asyncio.sleep(self._chance.uniform(0.0, _UNDER_LOAD_S))
-        await nursery.kill()
-        for task in work:
-            task.cancel()
-        for ended in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
-
-    async def _listening(self, nursery: ServerNursery) -> str:
+    async def listening(self) -> None:
         """The operator answers here, with the credential of this start."""
-        served = await nursery.listening()
-        note = self._folder / ".inhabit" / NOTE_NAME
+        served = await self.nursery.listening()
         for _ in range(1_000):   # it is written after the first line that is printed
-            if note.exists() and (said := json.loads(note.read_text()))["url"] == served.url:
-                self._token = said["token"]
-                return served.url
+            if self._note.exists() and (said := json.loads(self._note.read_text()))["url"] == served.url:
+                return self.clients.serve(served.url, said["token"])
             await asyncio.sleep(0.01)
         raise RuntimeError("the server leaves no note")
 
-    async def _busy(self, http: httpx2.AsyncClient, url: str) -> None:
-        """Begin runs, answer what waits, roll back what has ended, until the server is gone."""
-        with contextlib.suppress(httpx2.HTTPError):
-            while True:
-                await self._begin(http, url)
-                await self._answer(http, url, self._chance.choice((1, 3)))
-                await self._roll_back(http, url)
-
-    async def _begin(self, http: httpx2.AsyncClient, url: str) -> None:
-        tag = f"{self._chance.getrandbits(64):016x}"
-        answer = await http.post(f"{url}/v1/runs", json={"program": _PROGRAM, "input": {"tag": tag}, "wait_s": 0}, headers=self._headers)
-        if answer.status_code in (200, 202):
-            self._runs[answer.json()["run"]] = tag
-
-    async def _answer(self, http: httpx2.AsyncClient, url: str, most: int) -> int:
-        """Answer some of what waits; an answer counts once it was acknowledged."""
-        listed = (await http.get(f"{url}/v1/approvals", params={"limit": 100}, headers=self._headers)).json()
-        waiting = [approval for group in listed["groups"] for approval in group["approvals"]]
-        self._chance.shuffle(waiting)
-        for approval in waiting[:most]:
-            body = self._word(approval)
-            answer = await http.post(f"{url}/v1/approvals/{approval['id']}", json={**body, "digest": approval["digest"]}, headers=self._headers)
-            if answer.status_code == 200:
-                self._answered[approval["id"]] = body["verdict"]
-                self.found.answers += 1
-                self.found.doubts += approval["question"] == "did_it_happen"
-            elif answer.status_code != 409:
-                raise RuntimeError(f"an answer was refused with {answer.status_code}: {answer.text[:300]}")
-        return len(waiting)
-
-    def _word(self, approval: dict[str, Any]) -> dict[str, Any]:
-        if approval["question"] == "may_it_happen":
-            return {"verdict": self._chance.choice(("approve", "approve", "approve", "reject"))}
-        meant = json.loads(approval["arguments"])
-        tag = meant.get("arguments", meant)["tag"]   # a rollback asks about a call of another run
-        operation = approval["operation"].rpartition(".")[2]
-        return {"verdict": "happened", "value": tag} if self._effects()[operation, tag] else {"verdict": "not_done"}
-
-    async def _roll_back(self, http: httpx2.AsyncClient, url: str) -> None:
-        run_id = self._chance.choice(list(self._runs)) if self._runs else ""
-        if not run_id or self._chance.random() < 0.5:
-            return
-        answer = await http.post(f"{url}/v1/runs/{run_id}/rollback", json={"wait_s": 0}, headers=self._headers)
-        if answer.status_code in (200, 202):
-            self._rollbacks[run_id] = answer.json()["run"]
-
-    async def _to_the_end(self, http: httpx2.AsyncClient, url: str) -> None:
-        for _ in range(_SETTLE_ROUNDS):
-            waiting = await self._answer(http, url, 100)
-            states = [(await self._state(http, url, run))["state"] for run in (*self._runs, *self._rollbacks.values())]
-            if not waiting and all(state in ("completed", "failed", "rejected", "unknown", "gone") for state in states):
-                return
-            await asyncio.sleep(0.1)
-        self.found.dishonest.append("not every run came to an end")
-
-    async def _state(self, http: httpx2.AsyncClient, url: str, run_id: str) -> dict[str, Any]:
-        answer = await http.get(f"{url}/v1/runs/{run_id}", headers=self._headers)
-        return {"state": "gone"} if answer.status_code == 404 else answer.json()
-
-    async def _compare(self, http: httpx2.AsyncClient, url: str) -> None:
-        effects = self._effects()
-        self.found.repeated += [f"{operation} {tag} {times} times" for (operation, tag), times in effects.items()
-                                if times > 1 and operation != "put"]
-        for approval, verdict in self._answered.items():
-            now = await http.get(f"{url}/v1/approvals/{approval}", headers=self._headers)
-            if now.status_code != 200 or now.json()["verdict"] != verdict:
-                self.found.lost.append(f"{approval} was answered {verdict}, it is {now.text[:200]}")
-        for run_id, tag in self._runs.items():
-            self._judge(run_id, tag, await self._state(http, url, run_id), effects)
-        for run_id, rollback in self._rollbacks.items():
-            undone = await self._state(http, url, rollback)
-            if undone["state"] != "completed":
-                self.found.dishonest.append(f"rollback {rollback} is {undone['state']}: {undone.get('error')}")
-                continue
-            said = {call["operation"] for call in undone["result"]["undone"]}
-            if effects["refund", self._runs[run_id]] != ("ledger.pay" in said):
-                self.found.dishonest.append(f"rollback {rollback} says it undid {said}, refunds are {effects['refund', self._runs[run_id]]}")
-
-    def _judge(self, run_id: str, tag: str, now: dict[str, Any], effects: Counter[tuple[str, str]]) -> None:
-        self.found.states[now["state"]] += 1
-        if now["state"] == "gone":
-            self.found.lost.append(f"run {run_id} was answered and is gone")
-        elif now["state"] not in _HONEST:
-            self.found.dishonest.append(f"run {run_id} is {now['state']}: {now.get('error')}")
-        elif now["state"] == "completed":
-            told = [status == "fulfilled" for status in now["result"]]
-            happened = [bool(effects[operation, tag]) for operation in ("pay", "send", "put")]
-            if told != happened:
-                self.found.dishonest.append(f"run {run_id} was told {told}, the ledger has {happened}")
-
-    def _effects(self) -> Counter[tuple[str, str]]:
-        connection = connect(str(self._folder / "ledger.db"))
-        try:
-            return Counter((operation, tag) for operation, tag in connection.execute("SELECT operation, tag FROM effects"))
-        finally:
-            connection.close()
-
     @property
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._token}"}
+    def begun(self) -> bool:
+        """Whether a server of it has listened."""
+        return self._note.exists()
+
+    async def settled(self) -> Findings:
+        """One more start, at which everything comes to its end, every plan is applied once more, and all is judged."""
+        await self.start()
+        await self.clients.settle()
+        await self.clients.apply_again()
+        found = judge(self.clients.told, await self.clients.seen())
+        await self.nursery.kill()
+        return found
 
 
-async def _lanes(folder: Path, kills: int, seed: str) -> Controlled:
-    found = Controlled()
-    shares = [len(range(lane, kills, _LANES)) for lane in range(_LANES)]
-    for lane in await asyncio.gather(*(_Lane(folder / f"control{n}", f"{seed} {n}").run(share) for n, share in enumerate(shares) if share)):
-        found.add(lane)
+@contextlib.asynccontextmanager
+async def _home(folder: Path, chance: random.Random, verdicts: tuple[str, ...]) -> AsyncGenerator[_Home]:
+    await asyncio.to_thread(_prepare, folder)
+    async with ServerNursery(folder) as nursery, httpx2.AsyncClient(timeout=300.0) as http:
+        yield _Home(folder, nursery, Clients(folder / "ledger.db", http, chance, verdicts))
+
+
+def _prepare(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "inhabit.toml").write_text(CONFIG)
+    (folder / "policy.toml").write_text(POLICY)
+
+
+# -- at random moments ------------------------------------------------------------------------------------
+
+
+async def _lane(folder: Path, kills: int, seed: str) -> Findings:
+    chance = random.Random(seed)
+    async with _home(folder, chance, _OFTEN_YES) as home:
+        for _ in range(kills):
+            await _killed_at_random(home, chance)
+        found = await home.settled()
+    found.kills = kills
     return found
 
 
-def control(folder: Path, kills: int, seed: str, report: Report) -> int:
+async def _killed_at_random(home: _Home, chance: random.Random) -> None:
+    await home.nursery.fork()
+    if home.begun and chance.random() < 0.2:
+        await asyncio.sleep(chance.uniform(0.0, _STARTING_S))
+        await home.nursery.kill()
+        return
+    await home.listening()
+    work = [asyncio.create_task(_busy(home.clients)) for _ in range(_CLIENTS)]
+    await asyncio.sleep(chance.uniform(0.0, _UNDER_LOAD_S))
+    await home.nursery.kill()
+    for task in work:
+        task.cancel()
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
+
+
+async def _busy(clients: Clients) -> None:
+    with contextlib.suppress(httpx2.HTTPError):
+        while True:
+            await clients.some()
+
+
+# -- at steps ---------------------------------------------------------------------------------------------
+
+
+async def _applied(clients: Clients) -> None:
+    plan = await clients.plan(asked=False, wait_s=30.0)
+    await clients.apply(plan, wait_s=30.0)
+    await clients.apply(plan)
+    await clients.settle()
+    for run in clients.told.plans[plan].runs:
+        await clients.roll_back(run)
+    await clients.settle()
+
+
+async def _asked(clients: Clients) -> None:
+    await clients.apply(await clients.plan(asked=True, wait_s=30.0), wait_s=30.0)
+    await clients.settle()
+    await clients.begin(wait_s=30.0)
+    await clients.settle()
+
+
+_SCENES: tuple[Callable[[Clients], Awaitable[None]], ...] = (_applied, _asked)
+
+
+async def _steps(folder: Path, every: int) -> tuple[Findings, list[str]]:
+    """Kill at each step of the scenes, or at every n-th; also the steps' names."""
+    parts = await asyncio.gather(*(_steps_of(folder / f"steps-{scene.__name__.strip('_')}-{kind}", scene, kind, every)
+                                   for kind in STEPS for scene in _SCENES))
+    return Findings.joined(found for found, _ in parts), [step for _, steps in parts for step in steps]
+
+
+async def _steps_of(folder: Path, scene: Callable[[Clients], Awaitable[None]], kind: str, every: int) -> tuple[Findings, list[str]]:
+    async with _home(folder, random.Random(folder.name), _ALWAYS_YES) as home:
+        parts: list[Findings] = []
+        number = 1
+        while await _killed_at(home, (kind, number), scene):
+            parts.append(await home.settled())
+            number += every
+        await home.nursery.kill()
+        found = await home.settled()
+    found.kills = len(parts)
+    for part in parts:   # what was wrong once is said, also where a later start mends it
+        found.lost += [line for line in part.lost if line not in found.lost]
+        found.repeated += [line for line in part.repeated if line not in found.repeated]
+        found.dishonest += [line for line in part.dishonest if line not in found.dishonest]
+    return found, [f"{scene.__name__.strip('_')}: {step}" for step in home.nursery.steps]
+
+
+async def _killed_at(home: _Home, step: Step, scene: Callable[[Clients], Awaitable[None]]) -> bool:
+    """Whether the scene has this step: the server killed itself there."""
+    await home.start(kill_at=step)
+    try:
+        await scene(home.clients)
+    except httpx2.HTTPError:
+        await home.nursery.dead()
+        return True
+    return False
+
+
+async def _all(folder: Path, kills: int, every_step: int, seed: str) -> tuple[Findings, Findings, list[str]]:
+    shares = [len(range(lane, kills, _LANES)) for lane in range(_LANES)]
+    lanes = await asyncio.gather(*(_lane(folder / f"control{n}", share, f"{seed} {n}") for n, share in enumerate(shares) if share))
+    at_steps, steps = await _steps(folder, every_step)
+    return Findings.joined(lanes), at_steps, steps
+
+
+def control(folder: Path, kills: int, every_step: int, seed: str, report: Report) -> int:
     """Returns how much was lost, repeated or dishonest."""
-    found = asyncio.run(_lanes(folder, kills, seed))
-    for line in (*found.lost, *found.repeated, *found.dishonest)[:30]:
-        report.note(line)
-    report.note(f"{sum(found.states.values())} runs, {found.doubts} doubts settled by the person; ends: {dict(found.states)}")
-    report.figure("control.kills", found.kills, "SIGKILL")
-    report.figure("control.answers", found.answers, "answers")
-    report.figure("control.lost", len(found.lost), "answers and runs")
-    report.figure("control.repeated", len(found.repeated), "writes")
+    at_random, at_steps, steps = asyncio.run(_all(folder, kills, every_step, seed))
+    for when, part in (("at random moments", at_random), ("at steps", at_steps)):
+        for line in (*part.lost, *part.repeated, *part.dishonest)[:30]:
+            report.note(line)
+        report.note(f"{when}: {part.kills} kills, {part.plans} plans, {part.applied} applied, {part.doubts} doubts settled by the person; "
+                    "ends: " + ", ".join(f"{count} {state}" for state, count in part.states.most_common()))
+    report.note("steps: " + "; ".join(steps))
+    found = Findings.joined((at_random, at_steps))
+    report.figure("control.kills", at_random.kills, "SIGKILL")
+    report.figure("control.steps", at_steps.kills, "SIGKILL")
+    for name in ("answers", "plans", "applied", "doubts"):
+        report.figure(f"control.{name}", getattr(found, name), name)
+    report.figure("control.lost", len(found.lost), "answers, runs and plans")
+    report.figure("control.repeated", len(found.repeated), "writes, plans and rollbacks")
     report.figure("control.dishonest", len(found.dishonest), "runs")
-    return len(found.lost) + len(found.repeated) + len(found.dishonest)
+    return found.wrong

@@ -29,14 +29,17 @@ import inhabit.server.http  # noqa: F401 - loaded before the fork, like the comm
 from bench.crash_ledger import LEDGER_ENV
 from bench.report import ROOT
 from inhabit.cli import main
+from inhabit.runtime.rechecking import RECHECK
+from inhabit.runtime.rollback import RUNG
 from inhabit.store import writer
 from inhabit.store.journal import SqliteJournal
 
 __all__ = ["STEPS", "Served", "ServerNursery", "Step"]
 
 STEPS = ("append", "commit", "committed")
+_KINDS = ("Header", "Intent", "Outcome", "Delivered", "Logged", "Resumed", "Terminal", "Asked", "Decided", "Suspended")
 Step = tuple[str, int]
-_WAIT_S = 60.0
+_WAIT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -127,25 +130,25 @@ class _Steps:
     def __init__(self, kind: str, number: int) -> None:
         self._at = kind, number
         self._count: Counter[str] = Counter()
-        self._runs: set[str] = set()
+        self._roles: dict[str, str] = {}
 
     def arm(self) -> None:
         """Wrap the journal of this process; it is a fork that will be killed."""
         begin, append, write_batch = SqliteJournal.begin, SqliteJournal.append, writer.write_batch
 
         def counted_begin(journal: SqliteJournal, header: Any, **more: Any) -> Any:
-            self._step("append", ["Header"])
-            self._runs.add(header.run_id)
+            self._roles[header.run_id] = _role(header)
+            self._step("append", [f"{_role(header)} Header"])
             return begin(journal, header, **more)
 
         def counted_append(journal: SqliteJournal, run_id: str, *entries: Any, **more: Any) -> Any:
-            if run_id in self._runs:
-                self._step("append", [type(entry).__name__ for entry in entries])
+            if run_id in self._roles:
+                self._step("append", [f"{self._roles[run_id]} {_named(entry)}" for entry in entries])
             return append(journal, run_id, *entries, **more)
 
         def counted_write(connection: Any, batch: Any, *more: Any) -> None:
-            held = [*("Header" for run, *_ in batch.begun if run.run_id in self._runs),
-                    *("entry" for row in batch.rows if row[0].run_id in self._runs)]
+            rows = [*((run.run_id, "Header") for run, *_ in batch.begun), *((row.run.run_id, _KINDS[row.draft.kind]) for row in batch.rows)]
+            held = [f"{self._roles[run_id]} {what}" for run_id, what in rows if run_id in self._roles]
             self._step("commit", held)
             write_batch(connection, batch, *more)
             self._step("committed", held)
@@ -160,6 +163,18 @@ class _Steps:
             if (kind, self._count[kind]) == self._at:
                 _say(f"S {kind} {self._count[kind]} {'+'.join(held)}")
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _role(header: Any) -> str:
+    """What a run is for: it is named in the steps of recording it."""
+    if header.rung == RUNG:
+        return "recheck" if header.engine == RECHECK else "rollback"
+    return "run" if header.mode == "live" else header.mode
+
+
+def _named(entry: Any) -> str:
+    """With the operation, where it says one."""
+    return f"{type(entry).__name__} {operation}" if (operation := getattr(entry, "operation", "")) else type(entry).__name__
 
 
 def _replace(owner: Any, name: str, what: Callable[..., Any]) -> None:
