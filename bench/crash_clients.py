@@ -34,8 +34,8 @@ return tried.map(one => one.status);
 """
 _DIRECT_WRITES = ("pay", "send", "put")
 _PLANNED = """
-const { tag, asked } = input as { tag: string; asked: boolean };
-await ledger.look({ tag });
+const { tag, asked, reads } = input as { tag: string; asked: boolean; reads: boolean };
+if (reads) await ledger.look({ tag });
 const thing = await ledger.make({ tag });
 const tried = await Promise.allSettled([
     ledger.mark({ id: thing.id, tag }), ledger.put({ tag }), ...(asked ? [ledger.pay({ tag }), ledger.send({ tag })] : [])]);
@@ -49,7 +49,7 @@ _ASKED_WRITES = (*_PLANNED_WRITES, "pay", "send")
 class Clients:
     """Those of one home. `serve` names the server of the moment. `verdicts`: what a person says, each as often as it stands there.
 
-    Every method may raise `httpx2.HTTPError`, when the server is gone, and `RuntimeError` for an answer that no client expects.
+    Every method may raise `httpx2.HTTPError`, when the server is gone.
     """
 
     def __init__(self, ledger: Path, http: httpx2.AsyncClient, chance: random.Random, verdicts: Sequence[str]) -> None:
@@ -72,9 +72,12 @@ class Clients:
         """A run whose writes are asked about one by one; "" when it was refused."""
         return await self._started({"program": _DIRECT}, Work(self._tag(), _DIRECT_WRITES), wait_s)
 
-    async def plan(self, *, asked: bool, wait_s: float) -> str:
-        """A plan; `asked`: a person will be asked about it."""
-        return await self._started({"program": _PLANNED, "mode": "plan"}, Plan(self._tag(), _ASKED_WRITES if asked else _PLANNED_WRITES), wait_s)
+    async def plan(self, *, asked: bool, reads: bool, wait_s: float) -> str:
+        """A plan. `asked`: a person will be asked about it. `reads`: it rests on what its own writes change, which keeps it
+        from being done twice, whatever else does.
+        """
+        plan = Plan(self._tag(), _ASKED_WRITES if asked else _PLANNED_WRITES, reads=reads)
+        return await self._started({"program": _PLANNED, "mode": "plan"}, plan, wait_s)
 
     async def apply(self, plan_id: str, *, wait_s: float = 0.0) -> bool:
         """Whether it was taken. One that is applied or dropped is asked for all the same: that is for the server to refuse."""
@@ -123,7 +126,8 @@ class Clients:
             case "answer":
                 await self.answer(self._chance.choice((1, 3, 5)))
             case "plan":
-                await self.plan(asked=self._chance.random() < 0.5, wait_s=self._chance.choice((0.0, 30.0)))
+                asked, reads = self._chance.choice((True, False)), self._chance.choice((True, False))
+                await self.plan(asked=asked, reads=reads, wait_s=self._chance.choice((0.0, 30.0)))
             case "use" if plans:
                 await self._use(self._chance.choice((plans[-1], self._chance.choice(plans))))
             case "roll back" if works:
@@ -137,7 +141,7 @@ class Clients:
         if dice < 0.1:
             await self.drop(plan_id)
         else:
-            if dice < 0.2 and plan.shown and not plan.tried:
+            if dice < 0.2 and plan.reads and plan.shown and not plan.tried:
                 self._disturb(plan)
             times = 2 if dice > 0.7 else 1
             await asyncio.gather(*(self.apply(plan_id, wait_s=self._chance.choice((0.0, 1.0))) for _ in range(times)))
@@ -186,7 +190,9 @@ class Clients:
     # -- inside -------------------------------------------------------------------------------------------
 
     async def _started(self, asked: dict[str, Any], work: Work, wait_s: float) -> str:
-        given = {"tag": work.tag, "asked": work.writes == _ASKED_WRITES} if isinstance(work, Plan) else {"tag": work.tag}
+        given: dict[str, Any] = {"tag": work.tag}
+        if isinstance(work, Plan):
+            given |= {"asked": work.writes == _ASKED_WRITES, "reads": work.reads}
         answer = await self._ask("POST", "/v1/runs", {**asked, "input": given, "wait_s": wait_s})
         if answer.status_code not in (200, 202):
             self._refused("starting a run", answer)
@@ -227,7 +233,7 @@ class Clients:
         if approval["question"] == "may_it_happen":
             if approval["operation"] == "plan.apply" and approval["id"] not in self._posted and self._chance.random() < 0.1:
                 for plan in self.told.plans.values():
-                    if approval["run"] in plan.runs:
+                    if plan.reads and approval["run"] in plan.runs:
                         self._disturb(plan)
             return {"verdict": self._chance.choice(self._verdicts)}
         meant = json.loads(approval["arguments"])
@@ -266,9 +272,9 @@ class Clients:
         return await self._http.request(method, self._url + path, json=body, headers={"authorization": f"Bearer {self._token}"})
 
     def _refused(self, what: str, answer: httpx2.Response, *codes: str) -> None:
-        """Raises `RuntimeError`, unless it is for one of these reasons or since there is too much to do."""
+        """It is odd, unless it is for one of these reasons or since there is too much to do."""
         if answer.status_code not in (429, 503) and answer.json().get("code") not in codes:
-            raise RuntimeError(f"{what} was refused with {answer.status_code}: {answer.text[:600]}")
+            self.told.odd.append(f"{what} was refused with {answer.status_code}: {answer.text[:600]}")
 
     def _tag(self) -> str:
         return f"{self._chance.getrandbits(64):016x}"

@@ -134,7 +134,7 @@ async def _busy(clients: Clients) -> None:
 
 
 async def _applied(clients: Clients) -> None:
-    plan = await clients.plan(asked=False, wait_s=30.0)
+    plan = await clients.plan(asked=False, reads=False, wait_s=30.0)
     await clients.apply(plan, wait_s=30.0)
     await clients.apply(plan)
     await clients.settle()
@@ -144,7 +144,7 @@ async def _applied(clients: Clients) -> None:
 
 
 async def _asked(clients: Clients) -> None:
-    await clients.apply(await clients.plan(asked=True, wait_s=30.0), wait_s=30.0)
+    await clients.apply(await clients.plan(asked=True, reads=True, wait_s=30.0), wait_s=30.0)
     await clients.settle()
     await clients.begin(wait_s=30.0)
     await clients.settle()

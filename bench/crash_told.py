@@ -31,11 +31,12 @@ class Work:
 
 @dataclass
 class Plan(Work):
-    """`shown`, `used`: the hash of its change set and the run that used it up, as they were shown last. `tried`: somebody asked
-    to apply it. `runs`: those that were acknowledged as applying it. `disturbed`: what it had read is another since, and
-    nobody had tried to apply it before, or said yes.
+    """`reads`: it rests on what its own writes change. `shown`, `used`: the hash of its change set and the run that used it up,
+    as they were shown last. `tried`: somebody asked to apply it. `runs`: those that were acknowledged as applying it.
+    `disturbed`: what it had read is another since, and nobody had tried to apply it before, or said yes.
     """
 
+    reads: bool = True
     shown: str = ""
     used: str = ""
     tried: bool = False
