@@ -154,6 +154,8 @@ class OpenApiSource(_Table):
     source: str = Field(min_length=1, max_length=2_000, description="path or URL of the document")
     base_url: HttpUrl | None = None
     secret: Secret | dict[str, SecretName] | None = Field(None, description="one credential, or a table scheme → credential")
+    auth: Literal["bearer", "basic"] | dict[str, str] | None = Field(
+        None, description="how a credential is sent, whatever the document says")
     include: tuple[str, ...] = Field((), strict=False)
     exclude: tuple[str, ...] = Field((), strict=False)
 

@@ -13,14 +13,15 @@ from typing import Literal
 
 from inhabit.app.home import Home
 from inhabit.connectors.mcp import McpConnector
+from inhabit.connectors.openapi import OpenApiConnector
 from inhabit.contracts.connections import ConnectionInfo
 from inhabit.contracts.connector import Connector
 from inhabit.contracts.principal import Principal
-from inhabit.errors import Denied, InhabitError, NotFound
+from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
 from inhabit.kernel.grants import Clause, Grant
 from inhabit.server.auth import Identity
 
-__all__ = ["AppConnections"]
+__all__ = ["AppConnections", "refuse_unused_key"]
 
 LIST_S = 20.0
 """How long a person waits after signing in for the source's list of operations."""
@@ -57,6 +58,7 @@ class AppConnections:
         return info, await self._listed(info)
 
     async def keep(self, name: str, principal: Principal, values: Mapping[str, str]) -> tuple[ConnectionInfo, str]:
+        refuse_unused_key(self._sources[name])
         info = await self._home.connections.connect_key(name, principal, values)
         return info, await self._listed(info)
 
@@ -93,6 +95,18 @@ class AppConnections:
             _log.warning("%s could not be listed for %s: %s", info.connector, info.principal, error)
             return error.message
         return ""
+
+
+def refuse_unused_key(source: Connector) -> None:
+    """`source` is open, if it is an OpenAPI document. Raises `InvalidInput` for one that would never send a principal's own key: it
+    would lie there, and calls would go out without it."""
+    if isinstance(source, OpenApiConnector):
+        if not source.takes_keys():
+            raise InvalidInput(f"{source.name} would not send the key: its document asks for no credential, or its `secret` is sent for everybody",
+                               code="key_unused", fix=f'say how keys are sent, e.g. auth = "bearer" under [openapi.{source.name}], without `secret`')
+    elif not isinstance(source, McpConnector) or not source.takes_keys():
+        raise InvalidInput(f"{source.name} would not send the key: it takes the operator's credential, or none", code="key_unused",
+                           fix=f"name a secret where {source.name} is configured, and set it with `inhabit secrets set`")
 
 
 def _signs_in(source: Connector) -> bool:

@@ -87,6 +87,15 @@ def connectors_of(config: Config, review: EffectsReview) -> list[Source]:
     ]
 
 
+def source_of(name: str, config: Config, review: EffectsReview) -> Connector | None:
+    """One source that is reached with a credential, by its name, not yet opened."""
+    if name in config.mcp:
+        return _mcp_source(name, config.mcp[name], config, review)
+    if name in config.openapi:
+        return _openapi_source(name, config.openapi[name], config)
+    return _http_source(name, config.http[name]) if name in config.http else None
+
+
 def _mcp_source(name: str, source: McpSource, config: Config, review: EffectsReview) -> Connector:
     if source.url is None:
         env = {key: FromHost(value.secret) if isinstance(value, SecretName) else value for key, value in source.env.items()}
@@ -106,7 +115,8 @@ def _openapi_source(name: str, source: OpenApiSource, config: Config) -> Connect
         secret = {scheme: value.secret for scheme, value in source.secret.items()}
     else:
         secret = source.secret.secret if isinstance(source.secret, SecretName) else None
-    return OpenApiConnector(name, where, base_url=source.base_url, secret=secret, include=source.include, exclude=source.exclude)
+    return OpenApiConnector(name, where, base_url=source.base_url, secret=secret, auth=source.auth,
+                            include=source.include, exclude=source.exclude)
 
 
 def _sql_source(name: str, source: SqlSource, config: Config) -> Connector:

@@ -1,7 +1,7 @@
 """Connect a source for one user: sign in at a remote MCP server, or store a key. It is sealed and never shown again.
 
 An MCP server with a url signs you in: open the address that is printed. For every other source, and with --key, the
-value is asked for without echo, or read from stdin. --list shows what is connected, --revoke forgets it, here and
+value is asked for without echo, or read from stdin; one that no call would send is refused. --list shows what is connected, --revoke forgets it, here and
 at the source. A server that runs on this home takes it up at once.
 """
 

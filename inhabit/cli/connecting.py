@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from inhabit.app.sources import oauth_target, secrets_of
+from inhabit.app.connecting import refuse_unused_key
+from inhabit.app.sources import oauth_target, secrets_of, source_of
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.opening import config_from
 from inhabit.cli.options import home_of, principal_from
 from inhabit.cli.terminal import complain, say, table
+from inhabit.connectors.mcp import EffectsReview
 from inhabit.connectors.oauth import OAuthFlows
 from inhabit.connectors.oauth_loopback import sign_in
+from inhabit.connectors.openapi import OpenApiConnector
 from inhabit.contracts.connections import ConnectionInfo, StoredConnection
-from inhabit.contracts.connector import Secret
+from inhabit.contracts.connector import Connector, ConnectorContext, Secret
 from inhabit.contracts.principal import Principal
 from inhabit.egress import Broker
-from inhabit.errors import InhabitError, InvalidInput, NotFound, UpstreamError
+from inhabit.errors import InhabitError, InvalidInput, MissingConnection, NotFound, UpstreamError
 from inhabit.store.connections import MAX_SECRET_BYTES
 from inhabit.store.tenants.connections import TenantsConnections
 from inhabit.store.tenants.stores import connections_of
@@ -65,6 +69,7 @@ async def _connect(store: TenantsConnections, flows: OAuthFlows, name: str, prin
                                 fix=error.fix or f"where {name} takes a key instead: inhabit connect {name} --key") from None
         complain(f"{principal} is connected to {name}")
         return
+    await _refuse_unused(name, args)
     field: str = args.field
     value = (getpass.getpass(f"{field} for {name}: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     if not value or len(value.encode()) > MAX_SECRET_BYTES:
@@ -73,6 +78,39 @@ async def _connect(store: TenantsConnections, flows: OAuthFlows, name: str, prin
     values = {**(earlier.values if earlier and earlier.info.kind == "key" else {}), field: Secret(value)}
     await store.put(StoredConnection(ConnectionInfo(name, principal, "key"), values))
     complain(f"{principal} is connected to {name}")
+
+
+async def _refuse_unused(name: str, args: argparse.Namespace) -> None:
+    """Before a key is asked for. A document that cannot be had now says nothing about its keys: one may be stored."""
+    config, home = config_from(args), home_of(args)
+    source = source_of(name, config, EffectsReview(home / "effects.json"))
+    assert source is not None, "the name is known"
+    if isinstance(source, OpenApiConnector):
+        secrets = secrets_of(config.secrets, home, config.base)
+        try:
+            await source.open(ConnectorContext(Broker(), _NoConnections(), _made(home / "cache"), _unheard, secrets.resolve))
+        except InhabitError as error:
+            complain(f"whether {name} takes a key is not known: {error.message}")
+            return
+    try:
+        refuse_unused_key(source)
+    finally:
+        await source.close()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+async def _unheard(_source: Connector) -> None: ...
+
+
+class _NoConnections:
+    """For a source that is looked into, and not called."""
+
+    async def credential(self, connector: str, principal: Principal) -> Mapping[str, Secret]:
+        raise MissingConnection(f"{principal} has no connection to {connector}")
 
 
 def _open_this(address: str) -> None:

@@ -86,7 +86,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def served(site: Site, tmp_path: Path, cache: Path) -> AsyncGenerator[Served]:
     (tmp_path / ".inhabit").mkdir()
     (tmp_path / ".inhabit" / "cache").symlink_to(cache)
-    text = f'[mcp.notes]\nurl = "{site.mcp}"\nauth = "oauth"\n[openapi.keyed]\nsource = "keyed.json"\n[grants]\ndefault = ["**"]\neve = ["other.**"]'
+    text = f'[mcp.notes]\nurl = "{site.mcp}"\nauth = "oauth"\n[openapi.keyed]\nsource = "keyed.json"\nauth = "bearer"\n[openapi.open]\nsource = "keyed.json"\n[grants]\ndefault = ["**"]\neve = ["other.**"]'
     (tmp_path / "keyed.json").write_text('{"openapi": "3.0.3", "info": {"title": "k", "version": "1"}, "paths": {}}')
     async with Inhabit.from_config(parse_config(text, tmp_path / "inhabit.toml")) as app:
         tokens = {user: (await app.create_token(user))[0] for user in ("ada", "bob", "eve")}
@@ -207,6 +207,9 @@ async def test_a_key_is_stored_by_the_page_or_the_route_and_never_shown(served: 
         assert (await api.put("/v1/connections/keyed", json={"values": {"token": "CANARY-route"}})).status_code == 200
         assert (await api.put("/v1/connections/notes", json={"values": {"token": "x"}})).status_code == 422
         assert "CANARY" not in (await api.get("/v1/connections")).text
+        unused = await api.put("/v1/connections/open", json={"values": {"token": "CANARY-nobody-sends-it"}})
+        assert (unused.status_code, unused.json()["code"]) == (422, "key_unused") and 'auth = "bearer" under [openapi.open]' in unused.json()["fix"]
+        assert [one["connector"] for one in (await api.get("/v1/connections")).json()["connections"]] == ["keyed"]
     kept = {info.principal.user for info in await served.app.home.connections.list(tenant="default")}
     assert kept == {"ada", "bob"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from inhabit.cli import main
 from tests.connectors.mcp_support import python_server
 from tests.connectors.oauth_site import Site, running_site
 
@@ -126,6 +128,36 @@ async def test_a_key_where_one_could_sign_in(folder: Path, site: Site) -> None:
     code, out, err = await inhabit(folder, "connect", "notes", "--key", stdin=b"CANARY-key\n")
     assert code == 0 and "CANARY" not in out + err
     assert "by-key" in (await whoami(folder, "ada"))[1]
+
+
+DOCUMENT = """{"openapi": "3.0.3", "info": {"title": "k", "version": "1"}, "servers": [{"url": "https://api.example.com"}],
+"components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+"paths": {"/one": {"get": {"operationId": "one", %s "responses": {"200": {"description": "ok"}}}}}}"""
+
+
+@pytest.mark.parametrize(("settings", "security", "code"), [
+    ('source = "api.json"', "", 2), ('source = "api.json"', '"security": [{}],', 2), ('source = "api.json"', '"security": [{"key": []}],', 0),
+    ('source = "api.json"\nauth = {header = "X-Key"}', "", 0), ('source = "api.json"\nsecret = "SHARED"', '"security": [{"key": []}],', 2),
+    ('source = "gone.json"', "", 0)])
+def test_a_key_that_no_call_would_send_is_refused_with_the_fix(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: str, security: str, code: int) -> None:
+    (tmp_path / "inhabit.toml").write_text(f"[openapi.api]\n{settings}\n")
+    (tmp_path / "api.json").write_text(DOCUMENT % security)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("CANARY-key\n"))
+    assert main(["connect", "api", "--key", "--as", "ada"]) == code
+    said = capsys.readouterr()
+    assert "CANARY" not in said.out + said.err and ("is connected to api" in said.err) == (code == 0)
+    assert code == 0 or ('auth = "bearer" under [openapi.api]' in said.err and main(["connect", "api", "--revoke", "--as", "ada"]) == 3)
+    assert "gone" not in settings or "whether api takes a key is not known" in said.err
+
+
+def test_a_source_of_the_operators_credential_takes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inhabit.toml").write_text('[http.web]\nallow = [{origin = "https://example.com"}]\n[mcp.local]\ncommand = ["true"]\n')
+    monkeypatch.chdir(tmp_path)
+    for name in ("web", "local"):
+        assert main(["connect", name, "--key"]) == 2
+        assert f"{name} would not send the key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("beside", [False, True])

@@ -204,6 +204,10 @@ class McpConnector:
         """False where nobody signs in: a local server, or one that is called with the operator's secret."""
         return self._url is not None and self._auth not in ("none", "secret")
 
+    def takes_keys(self) -> bool:
+        """Whether some session is opened with what its principal connected."""
+        return self.signs_in if self._url is not None else self._personal_command
+
     async def oauth_target(self, scopes: Sequence[str] = ()) -> OAuthTarget | None:
         """What `OAuthFlows.authorize_url` is given to connect a principal; None where nobody signs in."""
         if not self.signs_in:

@@ -129,6 +129,12 @@ class OpenApiConnector:
             found.append(ConnectorProblem(self.name, "", f"and {meta['problem_count'] - len(found)} more problems"))
         return (*self._notes, *found)
 
+    def takes_keys(self) -> bool:
+        """Whether some call sends what its principal connected: an operation asks for a credential, and it is not the operator's."""
+        if self._secret is not None or self._auth is not None:
+            return self._secret is None
+        return any(any(record["plan"]["security"] or ()) for record in self._opened().records())
+
     async def call(self, call: Call) -> Any:
         record = self._record(call.operation.name)
         if record is None:
