@@ -32,12 +32,13 @@ def checked(document: Document, operations: Sequence[Operation], *, complete: bo
     """
     found: list[Problem] = [*document.problems]
     by_name = {operation.name: operation for operation in operations}
+    limits = {one.item.name: one.item for one in document.written if isinstance(one.item, Limit)}
     for one in document.written:
         table = _Collecting(one.table, found)
         concerned = _concerned(one, table, by_name, complete)
         for at, condition in one.conditions.items():
             _condition(table, at, condition, concerned)
-            _usage(table, at, condition, concerned, document)
+            _usage(table, at, condition, concerned, limits)
         if isinstance(one.item, ResultRule):
             _redactions(table, one.item.redact, concerned)
     _dead(document, found)
@@ -120,8 +121,7 @@ def _redactions(table: Table, paths: Sequence[str], concerned: Sequence[Operatio
             table.warn(("redact",), f"no result under `on` has {path}, so nothing is hidden by it", suggestion(found[0].missing, known))
 
 
-def _usage(table: Table, at: Path, condition: CelCondition, concerned: Sequence[Operation], document: Document) -> None:
-    limits = {one.item.name: one.item for one in document.written if isinstance(one.item, Limit)}
+def _usage(table: Table, at: Path, condition: CelCondition, concerned: Sequence[Operation], limits: Mapping[str, Limit]) -> None:
     for path in sorted(condition.paths):
         limit = limits.get(path[1]) if path[:1] == ("usage",) and len(path) > 1 else None
         if limit is None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -123,10 +122,8 @@ async def test_no_process_is_left_behind(host: Host, arguments: list[str]) -> No
     await connector.open(host.context)
     pids = json.loads(await host.call(connector, "daemon"))    # itself, one in a session of its own, one in its group
     assert all(_alive(pid) for pid in pids)
-    started = time.monotonic()
     await connector.close()
     assert [pid for pid in pids if _alive(pid)] == []
-    assert time.monotonic() - started < 6
 
 
 async def test_a_death_takes_its_children_along(host: Host, rogue: McpConnector) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import cProfile
 
 import pytest
 
@@ -96,12 +96,14 @@ def test_rules_that_still_matter_are_left_alone(text: str) -> None:
     assert problems(text) == []
 
 
-def test_ten_thousand_rules_are_checked_in_seconds() -> None:
-    text = "".join(rule(f"args.amount > {number}", name=f"r{number}") for number in range(10_000))
-    document = read_policy(text)
-    started = time.process_time()
-    assert checked(document, OPERATIONS) == ()
-    assert time.process_time() - started < 20
+def test_the_work_of_checking_grows_no_faster_than_the_rules() -> None:
+    def work(rules: int) -> int:
+        document = read_policy("".join(rule(f"args.amount > {number}", name=f"r{number}") for number in range(rules)))
+        profile = cProfile.Profile()
+        assert profile.runcall(checked, document, OPERATIONS) == ()
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert work(1_000) < 10 * work(125)   # 8 times the rules; each held against all others it would be 64 times the work
 
 
 CARD = {"type": "object", "properties": {"card": {"type": "string"}, "holder": {"$ref": "#/$defs/Holder"}, "more": {}}, "additionalProperties": False}
