@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inhabit.contracts.program import Boot, Isolate, LogLine, Turn
+from inhabit.contracts.json import is_object
+from inhabit.contracts.program import Boot, Finished, Isolate, LogLine, Turn
 from inhabit.contracts.run import Delivered, Logged, RunRecord, Terminal
+from inhabit.errors import Cancelled
 from inhabit.limits import Limits
 from inhabit.runtime.endings import ended
+from inhabit.runtime.handles import RETURNED
 from inhabit.runtime.recording import Diverged, Recording
 from inhabit.runtime.writes import Writes
+from inhabit.wire.values import decode_value
 
 __all__ = ["Replayed", "replay"]
 
@@ -85,7 +89,22 @@ class _Again:
             raise Diverged("the program printed less", details={"recorded": self._logs[self._printed].text[:500], "now": None})
         if turn.finished is None or not isinstance(last, Terminal) or last.state == "unknown":
             return
-        end = ended(turn.finished, Limits.of(self._record.header.limits), Writes.of(self._record.entries))
-        if end != (last.state, last.value):
+        limits, writes = Limits.of(self._record.header.limits), Writes.of(self._record.entries)
+        end = ended(turn.finished, limits, writes)
+        if turn.finished.ok and (last.state, last.value) == ended(Finished(False, RETURNED), limits, writes):
+            return      # what it returned named a handle: that is known to the host alone, and so is how such a run ends
+        if end != (last.state, last.value) and not self._stopped(last):
             raise Diverged("the program ended in another way", details={
                 "recorded": [last.state, last.value.decode(errors="replace")[:500]], "now": [end[0], end[1].decode(errors="replace")[:500]]})
+
+    def _stopped(self, last: Terminal) -> bool:
+        """Whether the host ended a run whose program had returned: it waits for the calls that are in flight then, and a run is
+        cancelled or runs out of time meanwhile. There is a call without an outcome, or the last one came with the end."""
+        calls = {*self.recording.intents, *self.recording.asked} - {0}
+        if any(sequence not in self.recording.outcomes for sequence in calls):
+            return True
+        error = decode_value(last.value) if last.state == "failed" else None
+        if not calls or not is_object(error):
+            return False
+        details = error.get("details")
+        return error.get("code") == Cancelled.code or (is_object(details) and details.get("limit") == "wall_ms")

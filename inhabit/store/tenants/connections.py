@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.principal import Principal
@@ -28,7 +28,6 @@ __all__ = ["CONNECTIONS", "CONNECTIONS_KEY", "TenantsConnections"]
 CONNECTIONS = "connections.db"
 CONNECTIONS_KEY = "connections.key"
 _OPEN = 32
-_T = TypeVar("_T")
 
 
 class TenantsConnections:
@@ -39,6 +38,7 @@ class TenantsConnections:
         self._notes = ConnectionStore(home / CONNECTIONS, home / CONNECTIONS_KEY)
         self._open: OrderedDict[str, ConnectionStore] = OrderedDict()
         self._users: dict[str, int] = {}
+        self._opening = asyncio.Lock()
         self._closed = False
         try:
             _move_over(home, self._notes)
@@ -47,20 +47,20 @@ class TenantsConnections:
             raise Unavailable(f"the connections of {home} cannot be moved to their tenants: {error}", fix="make room on the disk") from error
 
     async def get(self, connector: str, principal: Principal) -> StoredConnection | None:
-        with self._of(principal.tenant) as store:
+        async with self._of(principal.tenant) as store:
             return await store.get(connector, principal) if store is not None else None
 
     async def put(self, connection: StoredConnection) -> None:
-        with self._of(connection.info.principal.tenant, make=True) as store:
+        async with self._of(connection.info.principal.tenant, make=True) as store:
             assert store is not None, "it was to be made"
             await store.put(connection)
 
     async def remove(self, connector: str, principal: Principal) -> bool:
-        with self._of(principal.tenant) as store:
+        async with self._of(principal.tenant) as store:
             return await store.remove(connector, principal) if store is not None else False
 
     async def list(self, *, tenant: str, user: str | None = None, connector: str | None = None) -> Sequence[ConnectionInfo]:
-        with self._of(tenant) as store:
+        async with self._of(tenant) as store:
             return await store.list(tenant=tenant, user=user, connector=connector) if store is not None else []
 
     async def holder(self, connector: str) -> Principal | None:
@@ -68,7 +68,7 @@ class TenantsConnections:
         not listed yet."""
         found: ConnectionInfo | None = None
         for tenant in await asyncio.to_thread(lambda: list(tenants_in(self._home))):
-            with self._of(tenant) as store:
+            async with self._of(tenant) as store:
                 last = await store.newest(connector) if store is not None else None
             if last is not None and (found is None or last.updated_ms > found.updated_ms):
                 found = last
@@ -94,11 +94,11 @@ class TenantsConnections:
             store.close()
         self._open.clear()
 
-    @contextmanager
-    def _of(self, tenant: str, *, make: bool = False) -> Generator[ConnectionStore | None]:
+    @asynccontextmanager
+    async def _of(self, tenant: str, *, make: bool = False) -> AsyncGenerator[ConnectionStore | None]:
         """The tenant's file until the end of the block; None where there is none."""
-        store = self._opened(tenant, make)
-        self._users[tenant] = self._users.get(tenant, 0) + 1
+        store = self._held(tenant) or await self._brought(tenant, make)
+        self._users[tenant] = self._users.get(tenant, 0) + 1      # with no turn of the loop since it was found: nobody closes it now
         try:
             yield store
         finally:
@@ -106,19 +106,48 @@ class TenantsConnections:
             if not self._users[tenant]:
                 del self._users[tenant]
 
-    def _opened(self, tenant: str, make: bool) -> ConnectionStore | None:
+    def _held(self, tenant: str) -> ConnectionStore | None:
         if self._closed:
             raise Unavailable("the store of connections is closed")
         store = self._open.get(tenant)
-        if store is None:
-            path = tenant_folder(self._home, tenant) / CONNECTIONS
-            if not (make or path.exists()):
-                return None
-            store = self._open[tenant] = ConnectionStore(path, self._home / CONNECTIONS_KEY)
-        self._open.move_to_end(tenant)
-        for other in [name for name in self._open if name not in self._users and name != tenant][:max(0, len(self._open) - _OPEN)]:
-            self._open.pop(other).close()
+        if store is not None:
+            self._open.move_to_end(tenant)
         return store
+
+    async def _brought(self, tenant: str, make: bool) -> ConnectionStore | None:
+        """Opened in a thread, one at a time: a disk that is slow holds up who asks, and no other run."""
+        async with self._opening:
+            store = self._held(tenant)
+            if store is None:
+                opening = asyncio.ensure_future(asyncio.to_thread(self._fresh, tenant, make))
+                opening.add_done_callback(self._keep(tenant))
+                await asyncio.shield(opening)
+                store = self._held(tenant)      # that, or what an asker before us who went had opened
+                await asyncio.to_thread(_closed, self._unused(tenant))
+            return store
+
+    def _fresh(self, tenant: str, make: bool) -> ConnectionStore | None:
+        path = tenant_folder(self._home, tenant) / CONNECTIONS
+        return ConnectionStore(path, self._home / CONNECTIONS_KEY) if make or path.exists() else None
+
+    def _keep(self, tenant: str) -> Callable[[asyncio.Future[ConnectionStore | None]], None]:
+        """What was opened is kept also where its asker has gone, and closed where all is closed."""
+        def opened(future: asyncio.Future[ConnectionStore | None]) -> None:
+            store = None if future.cancelled() or future.exception() is not None else future.result()
+            if store is not None and (self._closed or self._open.setdefault(tenant, store) is not store):
+                store.close()
+
+        return opened
+
+    def _unused(self, tenant: str) -> list[ConnectionStore]:
+        """Those that are more than may stay open, the longest unused first; from now on nobody finds them."""
+        over = [name for name in self._open if name not in self._users and name != tenant][:max(0, len(self._open) - _OPEN)]
+        return [self._open.pop(name) for name in over]
+
+
+def _closed(stores: Sequence[ConnectionStore]) -> None:
+    for store in stores:
+        store.close()
 
 
 def _move_over(home: Path, notes: ConnectionStore) -> None:

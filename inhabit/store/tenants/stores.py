@@ -120,15 +120,18 @@ class Stores:
                 pruned = await self.prune(now_ms())
                 if pruned.runs:
                     _log.info("pruned %d runs and %d values", pruned.runs, pruned.values)
-            except Unavailable as error:
-                _log.warning("pruning was put off: %s", error.message)
+            except Exception as error:  # noqa: BLE001  as below
+                _put_off("pruning", error)
             await asyncio.sleep(every_s)
 
     async def keep_closing(self, every_s: float = _TIDY_EVERY_S) -> None:
-        """Close stores that nobody uses, until cancelled."""
+        """Close stores that nobody uses, until cancelled. A failure is logged and tried again."""
         while True:
             await asyncio.sleep(every_s)
-            await asyncio.to_thread(self.opening.close_idle)
+            try:
+                await asyncio.to_thread(self.opening.close_idle)
+            except Exception as error:  # noqa: BLE001  stores that are never closed again would fill the share of the others
+                _put_off("closing unused stores", error)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.close_now)
@@ -148,6 +151,11 @@ class Stores:
             return True
         waiting = look(path)
         return waiting is not None and (waiting.oldest_ms is None or waiting.oldest_ms >= kept.unused_before_ms(now_ms))
+
+
+def _put_off(what: str, error: Exception) -> None:
+    """What we did not expect is told with where it happened."""
+    _log.warning("%s was put off: %s", what, error, exc_info=None if isinstance(error, Unavailable) else error)
 
 
 def connections_of(home: Path) -> TenantsConnections:

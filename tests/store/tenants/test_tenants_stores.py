@@ -333,3 +333,28 @@ async def test_one_store_alone_opens_as_before(tmp_path: Path) -> None:
     assert (await store.journal.read(run, tenant="acme")).state == "completed"
     await store.close()
     assert sqlite3.connect(tmp_path / "server.db").execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+async def test_stores_go_on_being_closed_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    stores = opened(tmp_path)
+    tried = asyncio.Event()
+    begun = itertools.count()
+
+    def fails_first() -> int:
+        if not next(begun):
+            raise sqlite3.OperationalError("disk I/O error")
+        asyncio.run_coroutine_threadsafe(_set(tried), loop)
+        return 0
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(stores.opening, "close_idle", fails_first)
+    task = asyncio.create_task(stores.keep_closing(every_s=0.001))
+    await asyncio.wait_for(tried.wait(), 30)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() and "closing unused stores was put off: disk I/O error" in caplog.text
+    await stores.close()
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
