@@ -47,17 +47,18 @@ _ASKED_WRITES = (*_PLANNED_WRITES, "pay", "send")
 
 
 class Clients:
-    """Those of one home. `serve` names the server of the moment. `verdicts`: what a person says, each as often as it stands there.
+    """Those of one home. `serve` names the server of the moment. `moods`: what a person says, each as often as it stands there, and
+    then somebody else writes meanwhile, now and then; without any they say yes and nobody does.
 
     Every method may raise `httpx2.HTTPError`, when the server is gone.
     """
 
-    def __init__(self, ledger: Path, http: httpx2.AsyncClient, chance: random.Random, verdicts: Sequence[str]) -> None:
+    def __init__(self, ledger: Path, http: httpx2.AsyncClient, chance: random.Random, moods: Sequence[str]) -> None:
         self.told = Told()
         self._ledger = ledger
         self._http = http
         self._chance = chance
-        self._verdicts = verdicts
+        self._moods = moods
         self._url = self._token = ""
         self._posted: set[str] = set()
         self._over: set[str] = set()
@@ -110,8 +111,10 @@ class Clients:
 
     async def answer(self, most: int) -> int:
         """Answer some of what waits; how much that is. An answer counts once it was acknowledged."""
+        before = set(self.told.answered)
         listed = (await self._ask("GET", "/v1/approvals?limit=100")).json()
         waiting = [approval for group in listed["groups"] for approval in group["approvals"]]
+        self.told.forgotten |= before & {approval["id"] for approval in waiting}
         self._chance.shuffle(waiting)
         for approval in waiting[:most]:
             await self._answer(approval)
@@ -231,11 +234,13 @@ class Clients:
 
     def _word(self, approval: dict[str, Any]) -> dict[str, Any]:
         if approval["question"] == "may_it_happen":
+            if not self._moods:
+                return {"verdict": "approve"}
             if approval["operation"] == "plan.apply" and approval["id"] not in self._posted and self._chance.random() < 0.1:
                 for plan in self.told.plans.values():
                     if plan.reads and approval["run"] in plan.runs:
                         self._disturb(plan)
-            return {"verdict": self._chance.choice(self._verdicts)}
+            return {"verdict": self._chance.choice(self._moods)}
         meant = json.loads(approval["arguments"])
         tag = meant.get("arguments", meant)["tag"]   # a rollback asks about a call of another run
         operation = approval["operation"].rpartition(".")[2]

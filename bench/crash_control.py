@@ -14,7 +14,8 @@ person's to settle. After the last kill everything is answered and applied, each
 against the ledger (`crash_told`).
 
 The scenes: `applied`, a plan that is applied at once, asked for again, and rolled back; `asked`, a plan about which a person is
-asked, and a run that is asked about call by call. Every start of a scene dies at the next step; the start after it settles.
+asked, and a run that is asked about call by call. Each is played once to learn its steps, and then, for each record of it, once
+until it is about to be handed to the journal, is about to be committed, is committed; the start after that settles everything.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 import httpx2
 
 from bench.crash_clients import CONFIG, POLICY, Clients
-from bench.crash_nursery import STEPS, ServerNursery, Step
+from bench.crash_nursery import ALL_STEPS, ServerNursery, Step
 from bench.crash_told import Findings, judge
 from bench.report import Report
 from inhabit.cli.client import NOTE_NAME
@@ -40,8 +41,8 @@ __all__ = ["control"]
 _LANES = 6
 _CLIENTS = 3
 _UNDER_LOAD_S, _STARTING_S = 2.0, 0.6
-_OFTEN_YES = ("approve", "approve", "approve", "reject")
-_ALWAYS_YES = ("approve",)
+_MOODS = ("approve", "approve", "approve", "reject")
+_Scene = Callable[[Clients], Awaitable[None]]
 
 
 class _Home:
@@ -81,10 +82,10 @@ class _Home:
 
 
 @contextlib.asynccontextmanager
-async def _home(folder: Path, chance: random.Random, verdicts: tuple[str, ...]) -> AsyncGenerator[_Home]:
+async def _home(folder: Path, chance: random.Random, moods: tuple[str, ...]) -> AsyncGenerator[_Home]:
     await asyncio.to_thread(_prepare, folder)
     async with ServerNursery(folder) as nursery, httpx2.AsyncClient(timeout=300.0) as http:
-        yield _Home(folder, nursery, Clients(folder / "ledger.db", http, chance, verdicts))
+        yield _Home(folder, nursery, Clients(folder / "ledger.db", http, chance, moods))
 
 
 def _prepare(folder: Path) -> None:
@@ -99,7 +100,7 @@ def _prepare(folder: Path) -> None:
 
 async def _lane(folder: Path, kills: int, seed: str) -> Findings:
     chance = random.Random(seed)
-    async with _home(folder, chance, _OFTEN_YES) as home:
+    async with _home(folder, chance, _MOODS) as home:
         for _ in range(kills):
             await _killed_at_random(home, chance)
         found = await home.settled()
@@ -150,41 +151,50 @@ async def _asked(clients: Clients) -> None:
     await clients.settle()
 
 
-_SCENES: tuple[Callable[[Clients], Awaitable[None]], ...] = (_applied, _asked)
+_SCENES: tuple[_Scene, ...] = (_applied, _asked)
 
 
 async def _steps(folder: Path, every: int) -> tuple[Findings, list[str]]:
     """Kill at each step of the scenes, or at every n-th; also the steps' names."""
-    parts = await asyncio.gather(*(_steps_of(folder / f"steps-{scene.__name__.strip('_')}-{kind}", scene, kind, every)
-                                   for kind in STEPS for scene in _SCENES))
+    said = [[(scene, step) for step in await _said(folder / "steps", scene)] for scene in _SCENES]
+    due = [step for steps in said for step in steps][::every]
+    parts = await asyncio.gather(*(_killed_at_each(folder / f"steps{lane}", due[lane::_LANES]) for lane in range(_LANES)))
     return Findings.joined(found for found, _ in parts), [step for _, steps in parts for step in steps]
 
 
-async def _steps_of(folder: Path, scene: Callable[[Clients], Awaitable[None]], kind: str, every: int) -> tuple[Findings, list[str]]:
-    async with _home(folder, random.Random(folder.name), _ALWAYS_YES) as home:
-        parts: list[Findings] = []
-        number = 1
-        while await _killed_at(home, (kind, number), scene):
-            parts.append(await home.settled())
-            number += every
+async def _said(folder: Path, scene: _Scene) -> list[Step]:
+    """The steps of a scene that nobody kills."""
+    async with _home(folder, random.Random(scene.__name__), ()) as home:
+        await home.start(kill_at=ALL_STEPS)
+        await scene(home.clients)
         await home.nursery.kill()
-        found = await home.settled()
-    found.kills = len(parts)
-    for part in parts:   # what was wrong once is said, also where a later start mends it
-        found.lost += [line for line in part.lost if line not in found.lost]
-        found.repeated += [line for line in part.repeated if line not in found.repeated]
-        found.dishonest += [line for line in part.dishonest if line not in found.dishonest]
-    return found, [f"{scene.__name__.strip('_')}: {step}" for step in home.nursery.steps]
+        return home.nursery.steps
 
 
-async def _killed_at(home: _Home, step: Step, scene: Callable[[Clients], Awaitable[None]]) -> bool:
-    """Whether the scene has this step: the server killed itself there."""
+async def _killed_at_each(folder: Path, due: list[tuple[_Scene, Step]]) -> tuple[Findings, list[str]]:
+    kills: list[str] = []
+    wrong: list[Findings] = []
+    async with _home(folder, random.Random(folder.name), ()) as home:
+        for scene, step in due:
+            if await _killed_at(home, step, scene):
+                kills.append(f"{scene.__name__.strip('_')}: {' '.join(step)}")
+            wrong.append(await home.settled())
+    found = wrong[-1] if wrong else Findings()
+    for part in wrong[:-1]:   # what was wrong once is said, also where a later start mends it
+        found.also(part)
+    found.kills = len(kills)
+    return found, kills
+
+
+async def _killed_at(home: _Home, step: Step, scene: _Scene) -> bool:
+    """Whether the scene came to this step: the server killed itself there."""
     await home.start(kill_at=step)
     try:
         await scene(home.clients)
     except httpx2.HTTPError:
         await home.nursery.dead()
         return True
+    await home.nursery.kill()
     return False
 
 

@@ -6,8 +6,10 @@ home, settles what the last one left, starts its jailed workers, listens. Only t
     stdin of the nursery: one JSON line a server, `{"arguments", "environment", "folder", "kill_at"}`
     stdout: `V PID`, then what the server prints, `S STEP` when it kills itself at a step, `D STATUS` when it is dead
 
-`kill_at` ["append", N]: the server kills itself at the N-th step of that kind in recording the runs that begin in it. The
-kinds are `STEPS`: records about to be handed to the journal, a commit that holds one about to be made, and made.
+`kill_at` ["append", NAME]: the server kills itself where a record of that name is about to be handed to the journal; ["commit",
+NAME]: where a commit that holds it is about to be made; ["committed", NAME]: where it is made. Names are of the runs that begin in
+that server: what the run is for, the kind of the record, the operation if it has one, and a number from the second one on
+(`apply Outcome ledger.make`, `recheck 2 Header`). With `ALL_STEPS` it dies at none and says each once.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,12 +37,13 @@ from inhabit.runtime.rollback import RUNG
 from inhabit.store import writer
 from inhabit.store.journal import SqliteJournal
 
-__all__ = ["STEPS", "Served", "ServerNursery", "Step"]
+__all__ = ["ALL_STEPS", "Served", "ServerNursery", "Step"]
 
-STEPS = ("append", "commit", "committed")
-_KINDS = ("Header", "Intent", "Outcome", "Delivered", "Logged", "Resumed", "Terminal", "Asked", "Decided", "Suspended")
-Step = tuple[str, int]
+Step = tuple[str, str]
+ALL_STEPS: Step = ("", "")
 _WAIT_S = 180.0
+_SLOW_DISK_S = 0.3
+"""How long a commit is about to be made before the server dies: whatever is acknowledged without waiting for it is, meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class ServerNursery:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._living = False
-        self.steps: list[str] = []
+        self.steps: list[Step] = []
         self.pid = 0
 
     async def __aenter__(self) -> ServerNursery:
@@ -109,7 +113,8 @@ class ServerNursery:
         """Once the server is no more. Raises `RuntimeError` when it was not killed."""
         while not (line := await self._line()).startswith("D "):
             if line.startswith("S "):
-                self.steps.append(line[2:])
+                kind, _, name = line[2:].partition(" ")
+                self.steps.append((kind, name))
         if line != f"D {-signal.SIGKILL}":
             raise RuntimeError(f"the server ended by itself with {line[2:]}")
 
@@ -125,43 +130,61 @@ class ServerNursery:
 
 
 class _Steps:
-    """Counts the steps of recording a run and ends this process at one of them."""
+    """Names the steps of recording runs and ends this process at one of them."""
 
-    def __init__(self, kind: str, number: int) -> None:
-        self._at = kind, number
-        self._count: Counter[str] = Counter()
-        self._roles: dict[str, str] = {}
+    def __init__(self, kind: str, name: str) -> None:
+        self._at = kind, name
+        self._said: set[Step] = set()
+        self._counts: Counter[str] = Counter()
+        self._names: dict[str, list[str]] = {}
+        self._operations: dict[tuple[str, int], str] = {}
 
     def arm(self) -> None:
         """Wrap the journal of this process; it is a fork that will be killed."""
         begin, append, write_batch = SqliteJournal.begin, SqliteJournal.append, writer.write_batch
 
         def counted_begin(journal: SqliteJournal, header: Any, **more: Any) -> Any:
-            self._roles[header.run_id] = _role(header)
-            self._step("append", [f"{_role(header)} Header"])
+            self._names[header.run_id] = [f"{self._numbered(_role(header))} Header"]
+            self._step("append", self._names[header.run_id])
             return begin(journal, header, **more)
 
         def counted_append(journal: SqliteJournal, run_id: str, *entries: Any, **more: Any) -> Any:
-            if run_id in self._roles:
-                self._step("append", [f"{self._roles[run_id]} {_named(entry)}" for entry in entries])
+            if (names := self._names.get(run_id)) is not None:
+                new = [self._numbered(f"{names[0].removesuffix(' Header')} {self._named(run_id, entry)}") for entry in entries]
+                names += new   # before it is appended: the writer may have it at once
+                self._step("append", new)
             return append(journal, run_id, *entries, **more)
 
         def counted_write(connection: Any, batch: Any, *more: Any) -> None:
-            rows = [*((run.run_id, "Header") for run, *_ in batch.begun), *((row.run.run_id, _KINDS[row.draft.kind]) for row in batch.rows)]
-            held = [f"{self._roles[run_id]} {what}" for run_id, what in rows if run_id in self._roles]
-            self._step("commit", held)
+            held = [*((run.run_id, 0) for run, *_ in batch.begun), *((row.run.run_id, row.number) for row in batch.rows)]
+            names = [self._names[run_id][number] for run_id, number in held if run_id in self._names]
+            self._step("commit", names)
             write_batch(connection, batch, *more)
-            self._step("committed", held)
+            self._step("committed", names)
 
         _replace(SqliteJournal, "begin", counted_begin)
         _replace(SqliteJournal, "append", counted_append)
         _replace(writer, "write_batch", counted_write)
 
-    def _step(self, kind: str, held: list[str]) -> None:
-        if held:
-            self._count[kind] += 1
-            if (kind, self._count[kind]) == self._at:
-                _say(f"S {kind} {self._count[kind]} {'+'.join(held)}")
+    def _named(self, run_id: str, entry: Any) -> str:
+        """The kind of a record and the operation of its call."""
+        sequence = getattr(entry, "sequence", getattr(entry, "id", -1))
+        if operation := getattr(entry, "operation", ""):
+            self._operations[run_id, sequence] = operation
+        return f"{type(entry).__name__} {self._operations.get((run_id, sequence), '')}".rstrip()
+
+    def _numbered(self, name: str) -> str:
+        self._counts[name] += 1
+        return name if self._counts[name] == 1 else f"{name} {self._counts[name]}"
+
+    def _step(self, kind: str, names: list[str]) -> None:
+        for name in names:
+            if self._at not in (ALL_STEPS, (kind, name)) or (kind, name) in self._said:
+                continue
+            self._said.add((kind, name))
+            _say(f"S {kind} {name}")
+            if self._at != ALL_STEPS:
+                time.sleep(_SLOW_DISK_S if kind == "commit" else 0.0)
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -170,11 +193,6 @@ def _role(header: Any) -> str:
     if header.rung == RUNG:
         return "recheck" if header.engine == RECHECK else "rollback"
     return "run" if header.mode == "live" else header.mode
-
-
-def _named(entry: Any) -> str:
-    """With the operation, where it says one."""
-    return f"{type(entry).__name__} {operation}" if (operation := getattr(entry, "operation", "")) else type(entry).__name__
 
 
 def _replace(owner: Any, name: str, what: Callable[..., Any]) -> None:

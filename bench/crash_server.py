@@ -24,7 +24,7 @@ from typing import Any
 import httpx2
 
 from bench.crash_ledger import connect
-from bench.crash_nursery import STEPS, ServerNursery, Step
+from bench.crash_nursery import ALL_STEPS, ServerNursery, Step
 from inhabit.store.store import Store
 
 __all__ = ["Findings", "ServerCrashes", "journal_steps", "random_kills"]
@@ -109,11 +109,11 @@ class ServerCrashes:
 
     async def run_steps(self, every: int) -> tuple[Findings, list[str]]:
         async with ServerNursery(self._folder) as nursery, httpx2.AsyncClient(timeout=90.0) as http:
-            for kind in STEPS:
-                number = 1
-                while await self._killed_at((kind, number), nursery, http):
-                    number += every
-            return await self._look_at_the_rest(nursery, http), nursery.steps
+            await self._killed_at(ALL_STEPS, nursery, http)
+            said, nursery.steps = nursery.steps, []
+            for step in said[::every]:
+                await self._killed_at(step, nursery, http)
+            return await self._look_at_the_rest(nursery, http), [" ".join(step) for step in nursery.steps]
 
     async def _round(self, nursery: ServerNursery, http: httpx2.AsyncClient) -> None:
         await nursery.fork()
@@ -132,17 +132,16 @@ class ServerCrashes:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _killed_at(self, step: Step, nursery: ServerNursery, http: httpx2.AsyncClient) -> bool:
-        """Whether recording one run has this step: the server killed itself there."""
+    async def _killed_at(self, step: Step, nursery: ServerNursery, http: httpx2.AsyncClient) -> None:
+        """Record one run; if it has this step, the server kills itself there."""
         await nursery.fork(kill_at=step)
         url = await self._listening(nursery)
         answered = await self._one_run(http, url, wait_s=30.0)
         if answered:
             await nursery.kill()
-            return False
-        await nursery.dead()
-        self._note({"kill": self._kills + 1})
-        return not answered
+        else:
+            await nursery.dead()
+            self._note({"kill": self._kills + 1})
 
     async def _listening(self, nursery: ServerNursery) -> str:
         served = await nursery.listening()

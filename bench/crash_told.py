@@ -47,13 +47,14 @@ class Plan(Work):
 
 @dataclass
 class Told:
-    """`answered`: verdict and operation by approval. `rollbacks`: the runs that undo a run, by that one. `odd`: answers that
-    should not have been.
+    """`answered`: verdict and operation by approval. `forgotten`: those that waited again after that. `rollbacks`: the runs that
+    undo a run, by that one. `odd`: answers that should not have been.
     """
 
     runs: dict[str, Work] = field(default_factory=dict[str, Work])
     plans: dict[str, Plan] = field(default_factory=dict[str, Plan])
     answered: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    forgotten: set[str] = field(default_factory=set[str])
     rollbacks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     odd: list[str] = field(default_factory=list[str])
     doubts: int = 0
@@ -94,6 +95,11 @@ class Findings:
     def wrong(self) -> int:
         return len(self.lost) + len(self.repeated) + len(self.dishonest)
 
+    def also(self, other: Findings) -> None:
+        """What was wrong with the same clients at another time, where that is not said yet."""
+        for mine, theirs in ((self.lost, other.lost), (self.repeated, other.repeated), (self.dishonest, other.dishonest)):
+            mine += [line for line in theirs if line not in mine]
+
     @classmethod
     def joined(cls, parts: Iterable[Findings]) -> Findings:
         whole = cls()
@@ -120,6 +126,7 @@ def judge(told: Told, seen: Seen) -> Findings:
 
 
 def _judge_answers(told: Told, seen: Seen, found: Findings) -> None:
+    found.lost += [f"{approval} was answered and waited again" for approval in sorted(told.forgotten)]
     for approval, (verdict, operation) in told.answered.items():
         now = seen.verdicts.get(approval)
         if now != verdict:

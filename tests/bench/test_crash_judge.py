@@ -47,6 +47,7 @@ _LIES: dict[str, tuple[Callable[[Told, Seen], object], tuple[int, int, int]]] = 
     "a write was done twice": (lambda t, s: s.effects.update({("pay", "a"): 1}), (0, 1, 0)),
     "a write was told and not done": (lambda t, s: s.effects.pop(("put", "a")), (0, 0, 1)),
     "an answer is another one": (lambda t, s: s.verdicts.update({"applier.0": "reject"}), (1, 0, 0)),
+    "an answer was forgotten": (lambda t, s: t.forgotten.add("applier.0"), (1, 0, 0)),
     "a plan is gone": (lambda t, s: s.plans.update(plan={"state": GONE}), (1, 0, 0)),
     "a plan is another one": (lambda t, s: s.plans["plan"].update(hash="other"), (1, 0, 0)),   # type: ignore[attr-defined]
     "an applier is forgotten": (lambda t, s: s.plans["plan"].pop("used"), (1, 0, 1)),   # type: ignore[attr-defined]
