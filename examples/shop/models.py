@@ -13,6 +13,10 @@ InvoiceStatus = Literal["open", "paid", "failed", "void"]
 TicketStatus = Literal["open", "closed"]
 
 
+class _Named(BaseModel):
+    id: str
+
+
 class Product(BaseModel):
     id: str
     name: str
@@ -56,12 +60,17 @@ class OrderLine(BaseModel):
     price_cents: int = Field(description="Of one piece, as charged")
 
 
-class Order(BaseModel):
-    id: str
+class NewOrder(BaseModel):
+    """What an order would be; it has no id yet."""
+
     placed_on: date
     status: OrderStatus
     total_cents: int
     items: list[OrderLine]
+
+
+class Order(NewOrder, _Named):
+    pass
 
 
 class Invoice(BaseModel):
@@ -80,8 +89,9 @@ class ReturnsPolicy(BaseModel):
     text: str
 
 
-class Return(BaseModel):
-    id: str
+class NewReturn(BaseModel):
+    """What a return would be; it has no id yet."""
+
     order_id: str
     product_id: str
     quantity: int
@@ -89,14 +99,23 @@ class Return(BaseModel):
     send_back: bool
 
 
+class Return(NewReturn, _Named):
+    pass
+
+
 class Message(BaseModel):
     author: Literal["customer", "shop"]
     text: str
 
 
-class Ticket(BaseModel):
-    id: str
+class NewTicket(BaseModel):
+    """What a ticket would be; it has no id yet."""
+
     subject: str
     status: TicketStatus
     opened_on: date
     messages: list[Message]
+
+
+class Ticket(NewTicket, _Named):
+    pass

@@ -35,7 +35,8 @@ async def _show(args: argparse.Namespace) -> int:
     for write in changes["writes"]:
         _say_write(write)
     for read in changes["reads"]:
-        say(f"rests on: call {read['sequence']} {read['operation']}({_shown(read['arguments'])}): {read['seen'][:40]}")
+        missed = f"; may not show write {', '.join(map(str, read['unseen']))}" if "unseen" in read else ""
+        say(f"rests on: call {read['sequence']} {read['operation']}({_shown(read['arguments'])}): {read['seen'][:40]}{missed}")
     say("a person is asked once, about all of it" if changes["asks"] else "nobody else is asked")
     used = changes.get("used")
     say(f"used by run {used['run']}: {used['state']}" if used else f"inhabit apply {args.run_id} --hash {changes['hash'][:16]}")

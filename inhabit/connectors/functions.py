@@ -39,6 +39,7 @@ from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from inhabit.connectors.still import still_async, still_sync
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
+from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import ErrorDoc, Operation, Resource, Schema
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.reconciled import Reconciled
@@ -53,6 +54,8 @@ _NO_JSON = (complex,)
 """Types that pydantic writes as text: a program would be told that a string is asked for."""
 _JSON_TYPES = "annotate with pydantic models, dataclasses, TypedDicts or JSON types"
 _EFFECTS = typing.get_args(Effect)
+_REFERENCES = 8
+_NOTHING: Mapping[str, Any] = {}
 _THREADS = 32
 """Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
 
@@ -209,13 +212,38 @@ class FunctionConnector:
 
 
 def _with_resource(function: _Function, resource: Resource) -> _Function:
-    """Raises `ConfigError` for a resource whose argument is no parameter."""
+    """Raises `ConfigError` for a resource whose arguments are no parameters. Where it does not say so itself, parameters that are members
+    of what the operation answers are members of the thing.
+    """
     operation = function.operation
-    alone = resource.role in ("create", "list")
-    if (not alone and resource.argument not in operation.input_schema["properties"]) or (alone and resource.argument):
+    given = operation.input_schema["properties"]
+    alone = resource.role in ("create", "list") or not (resource.key or resource.argument)     # the last: there is only one
+    if (not alone and resource.argument not in given) or (alone and resource.argument):
         raise ConfigError(f"{operation.name}: {resource.argument!r} is not the parameter that names a {resource.kind}",
-                          fix="none for create and list" if alone else f"one of {', '.join(operation.input_schema['properties']) or 'its parameters'}")
+                          fix="none for create, list and the only one" if alone else f"one of {', '.join(given) or 'its parameters'}")
+    strange = [name for name in (*resource.within, *(name.partition(".")[0] for name, _ in resource.members or ())) if name not in given]
+    if strange:
+        raise ConfigError(f"{operation.name} has no parameter {', '.join(strange)}, which its resource {resource.kind} speaks of",
+                          fix=f"`within` and `members` name parameters: {', '.join(given) or 'there are none'}")
+    if resource.members is None and (members := _members(operation, resource)):
+        named = {resource.argument, *resource.within}
+        resource = replace(resource, members=tuple((name, name) for name in given if name in members and name not in named))
     return replace(function, operation=replace(operation, resource=resource))
+
+
+def _members(operation: Operation, resource: Resource) -> Mapping[str, Any]:
+    """Of the thing that an operation answers with; empty where nothing is said of it."""
+    answer = _properties(operation, operation.output_schema)
+    return _properties(operation, answer.get(resource.wrapped)) if resource.wrapped else answer
+
+
+def _properties(operation: Operation, schema: Any) -> Mapping[str, Any]:
+    for _ in range(_REFERENCES):
+        if not is_object(schema) or not isinstance(schema.get("$ref"), str):
+            break
+        schema = operation.definitions.get(schema["$ref"].removeprefix("#/$defs/"))
+    properties = schema.get("properties") if is_object(schema) else None
+    return properties if is_object(properties) else _NOTHING
 
 
 def _check_reconcile(operation: Operation, reads: _Function) -> None:

@@ -53,7 +53,8 @@ class Connections(Protocol):
 
 class Call(NamedTuple):
     """One decided, journaled call. `deadline_s` is in `asyncio` loop time. `preview`: it is to say what a write would do; a
-    connector gives it no way out and nothing to write with, or refuses it.
+    connector gives it no way out and nothing to write with, or refuses it. `planned`: members that the plan which asks has given the
+    thing so far, None where it has not touched it.
     """
 
     operation: Operation
@@ -66,6 +67,7 @@ class Call(NamedTuple):
     blobs: Blobs
     progress: Callable[[str], None] = lambda _text: None
     preview: bool = False
+    planned: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

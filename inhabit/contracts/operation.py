@@ -30,8 +30,11 @@ class ErrorDoc:
 class Resource:
     """How an operation stands to a kind of things, so that a plan's later reads see what its earlier writes would have
     done. `kind`: the same word in all operations over them. `argument`: the parameter that names a thing (none for `create`
-    and `list`); `key`: the member of a thing that does. `items`: the member of a list's answer that holds the things, "" where
-    the answer is the list. `version`: the member that changes whenever a thing does.
+    and `list`, nor, with `key` "", where there is only one); `within`: those that name what it lies in, outermost first. `key`: the member of a thing that names it, "" where
+    that is not known: then lists and what is made are left as they are. `items`: the member of a list's answer that holds the things, ""
+    where the answer is the list; `wrapped`: the same of an answer with one thing. `version`: the member that changes whenever a thing
+    does. `members`: which parameters of a write are members of the thing, each with the member's name (`body.title`: what is in the parameter
+    `body`); None: all, by their own names.
     """
 
     kind: str
@@ -40,6 +43,9 @@ class Resource:
     argument: str = ""
     items: str = ""
     version: str = ""
+    within: tuple[str, ...] = ()
+    wrapped: str = ""
+    members: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

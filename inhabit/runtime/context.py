@@ -68,6 +68,10 @@ class Holder(Protocol):
         """What the program is told in place of the write. `preview`: asks the operation, where it has one. Raises `InhabitError`."""
         ...
 
+    def planned(self, admitted: Admitted) -> Mapping[str, Any] | None:
+        """Members that the run has given the thing of a held call so far."""
+        ...
+
     async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]], shaped: Callable[[Any], Any]) -> Any:
         """What `live` answers, with what the run has written so far laid over it; or that alone. `shaped`: as it may be seen."""
         ...

@@ -11,7 +11,8 @@ Invariants
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from inhabit.contracts.json import is_array, is_object
@@ -20,13 +21,15 @@ from inhabit.contracts.run import Outcome
 from inhabit.errors import CallError, Denied, InhabitError
 from inhabit.policy.results import REDACTED
 from inhabit.runtime.context import Admitted
-from inhabit.runtime.overlay import Overlay
+from inhabit.runtime.overlay import Overlay, unwrapped
 from inhabit.runtime.recording import Recording
 from inhabit.runtime.schemas import Validators
-from inhabit.runtime.simulating import Symbols, simulated
+from inhabit.runtime.simulating import Symbols, shown, simulated
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["PlanHolder"]
+__all__ = ["PlanHolder", "told_in"]
+
+_TOLD = "told "
 
 
 class PlanHolder:
@@ -38,7 +41,7 @@ class PlanHolder:
         self._overlay = Overlay()
         self._symbols: set[str] = set()
         self._seen: dict[int, str] = {}
-        self._reading: dict[int, Resource] = {}
+        self._reading: dict[int, tuple[Resource, Mapping[str, Any]]] = {}
         self._held: dict[int, tuple[Operation, Mapping[str, Any]]] = {}
         self._validators = Validators()
 
@@ -51,61 +54,86 @@ class PlanHolder:
                 continue
             arguments, answer = decode_value(intent.arguments), decode_value(outcome.value)
             if outcome.simulated:
-                self._note(sequence, made, arguments, answer)
+                self._note(sequence, made, arguments, answer, told_in(outcome))
             else:
-                self._overlay.saw(made.resource, answer)
+                self._overlay.saw(made.resource, arguments, answer)
 
     async def answer(self, admitted: Admitted, preview: Callable[[], Awaitable[Any]] | None) -> Any:
         operation, arguments = _operation(admitted), admitted.arguments
-        if operation.resource is not None and operation.resource.role in ("update", "replace", "delete"):
-            self._overlay.alone(_reading(operation.resource), arguments)
+        self._overlay.alone(operation.resource, arguments)
         told: Any = None
         if preview is not None:
             try:
                 told = await preview()
             except Denied:   # who may not read it gets a simulation
                 preview = None
-        self._held[admitted.issued.sequence] = operation, arguments
-        return self._simulated(operation, arguments, told, admitted.issued.sequence) if preview is None or is_object(told) else told
+        sequence = admitted.issued.sequence
+        self._held[sequence] = operation, arguments
+        if preview is not None:
+            self._seen[sequence] = _TOLD + encode_value(sorted(told) if is_object(told) else True).decode()
+        return self._simulated(operation, arguments, told, sequence) if preview is None or is_object(told) else told
+
+    def planned(self, admitted: Admitted) -> Mapping[str, Any] | None:
+        return self._overlay.planned(_operation(admitted).resource, admitted.arguments)
 
     async def read(self, admitted: Admitted, live: Callable[[], Awaitable[Any]], shaped: Callable[[Any], Any]) -> Any:
         operation, arguments = _operation(admitted), admitted.arguments
-        alone = self._overlay.alone(operation.resource, arguments)
-        if alone is not None:
-            return alone
+        resource, fit = operation.resource, partial(shown, operation, now_ms=self._now_ms())
+        if resource is not None and resource.role == "read" and (alone := self._overlay.alone(resource, arguments)) is not None:
+            return self._fitting(operation, {resource.wrapped: fit(alone)} if resource.wrapped else fit(alone))
         if self._symbols and any(symbol in encode_value(arguments).decode() for symbol in self._symbols):
-            raise CallError(f"{operation.name} was asked for what only this plan has; nothing upstream knows it yet", code="planned_only",
-                            fix="declare `resource` for the operations over this kind of thing, or read it in a later run")
+            raise _planned_only(operation, "was asked for what only this plan has; nothing upstream knows it yet")
+        value = await self._live(admitted, live, shaped)
+        if resource is not None and not admitted.kept:
+            self._reading[admitted.issued.sequence] = resource, arguments
+        laid = self._overlay.read(resource, arguments, value, fit)
+        return value if laid is value else self._fitting(operation, laid)
+
+    async def _live(self, admitted: Admitted, live: Callable[[], Awaitable[Any]], shaped: Callable[[Any], Any]) -> Any:
+        operation, sequence = _operation(admitted), admitted.issued.sequence
         try:
             value = await live()
-            seen = _digest(operation.resource, shaped(value)) if operation.effects.reads != "none" else ""
+            self._seen[sequence] = _digest(operation.resource, shaped(value)) if operation.effects.reads != "none" else ""
         except InhabitError as error:
-            self._seen[admitted.issued.sequence] = f"error {error.specific_code or error.code}"
+            code = error.specific_code or error.code
+            self._seen[sequence] = f"error {code}"
+            if code.endswith(("not_found", "http_404")) and self._overlay.puts(operation.resource, admitted.arguments):
+                raise _planned_only(operation, "found nothing upstream of what this plan would write") from error
             raise
-        self._seen[admitted.issued.sequence] = seen
-        if operation.resource is not None and not admitted.kept:
-            self._reading[admitted.issued.sequence] = operation.resource
-        return self._overlay.read(operation.resource, arguments, value)
+        return value
 
     def seen(self, sequence: int) -> str:
         return self._seen.pop(sequence, "")
 
     def told(self, outcome: Outcome) -> None:
-        resource, held = self._reading.pop(outcome.sequence, None), self._held.pop(outcome.sequence, None)
+        read, held = self._reading.pop(outcome.sequence, None), self._held.pop(outcome.sequence, None)
         if not outcome.ok:
             return
         if held is not None:
-            self._note(outcome.sequence, *held, decode_value(outcome.value))
-        elif resource is not None:
-            self._overlay.saw(resource, decode_value(outcome.value))
+            self._note(outcome.sequence, *held, decode_value(outcome.value), told_in(outcome))
+        elif read is not None:
+            self._overlay.saw(*read, decode_value(outcome.value))
+
+    def _fitting(self, operation: Operation, value: Any) -> Any:
+        """An answer with what is planned in it, where it is one that the operation could give."""
+        try:
+            self._validators.result(operation, value, len(encode_value(value)))
+        except InhabitError:
+            raise _planned_only(operation, "does not answer in a shape that what this plan would write fits into") from None
+        return value
 
     def _simulated(self, operation: Operation, arguments: Mapping[str, Any], told: Any, sequence: int) -> Any:
         """Simulated where nothing is told. Arguments are repeated in it where they fit; else it is made without them."""
         symbols, problem = Symbols(self._run_id, sequence), ""
         said: Mapping[str, Any] = told if is_object(told) else {}
-        for known in ({**self._overlay.known(operation.resource, arguments), **said}, said):
+        wrapped = operation.resource.wrapped if operation.resource is not None else ""
+        inner = unwrapped(operation.resource, said) if operation.resource is not None else said
+        for known in ({**self._overlay.known(operation.resource, arguments), **inner}, inner):
             value = simulated(operation, known, symbols, self._now_ms())
-            value = {**value, **said} if is_object(value) else said or value
+            if not is_object(value):
+                value = said or value
+            else:
+                value = {**value, **said, **({wrapped: {**value[wrapped], **inner}} if wrapped and is_object(value.get(wrapped)) else {})}
             try:
                 self._validators.result(operation, value, len(encode_value(value)))
             except InhabitError as error:
@@ -115,10 +143,19 @@ class PlanHolder:
         raise CallError(f"{operation.name} is held, and no answer of its declared type can be made up: {problem}", code="not_simulated",
                         effect="none", fix=f"declare a preview for {operation.name}")
 
-    def _note(self, sequence: int, operation: Operation, arguments: Mapping[str, Any], answer: Any) -> None:
+    def _note(self, sequence: int, operation: Operation, arguments: Mapping[str, Any], answer: Any, told: Collection[str] | None) -> None:
         self._symbols.update(str(symbol) for _, symbol in Symbols(self._run_id, sequence).within(answer))
-        if operation.resource is not None:
-            self._overlay.write(operation.resource, arguments, answer)
+        if (resource := operation.resource) is not None:
+            names = unwrapped(resource, answer) if told is None or resource.wrapped in told else told
+            self._overlay.write(resource, arguments, answer, tuple(names))
+
+
+def told_in(outcome: Outcome) -> Collection[str] | None:
+    """Of a held write's answer, the members that a preview told; None for all of it."""
+    if not outcome.seen.startswith(_TOLD):
+        return ()
+    told = decode_value(outcome.seen.removeprefix(_TOLD).encode())
+    return None if told is True else [str(name) for name in told]
 
 
 def _operation(admitted: Admitted) -> Operation:
@@ -126,8 +163,9 @@ def _operation(admitted: Admitted) -> Operation:
     return admitted.standing.operation
 
 
-def _reading(resource: Resource) -> Resource:
-    return Resource(resource.kind, "read", key=resource.key, argument=resource.argument)
+def _planned_only(operation: Operation, why: str) -> CallError:
+    return CallError(f"{operation.name} {why}", code="planned_only",
+                     fix="declare `resource` for the operations over this kind of thing, or read it in a later run")
 
 
 def _digest(resource: Resource | None, value: Any) -> str:

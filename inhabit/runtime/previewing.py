@@ -48,7 +48,8 @@ class Previews:
             raise Denied(f"{operation.name}: its calls are counted, and a preview's are not", details=decision.as_value())
         loop = asyncio.get_running_loop()
         call = Call(operation, arguments, context.principal, context.run_id, held.issued.sequence, held.intent.idempotency_key,
-                    loop.time() + preview.limit_ms / 1000, _NoBytes(), preview=True)
+                    loop.time() + preview.limit_ms / 1000, _NoBytes(), preview=True,
+                    planned=context.holder.planned(held) if context.holder is not None else None)
         try:
             value = await self._calling.reach(self._sources.connector_of(operation), call, loop, preview.limit_ms)
         except InhabitError as failed:

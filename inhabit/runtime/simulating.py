@@ -15,7 +15,7 @@ from typing import Any
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Schema
 
-__all__ = ["MAX_SYMBOL_CHARS", "Symbols", "simulated"]
+__all__ = ["MAX_SYMBOL_CHARS", "Symbols", "shown", "simulated"]
 
 MAX_SYMBOL_CHARS = 200
 """A real id that a symbol is bound to is no longer: it stands in arguments that a person approved without it."""
@@ -67,28 +67,53 @@ def _members(pointer: str, node: Any) -> list[tuple[str, Any]]:
 
 
 def simulated(operation: Operation, known: Mapping[str, Any], symbols: Symbols, now_ms: int) -> Any:
-    """A value of the operation's output schema, None where it declares none. `known`: members that an object answered by
+    """A value of the operation's output schema, None where it declares none. `known`: members that the thing answered by
     this call would have.
     """
     if operation.output_schema is None:
         return None
-    return _Simulation(operation, symbols, now_ms).value(operation.output_schema, "", known, 0)
+    resource = operation.resource
+    wrapped = f"/{resource.wrapped}" if resource is not None and resource.wrapped else ""
+    key = f"{wrapped}/{resource.key}" if resource is not None and resource.role == "create" and resource.key else None
+    making = _Simulation(operation, symbols, now_ms, wrapped, key)
+    return making.value(operation.output_schema, "", known, 0)
+
+
+def shown(operation: Operation, thing: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """A thing that only a plan has, as a read answers one or a list holds one. No id is made up."""
+    resource = operation.resource
+    if operation.output_schema is None or resource is None:
+        return dict(thing)
+    making = _Simulation(operation, None, now_ms)
+    schema = making.within(operation.output_schema, resource.wrapped if resource.role == "read" else resource.items)
+    if resource.role == "list":
+        schema = making.plain(schema).get("items", {})
+    value = making.value(schema, "", thing, 0)
+    return dict(value if value and is_object(value) else thing)
 
 
 class _Simulation:
-    def __init__(self, operation: Operation, symbols: Symbols, now_ms: int) -> None:
+    """`wrapped`: the pointer of the thing in the answer; `key`: that of the member which names it, if it is to be made up."""
+
+    def __init__(self, operation: Operation, symbols: Symbols | None, now_ms: int, wrapped: str = "", key: str | None = None) -> None:
         self._operation = operation
         self._symbols = symbols
         self._now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        self._wrapped = wrapped
+        self._key = key
+
+    def within(self, schema: Any, member: str) -> Any:
+        """The schema of a member, the schema itself for no name."""
+        return self.plain(schema).get("properties", {}).get(member, {}) if member else schema
 
     def value(self, schema: Any, pointer: str, known: Mapping[str, Any], depth: int) -> Any:
-        schema = self._plain(schema)
+        schema = self.plain(schema)
         if depth > _DEPTH:
             return None
         if "const" in schema:
             return schema["const"]
-        name = pointer.rpartition("/")[2]
-        if "enum" not in schema and _is_id(name) and (symbol := self._symbols.fresh(pointer, schema)) is not None:
+        named = pointer == self._key or _is_id(pointer.rpartition("/")[2])
+        if "enum" not in schema and named and self._symbols and (symbol := self._symbols.fresh(pointer, schema)) is not None:
             return symbol
         if schema.get("enum"):
             return schema["enum"][0]
@@ -114,13 +139,16 @@ class _Simulation:
         required: Sequence[str] = schema.get("required", ())
         made: dict[str, Any] = {}
         for name in dict.fromkeys((*properties, *required)):
-            if name in known:
+            inner = f"{pointer}/{name}"
+            if inner == self._wrapped:
+                made[name] = self.value(properties.get(name, {}), inner, known, depth + 1)
+            elif name in known and pointer == self._wrapped:
                 made[name] = known[name]
-            elif name in required or (_is_id(name) and name in _NAMES):
-                made[name] = self.value(properties.get(name, {}), f"{pointer}/{name}", {}, depth + 1)
+            elif name in required or inner == self._key or (name in _NAMES and self._symbols):
+                made[name] = self.value(properties.get(name, {}), inner, {}, depth + 1)
         return made
 
-    def _plain(self, schema: Any) -> Mapping[str, Any]:
+    def plain(self, schema: Any) -> Mapping[str, Any]:
         """The schema with references followed, parts of `allOf` joined and the first of several chosen that is not null."""
         found: dict[str, Any] = {}
         for _ in range(_DEPTH):
@@ -131,7 +159,7 @@ class _Simulation:
             several = merged.pop("anyOf", None) or merged.pop("oneOf", None)
             parts = merged.pop("allOf", ())
             for part in parts:
-                other = self._plain(part)
+                other = self.plain(part)
                 merged = {**other, **merged, "properties": {**other.get("properties", {}), **merged.get("properties", {})},
                           "required": [*other.get("required", ()), *merged.get("required", ())]}
             found = merged

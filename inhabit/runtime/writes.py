@@ -38,7 +38,7 @@ class Writes:
         return writes
 
     def note(self, intent: Intent, outcome: Outcome) -> None:
-        if intent.may_write:
+        if intent.may_write and not outcome.simulated:   # a plan has written nothing
             effect = "happened" if outcome.ok else _effect_of(outcome.value)
             if effect != "none":
                 calls = self._written if effect == "happened" else self._unsure

@@ -56,6 +56,9 @@ class Upstream:
     def answer(self, target: str, headers: dict[str, str]) -> tuple[Any, ...]:
         return self.reply.get(target.partition("?")[0], (200, "application/json", b"{}"))
 
+    async def before(self, target: str) -> None:
+        """Before an answer is worked out."""
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
@@ -64,6 +67,7 @@ class Upstream:
                 headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head[1:] if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.seen.append(Seen(method, target, headers, body))
+                await self.before(target)
                 status, kind, content, *more = self.answer(target, headers)
                 extra = "".join(f"{k}: {v}\r\n" for k, v in (more[0] if more else {}).items())
                 sent = b"" if method == "HEAD" else content

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from inhabit.connectors.openapi.crud import resources_of
 from inhabit.connectors.openapi.document import Broken, Documents, Place, Problems, array, obj, text
 from inhabit.connectors.openapi.inputs import InputCompiler
 from inhabit.connectors.openapi.naming import Nameable, names
@@ -22,7 +23,7 @@ from inhabit.errors import ConfigError
 
 __all__ = ["COMPILER_VERSION", "Compiled", "compile_document"]
 
-COMPILER_VERSION = "1"
+COMPILER_VERSION = "2"
 """Part of the cache's key: raise it whenever the compiled form of any document changes."""
 _SUMMARY_CHARS = 300
 _DESCRIPTION_CHARS = 4_000
@@ -54,6 +55,8 @@ def compile_document(documents: Documents) -> Compiled:
     schemas.finish()
     for record, name in zip(records, names([_nameable(record) for record in records]), strict=True):
         record["name"] = name
+    for record, resource in zip(records, resources_of(records, schemas.definitions), strict=True):
+        record["resource"] = resource
     meta = {"title": text(obj(root.value).get("info") and obj(obj(root.value)["info"]).get("title"), 200),
             "servers": _servers(root), "schemes": schemes}
     return Compiled(records, schemas.definitions, meta, list(problems.found), problems.count)

@@ -28,7 +28,7 @@ from inhabit.connectors.credentials import Credentials
 from inhabit.connectors.openapi.answer import failure, value_of
 from inhabit.connectors.openapi.auth import Authenticator
 from inhabit.connectors.openapi.cache import CompiledFile
-from inhabit.connectors.openapi.crud import resource_of
+from inhabit.connectors.openapi.crud import resource_of_record
 from inhabit.connectors.openapi.loading import Loader, origin_of
 from inhabit.connectors.openapi.request import Prepared, prepare
 from inhabit.connectors.openapi.source import is_url, location_of
@@ -179,7 +179,7 @@ class OpenApiConnector:
             description=record["description"], effects=self._effects_of(name, record), definitions=self._opened().definitions,
             errors=tuple(ErrorDoc(code, description) for code, description in record["errors"]), connector=self.name,
             origin=f"{record['method'].upper()} {record['path']}", tags=tuple(record["tags"]), deprecated=record["deprecated"],
-            resource=resource_of(self.name, record, self._opened().definitions))
+            resource=resource_of_record(self.name, record["resource"]))
 
     def _effects_of(self, name: str, record: Mapping[str, Any]) -> Effects:
         effects = _EFFECTS[record["method"]]
