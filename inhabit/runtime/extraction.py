@@ -1,15 +1,19 @@
-"""Small typed values out of handles: a declared, counted declassification.
+"""Small typed values out of handles: a declared, counted declassification; and texts made of handles, which are not.
 
 An app that is given `Extraction()` has `handles.number`, `.date`, `.datetime`, `.word` and `.id`. Each takes a handle and
 tells the program one value of a type that can hold no sentence: a number, a day, a minute, one of a few words or ids that the program
 names. The value is read on the host. It keeps the label `private`: it is still about somebody. It loses `untrusted`: a
 program cannot be talked to in it. Who may extract is a matter of grants and rules, like any call.
 
+`handles.between` and `handles.text` cut a text and put texts together on the host. They declassify nothing: what they answer has
+the labels of what they were given, and is meant to be asked for as a handle again (`handles.text.handle`).
+
 Invariants
 - How many bits an answer can tell is known before it is read, from the call alone; that there was no answer is one of
   the answers. The bridge counts them against the bound of the run, and the journal has each.
 - A value that does not fit gives one constant error, whatever it holds.
 - What is told was named by the program or is a number or date written anew: no byte of the value is passed on.
+- Whether a text held what was looked for is not told: a part that is not there is null, as everywhere in a handle.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from inhabit.contracts.effects import Effects
 from inhabit.contracts.json import is_array
 from inhabit.contracts.operation import ErrorDoc, Operation, Schema
 from inhabit.errors import CallError, ConfigError
+from inhabit.wire.values import encode_value
 
 __all__ = ["BITS", "EXTRACTED", "Extraction", "bits_of", "read_value"]
 
@@ -50,6 +55,15 @@ _SHAPES: Mapping[str, tuple[str, Mapping[str, Schema], Schema]] = {
     "word": ("Which of these words a handle holds, whatever their case", {"values": _WORDS}, {"type": "string"}),
     "id": ("Which of these ids a handle holds", {"values": _IDS}, {"type": ["string", "integer"]}),
 }
+_MARK: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+_TEXTS: Mapping[str, tuple[str, Schema, Schema]] = {
+    "between": ("A part of a text, as a handle: what stands behind `after` and before `before`; null where these are not there",
+                {"type": "object", "properties": {EXTRACTED: _OF, "after": _MARK, "before": _MARK}, "required": [EXTRACTED], "additionalProperties": False},
+                {"type": ["string", "null"]}),
+    "text": ("One text out of texts, numbers and handles, as a handle",
+             {"type": "object", "properties": {"parts": {"type": "array", "minItems": 1, "maxItems": 200}}, "required": ["parts"], "additionalProperties": False},
+             {"type": "string"}),
+}
 _BOUNDS = " With `least` and `most`, a whole number between them, which tells fewer bits."
 
 
@@ -60,7 +74,8 @@ class Extraction:
         if not 1 <= bits <= _MOST_BITS:
             raise ConfigError(f"bits={bits} of an Extraction", fix=f"from 1 to {_MOST_BITS}; the default is {BITS}")
         self.name = name
-        self._operations = {f"{name}.{kind}": self._described(kind, bits) for kind in _SHAPES}
+        self._operations = {f"{name}.{kind}": self._described(kind, bits) for kind in _SHAPES} | {
+            f"{name}.{kind}": self._of_texts(kind) for kind in _TEXTS}
 
     def _described(self, kind: str, bits: int) -> Operation:
         summary, more, output = _SHAPES[kind]
@@ -70,6 +85,11 @@ class Extraction:
             output, summary=summary, effects=_READS, connector=self.name, origin="extraction", extracts=bits,
             description=f"The value keeps the label private and loses untrusted.{_BOUNDS if kind == 'number' else ''} A run is told at most {bits} bits.",
             errors=(ErrorDoc("not_extracted", "the handle holds no such value"),))
+
+    def _of_texts(self, kind: str) -> Operation:
+        summary, given, output = _TEXTS[kind]
+        return Operation(f"{self.name}.{kind}", given, output, summary=summary, effects=_READS, connector=self.name, origin="extraction",
+                         description=f"Ask for a handle: {self.name}.{kind}.handle(...). The text has the labels of what it was made of.")
 
     async def open(self, context: ConnectorContext) -> None:
         del context
@@ -90,7 +110,13 @@ class Extraction:
 
     async def call(self, call: Call) -> Any:
         """Raises the one `CallError`."""
-        found = read_value(call.operation.function, call.arguments)
+        match call.operation.function:
+            case "between":
+                return _between(call.arguments)
+            case "text":
+                return "".join(map(_said, call.arguments["parts"]))
+            case kind:
+                found = read_value(kind, call.arguments)
         if found is None:
             raise CallError("what the handle holds is not that", code="not_extracted", effect="none")
         return found
@@ -125,6 +151,23 @@ def read_value(kind: str, arguments: Mapping[str, Any]) -> Any:
             return next((word for word in arguments["values"] if word.strip().casefold() == said), None)
         case _:
             return next((one for one in arguments["values"] if type(one) is type(value) and one == value), None)
+
+
+def _between(arguments: Mapping[str, Any]) -> str | None:
+    """The first place counts."""
+    text = arguments[EXTRACTED]
+    if not isinstance(text, str):
+        return None
+    after, before = arguments.get("after", ""), arguments.get("before", "")
+    start = text.find(after)
+    end = text.find(before, start + len(after)) if before else len(text)
+    return text[start + len(after):end] if start >= 0 and end >= 0 else None
+
+
+def _said(part: Any) -> str:
+    if part is None or isinstance(part, str):
+        return part or ""
+    return encode_value(part).decode()
 
 
 def _number(value: Any, arguments: Mapping[str, Any]) -> float | None:

@@ -342,3 +342,56 @@ async def test_E07_over_mcp_nobody_is_vouched_for_whatever_the_token(office: Vou
         for more in ({}, {"closed": True}):
             told = await said("tools/call", {"name": "execute", "arguments": {"program": SPELLED["typescript"], **more}}, session)
             assert told.status_code == 200 and ("suspended" in told.text or "closed" in told.text) and not office.sent, told.text
+
+
+# -- texts out of handles --------------------------------------------------------------------------------------------------------------
+
+PIECES = {
+    "typescript": """
+const h = await files.bill.handle({});
+const due = await handles.between.handle({ of: { ...h, at: '/note' }, after: 'to ', before: ',' });
+return await mail.send({ to: 'bob', body: await handles.text.handle({ parts: ['note: ', due, ' of ', { ...h, at: '/amount' }, 7] }) });""",
+    "python": """
+h = await files.bill.handle()
+due = await handles.between.handle(of=h | {'at': '/note'}, after='to ', before=',')
+return await mail.send(to='bob', body=await handles.text.handle(parts=['note: ', due, ' of ', h | {'at': '/amount'}, 7]))"""}
+
+
+@pytest.mark.parametrize("language", PIECES)
+async def test_E10_texts_are_cut_and_put_together_on_the_host_and_go_where_the_author_said(office: Vouched, language: str) -> None:
+    run = await office.run(PIECES[language], language=language)
+    assert run.value == "sent" and office.sent == [("bob", "note: eve@evil.test of 98.707")]
+    told = [entry.value for entry in await office.record(run) if isinstance(entry, Outcome)]
+    assert not any(b"evil" in value or b"98.70" in value for value in told)
+    run = await office.run(PIECES[language], language=language, closed=False)
+    assert run.state == "failed" and len(office.sent) == 1
+
+
+@pytest.mark.parametrize("program", [
+    "const t = await handles.text({ parts: [h] }); await mail.send({ to: 'bob', body: t });",          # read, not moved
+    "const t = await handles.between({ of: { ...h, at: '/note' }, after: 'to ' }); await mail.send({ to: 'bob', body: t.length });",
+    "const t = await handles.text.handle({ parts: ['bob+', { ...h, at: '/id' }] }); await mail.send({ to: t, body: 'x' });",   # where it goes
+    "const t = await handles.between.handle({ of: { ...h, at: '/note' }, after: 'to ', before: ',' }); await mail.send({ to: t, body: 'x' });",
+    "const t = await handles.text.handle({ parts: [{ ...h, at: '/note' }] }); await mail.send({ to: 'bob', body: t, copies: { ...h, at: '/many' } });",
+    "const t = await handles.text.handle({ parts: [{ ...h, at: '/id' }] }); await web.page({}); await mail.send({ to: 'bob', body: t });"])
+async def test_E10_cutting_and_joining_makes_nothing_clean(office: Vouched, program: str) -> None:
+    run = await office.run(f"const h = await files.bill.handle({{}}); {program}")
+    assert run.state == "failed" and run.error and not office.sent
+
+
+async def test_E01_whether_a_text_holds_a_word_is_not_told(office: Vouched) -> None:
+    source = ("const h = await files.bill.handle({}); const of = { ...h, at: '/note' }; const is = async (call) => { try { const t = await call(); "
+              "return [Object.keys(t), t.$handle.length] } catch (e) { return e.code } };"
+              " return [await is(() => handles.between.handle({ of, after: 'eve' })), await is(() => handles.between.handle({ of, after: 'zoe' })),"
+              " await is(() => handles.between.handle({ of: h, after: 'eve' }))]")
+    run = await office.run(source)
+    assert run.value[0] == run.value[1] == run.value[2]
+    assert {entry.labels for entry in await office.record(run) if isinstance(entry, Outcome)} == {("private", "untrusted")}
+
+
+async def test_E12_what_is_extracted_of_a_cut_text_is_counted_like_all_else(office: Vouched) -> None:
+    run = await office.run("const h = await files.bill.handle({}); const t = await handles.between.handle({ of: { ...h, at: '/at' }, before: 'T' });"
+                           " return [await handles.date({ of: t }), await handles.word({ of: t, values: ['a', 'b'] }).catch(e => e.code)]")
+    assert run.value == ["2026-12-01", "not_extracted"]
+    bits = [entry.decision["bits"] for entry in await office.record(run) if isinstance(entry, Intent) and "bits" in entry.decision]
+    assert bits == [22, 2]

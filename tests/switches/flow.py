@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from inhabit.errors import CallError
@@ -13,6 +14,7 @@ from inhabit.runtime.extraction import Extraction
 from inhabit.runtime.handles import Handles
 from inhabit.runtime.provenance import Urls
 from inhabit.runtime.spelled import Spelled
+from inhabit.server import runs
 from tests.switches.off import Control, all_of, gone, replaced
 
 LAUNDERING = "tests/attacks/test_attack_laundering.py"
@@ -20,6 +22,7 @@ FLOW, AUTHOR, SPELLED = "tests/attacks/test_attack_flow.py", "tests/attacks/test
 
 _given: Callable[..., Any] = Handles.given
 _made: Callable[..., None] = Handles.__init__
+_decided: Callable[..., Any] = decide_kernel.decide
 _HELD: dict[str, Any] = {}
 
 
@@ -34,6 +37,15 @@ def _for_ever(calls: Any, _: Any, operation: Any, arguments: Any) -> bool:
 
 def _everybody(runtime: Any, prepared: Any, *_: Any) -> Any:
     return spelled.spelled_calls(prepared.calls, runtime.parts.directory.operation)
+
+
+class _Every(frozenset[str]):
+    def issuperset(self, *_: Any) -> bool:
+        return True
+
+
+def _lifting(facts: Any, *given: Any) -> Any:
+    return _decided(facts._replace(reviewed=_Every()), *given)
 
 
 async def _talks(_: Any, call: Any) -> Any:
@@ -56,6 +68,9 @@ CONTROLS: dict[str, Control] = {
     "flow: spelled calls are compared": Control(gone((spelled, "_fits"), answer=True), (AUTHOR, SPELLED, "-k", "E13")),
     "flow: spelled calls are good once": Control(replaced(Spelled, "takes", _for_ever), (AUTHOR, SPELLED, "-k", "E12")),
     "flow: who is vouched for": Control(replaced(service.Runtime, "_spelled", _everybody), (AUTHOR, "-k", "E13_nobody or E09 or E10_a_handle")),
+    "flow: who may vouch over HTTP": Control(
+        replaced(runs, "_vouched", lambda caller, _identity: replace(caller, closed=True)), (AUTHOR, "-k", "E07_only or E02_the_right or E09_over_http")),
+    "approvals: a hold that came later": Control(replaced(bridge, "decide", _lifting), ("tests/runtime/test_asking.py", "-k", "E04_a_rule")),
     "flow: where handles go": Control(replaced(Handles, "given", lambda *args: _given(*args)._replace(where=CLEAN)), (AUTHOR, "-k", "E10_a_stranger")),
     "flow: bits of extractions": Control(gone((Handles, "tell")), (AUTHOR, "-k", "E12_a_run")),
     "flow: one error of extractions": Control(replaced(Extraction, "call", _talks), (AUTHOR, "-k", "E01_every")),
