@@ -144,7 +144,7 @@ class Clients:
         if dice < 0.1:
             await self.drop(plan_id)
         else:
-            if dice < 0.2 and plan.reads and plan.shown and not plan.tried:
+            if dice < 0.2 and plan.reads and not plan.tried and await self._shown(plan_id, plan) and not plan.tried:
                 self._disturb(plan)
             times = 2 if dice > 0.7 else 1
             await asyncio.gather(*(self.apply(plan_id, wait_s=self._chance.choice((0.0, 1.0))) for _ in range(times)))
@@ -249,7 +249,7 @@ class Clients:
         return {"verdict": "happened", "value": vars(self._thing(tag)) if operation == "make" else tag}
 
     def _disturb(self, plan: Plan) -> None:
-        """Nobody has said yes to it so far: from now on it must not be applied."""
+        """Nobody has tried to apply it, or said yes: from now on it must not be applied."""
         plan.disturbed = True
         connection = connect(str(self._ledger))
         note(connection, STRANGER, plan.tag)
