@@ -11,6 +11,7 @@ from examples.shop.capabilities import shop
 from examples.shop.database import Database
 from examples.shop.seed import first_of_last_month, seed
 from inhabit.contracts.connector import Call
+from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, InvalidInput
 
@@ -32,6 +33,9 @@ class Shop:
                 call = Call(operation, arguments, Principal(user), "run", self.calls, f"run:{self.calls}", 0.0, blobs=None)  # type: ignore[arg-type]
                 return await connector.call(call)
         raise AssertionError(f"no operation {name}")
+
+    def operation(self, name: str) -> Operation:
+        return next(found for connector in self.connectors if (found := connector.operation(name)) is not None)
 
 
 @pytest.fixture
@@ -162,3 +166,66 @@ async def test_F02_an_order_says_which_call_placed_it(call: Shop):
     assert await call("shop.orders.was_placed", idempotency_key=key) == {"state": "done", "value": order}
     assert (await call("shop.orders.was_placed", user="ben", idempotency_key=key))["state"] == "not_done"
     assert (await call("shop.orders.was_placed", idempotency_key="run:999"))["state"] == "not_done"
+
+
+WRITES = [
+    ("shop.cart.put", {"product_id": "p00001", "quantity": 3}), ("shop.cart.clear", {}),
+    ("shop.orders.cancel", {"order_id": "PLACED"}), ("shop.orders.cancel", {"order_id": "SHIPPED"}),
+    ("shop.orders.reinstate", {"order_id": "PLACED"}), ("shop.orders.reinstate", {"order_id": "CANCELLED"}),
+    ("shop.orders.place", {"items": [{"product_id": "p00002", "quantity": 1}, {"product_id": "p00001", "quantity": 2}]}),
+    ("shop.orders.place", {"items": [{"product_id": "p00001", "quantity": 99}, {"product_id": "p00001", "quantity": 99}]}),
+    ("shop.invoices.retry", {"invoice_id": "insufficient_funds"}), ("shop.invoices.retry", {"invoice_id": "card_expired"}),
+    ("shop.returns.request", {"order_id": "PLACED", "product_id": "p00001"}),
+    ("shop.returns.request", {"order_id": "DELIVERED", "product_id": "OF IT"}),
+    ("shop.support.open", {"subject": "late", "text": "where is it?"}), ("shop.support.reply", {"ticket_id": "TICKET", "text": "well?"}),
+    ("shop.support.close", {"ticket_id": "TICKET"}), ("shop.support.close", {"ticket_id": "t99999"}),
+]
+
+
+async def meant(call: Shop, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with real ids in place of the words."""
+    words: dict[Any, Any] = {}
+    for status in ("PLACED", "SHIPPED", "CANCELLED", "DELIVERED"):
+        found = await call("shop.orders.list", status=status.lower(), limit=1)
+        words[status] = found[0]["id"] if found else "o99999"
+        if status == "DELIVERED":
+            words["OF IT"] = found[0]["items"][0]["product_id"]
+    words |= {one["failure"]: one["id"] for one in await call("shop.invoices.list", status="failed")}
+    words["TICKET"] = (await call("shop.support.tickets"))[0]["id"]
+    return {name: words.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
+@pytest.mark.parametrize(("name", "arguments"), WRITES)
+async def test_a_preview_says_what_its_write_then_answers_and_writes_nothing(call: Shop, database: Database, name: str, arguments: dict[str, Any]):
+    if "CANCELLED" in arguments.values():
+        await call("shop.orders.cancel", order_id=(await call("shop.orders.list", status="placed", limit=1))[0]["id"])
+    given = await meant(call, arguments)
+    operation = call.operation(name)
+    assert operation.preview is not None
+    asked = call.operation(operation.preview).input_schema["properties"]
+    before = rows(database)
+
+    async def told(called: str) -> Any:
+        try:
+            return await call(called, **{key: value for key, value in given.items() if key in asked})
+        except CallError as error:
+            return error.specific_code
+
+    said = await told(operation.preview)
+    assert rows(database) == before
+    done = await told(name)
+    made = {"id": done["id"]} if isinstance(done, dict) and "id" in done and "id" not in said else {}
+    assert done == ({**said, **made} if isinstance(said, dict) else said)
+
+
+async def test_what_was_placed_or_sent_back_is_as_if_it_had_never_been_when_it_is_withdrawn(call: Shop, database: Database):
+    before = rows(database), database.all("SELECT * FROM returns")
+    placed = await call("shop.orders.place", items=[{"product_id": "p00001", "quantity": 2}])
+    await call("shop.orders.withdraw", id=placed["id"])
+    order = next(one for one in await call("shop.orders.list", status="delivered") if (TODAY - date.fromisoformat(one["placed_on"])).days < 30)
+    back = await call("shop.returns.request", order_id=order["id"], product_id=order["items"][0]["product_id"])
+    await call("shop.returns.withdraw", id=back["id"])
+    assert (rows(database), database.all("SELECT * FROM returns")) == before
+    for name, id in (("shop.orders.withdraw", order["id"]), ("shop.returns.withdraw", back["id"])):
+        with pytest.raises(CallError):
+            await call(name, id=id)
