@@ -334,6 +334,8 @@ class Inhabit:
         `attenuable`: its holders make narrower ones from it (`inhabit.tokens.attenuate`); it ends in 30 days, or by `expires_ms`.
         """
         authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
+        for warning in self.runtime.unmatched(authority, Grant.of("**")) if grant != ("**",) else ():
+            _log.warning("a token for %s: %s", principal, warning)
         if approve + vouch + attenuable > 1:
             raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable, and none does both", fix="make two tokens")
         if attenuable:

@@ -78,6 +78,8 @@ async def _create(client: Api, args: argparse.Namespace) -> None:
         show_json(answer)
         return
     say(answer["token"])
+    for warning in answer["warnings"]:
+        complain(f"warning: {warning}")
     complain(f"for {answer['principal']}, id {answer['id']}; it is not shown again")
 
 

@@ -212,11 +212,16 @@ class Runtime:
         return await self.wait(run_id, caller, wait_s=10.0)
 
     async def resume(self, run_id: str, caller: Caller, *, wait_s: float = 10.0) -> RunResult:
-        """Try again to go on with a parked run. Raises `NotFound`, and `InvalidInput` for a run that is not parked."""
+        """Try again to go on with a parked run. Raises `NotFound`, `InvalidInput` for a run that is not parked, and what `execute`
+        raises where the caller's share of live runs is in use."""
         run = await self.visible(run_id, caller)
         if run.state != "parked":
             raise InvalidInput(f"run {run_id} is {run.state}, not parked", code="not_parked", fix="only what is parked can be taken up again")
-        await self.driving.resume(run_id, caller.principal.tenant)
+        seat = self.driving.seat(run.principal)    # like one more run: it may take a place only where there is one
+        try:
+            await self.driving.resume(run_id, caller.principal.tenant)
+        finally:
+            seat.leave()    # it has one of its own by now, or sleeps
         return await self.wait(run_id, caller, wait_s=wait_s)
 
     async def revoke(self, tokens: Iterable[str]) -> None:
@@ -226,6 +231,18 @@ class Runtime:
     def decide(self, run: RunHeader | RunSummary, decided: Decided) -> Ticket:
         """Record a person's answer and let the run go on with it. The ticket is the acknowledgement."""
         return self.driving.decide(run, decided)
+
+    def unmatched(self, grant: Grant, visible: Grant) -> Sequence[str]:
+        """What of a grant grants nothing now, in words, with the nearest names that `visible` shows. A source that comes later may
+        have them: that is no error.
+        """
+        names = [name for name in self.parts.directory.catalog.names() if visible.shows(name)]
+        patterns = dict.fromkeys(clause.pattern for layer in grant.layers for clause in layer if not any(map(clause.matches, names)))
+        found: list[str] = []
+        for pattern in patterns:
+            near = self.parts.directory.nearest(pattern.rstrip("*").rstrip("."), visible.shows)
+            found.append(f"{pattern} matches no operation that there is now" + (f"; the nearest are {', '.join(near)}" if near else ""))
+        return found
 
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
         """`[{name, operations, problems}]`, only what the caller's grant shows."""

@@ -124,7 +124,7 @@ def endpoints_of(runtime: Runtime, journal: Journal, metrics: Metrics, name: str
     endpoints = (
         *RunRoutes(runtime, journal, metrics, blobs).endpoints(),
         *EventRoutes(runtime, journal, metrics).endpoints(),
-        *(TokenRoutes(tokens, now_ms, runtime.revoke, attenuable).endpoints() if tokens is not None else ()),
+        *(TokenRoutes(tokens, now_ms, runtime.revoke, attenuable, runtime.unmatched).endpoints() if tokens is not None else ()),
         *((backup_endpoint(backup),) if backup is not None else ()),
         *(connect.endpoints() if connect is not None else ()),
         *(effects_endpoints(effects) if effects is not None else ()),

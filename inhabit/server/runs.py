@@ -77,7 +77,7 @@ class RunRoutes:
             Endpoint("POST", run + "/cancel", self.cancel, "Stop a run", {200: "its state afterwards"},
                      answer_schema=_RUN_SCHEMA, errors=(404,)),
             Endpoint("POST", run + "/resume", self.resume, "Try again to go on with a parked run", {200: "its state afterwards"},
-                     answer_schema=_RUN_SCHEMA, errors=(404, 422)),
+                     answer_schema=_RUN_SCHEMA, errors=(404, 422, 429, 503)),
             Endpoint("GET", run + "/rollback", self.undoing, "What a rollback of the run would do", {200: "its steps, and what would stand"},
                      answer_schema={"type": "object"}, errors=(404, 422)),
             Endpoint("POST", run + "/rollback", self.rollback, "Undo what the run wrote, as a run of its own",

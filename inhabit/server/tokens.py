@@ -62,12 +62,14 @@ class TokenBody(StrictBody):
 
 class TokenRoutes:
     """`revoked` is told the names that are refused from now on, and returns when nothing goes on for them. Without
-    `attenuable` none is issued that its holders can narrow.
+    `attenuable` none is issued that its holders can narrow. `unmatched`: what of an asked grant fits no operation that the
+    second shows, in words: a token is made all the same, since the operations may come.
     """
 
     def __init__(self, tokens: Tokens, now_ms: Callable[[], int], revoked: Callable[[Iterable[str]], Awaitable[None]],
-                 attenuable: Attenuable | None = None) -> None:
+                 attenuable: Attenuable | None = None, unmatched: Callable[[Grant, Grant], Sequence[str]] = lambda _asked, _visible: ()) -> None:
         self._tokens = tokens
+        self._unmatched = unmatched
         self._attenuable = attenuable
         self._revoked = revoked
         self._now_ms = now_ms
@@ -99,7 +101,8 @@ class TokenRoutes:
             token, record = await self._tokens.create(
                 principal, authority_value(grant, approve=asked.approve, vouch=asked.vouch), now_ms=now, expires_ms=expires, label=asked.label, parent=parent,
                 by=identity.actor)
-        return json_response({"token": token, **_record_json(record)}, 201)
+        warnings = self._unmatched(Grant.from_value(asked.grant), identity.grant) if asked.grant else ()
+        return json_response({"token": token, **_record_json(record), "warnings": list(warnings)}, 201)
 
     def _issuing(self, asked: TokenBody) -> Attenuable:
         if self._attenuable is None or asked.approve or asked.vouch:

@@ -89,6 +89,24 @@ async def test_F10_who_made_and_revoked_which_token_is_in_the_audit_log(tmp_path
     assert told(tmp_path, capsys, "--tenant", "acme") == [] and findings(tmp_path) == []
 
 
+async def test_a_grant_that_matches_nothing_names_the_nearest_operations_that_may_be_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shop = Capability("shop.orders")
+
+    @shop.operation(reads="private")
+    async def list() -> int:
+        return 1
+
+    async with Inhabit([shop], home=tmp_path) as app, door(app) as operator:
+        made = (await operator.post("/v1/tokens", json={"principal": "ada", "grant": ["shop.order.*", "shop.orders.*", "shop.orders.lst"]})).json()
+        assert made["warnings"] == [f"{pattern} matches no operation that there is now; the nearest are shop.orders.list"
+                                    for pattern in ("shop.order.*", "shop.orders.lst")]
+        narrow, _ = await app.create_token("bob", grant=["mail.*"])
+        assert "a token for bob: mail.* matches no operation" in caplog.text
+        async with door(app, narrow) as bob:
+            said = (await bob.post("/v1/tokens", json={"grant": ["shop.orders.lst"]})).json()["warnings"]
+            assert said == ["shop.orders.lst matches no operation that there is now"]       # what bob may not see is not named
+
+
 async def test_F10_verify_finds_a_token_event_that_was_changed_or_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = await lived_in(tmp_path)
     for statement in ("UPDATE token_events SET body = replace(CAST(body AS TEXT), 'root', 'carl')", "UPDATE token_events SET user = 'eve' WHERE user = 'ada'",

@@ -12,9 +12,10 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Asked, Decided, Resumed, Suspended
-from inhabit.errors import Denied, InvalidInput, Unavailable
+from inhabit.errors import Denied, InvalidInput, TooMany, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, Rule
+from inhabit.limits import LiveRuns
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.driver import RunDriver
@@ -125,6 +126,22 @@ async def test_F16_a_sleeping_run_is_parked_by_an_upgrade_that_took_its_engine_a
     async with opened(shop) as (runtime, store):
         result = await settled(runtime, run.run_id)
         assert result.value == ["fulfilled", "fulfilled", "cancelled a", "cancelled b", 2] and shop.cancelled == ["a", "b"]
+
+
+async def test_H05_a_parked_run_is_taken_up_where_there_is_a_place_for_one_more(opened: Any, opened_runtime: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+    control = Control(policy=lambda _who: POLICY)
+    async with opened_runtime(shop.capability.connector(), control=control, version="quickjs 99", live_runs=LiveRuns(4, 4, 1)) as (runtime, store):
+        for approval in await Desk(runtime, store.approvals).pending(BOSS):
+            await Desk(runtime, store.approvals).decide(approval.asked.approval, "approve", BOSS)
+        assert (await settled(runtime, run.run_id)).state == "parked"
+        taken = runtime.driving.seat(ADA.principal)
+        with pytest.raises(TooMany, match="live_runs_per_user"):
+            await runtime.resume(run.run_id, ADA)
+        taken.leave()
+        assert (await runtime.resume(run.run_id, ADA)).state == "parked" and runtime.health()["live_runs"] == 0
 
 
 async def test_F08_a_sleeping_run_whose_program_takes_another_path_is_parked_with_both_sides_and_its_owner_resumes_or_cancels_it(

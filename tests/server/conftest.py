@@ -216,6 +216,9 @@ class ScriptedRuntime(Runtime):
 
     async def revoke(self, tokens: Any) -> None: ...
 
+    def unmatched(self, grant: Grant, visible: Grant) -> Sequence[str]:
+        return [f"{clause.pattern} matches no operation" for layer in grant.layers for clause in layer if clause.pattern.startswith("shp")]
+
     def capabilities(self, caller: Caller) -> Sequence[Mapping[str, Any]]:
         return [{"name": name, "operations": 3, "problems": []} for name in ("github", "shop") if caller.grant.shows(name + ".x")]
 

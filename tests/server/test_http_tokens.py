@@ -26,6 +26,12 @@ async def test_E02_attenuation_a_token_from_a_token_can_only_do_less(bob: httpx2
     assert permits(grant, "shop.orders.list") and not permits(grant, "github.issues.list")
 
 
+async def test_a_grant_that_matches_nothing_is_warned_of_and_made(bob: httpx2.AsyncClient):
+    made = await bob.post("/v1/tokens", json={"grant": ["shp.**", "shop.**"]})
+    assert made.status_code == 201 and made.json()["warnings"] == ["shp.** matches no operation"]
+    assert (await bob.post("/v1/tokens", json={})).json()["warnings"] == []
+
+
 @pytest.mark.parametrize("body", [{"grant": ["no good!"]}, {"grant": [{"pattern": "**", "caveats": [{"until": 3}]}]},
                                   {"expires_s": 0}, {"expires_s": 1e99}, {"label": "x" * 300}, {"grants": []}])
 async def test_a_wrong_ask_makes_no_token(bob: httpx2.AsyncClient, tokens: Any, body: dict[str, Any]):
