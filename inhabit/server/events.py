@@ -2,7 +2,7 @@
 
 An event's id is its entry's number, so a client that reconnects with Last-Event-ID misses nothing and gets
 nothing twice. The stream ends after the terminal entry; asking again from there is answered 204, at which an
-EventSource stops. Streams are bounded per token and in all; a comment every `HEARTBEAT_S` finds clients that vanished.
+EventSource stops. Streams are bounded per token and in all, and no tenant has them all; a comment every `HEARTBEAT_S` finds clients that vanished.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from inhabit.server.entries import entry_json
 from inhabit.server.metrics import Metrics
 from inhabit.server.problems import problem
 from inhabit.server.requests import EventsQuery, read_query
+from inhabit.server.shares import has_room
 
 __all__ = ["EventRoutes"]
 
@@ -40,6 +41,7 @@ class EventRoutes:
         self._metrics = metrics
         self._heartbeat_s = heartbeat_s
         self._open: Counter[str] = Counter()
+        self._tenants: Counter[str] = Counter()
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (Endpoint("GET", "/v1/runs/{run_id}/events", self.events, "The run's journal as it is written (server-sent events)",
@@ -56,18 +58,20 @@ class EventRoutes:
             rest = await self._journal.page(run_id, tenant=caller.principal.tenant, after=after, limit=1)
             if after >= rest.last:
                 return Response(status_code=204)
-        if self._open[token] >= MAX_STREAMS_PER_TOKEN or self._open.total() >= MAX_STREAMS:
-            return problem(429, "too_many_streams", f"this token has {self._open[token]} streams open",
+        tenant = caller.principal.tenant
+        if self._open[token] >= MAX_STREAMS_PER_TOKEN or not has_room(self._tenants[tenant], self._open.total(), MAX_STREAMS):
+            return problem(429, "too_many_streams", f"this token has {self._open[token]} streams open, its tenant {self._tenants[tenant]}",
                            fix="close one first", headers={"retry-after": "5"})
-        entries = self._journal.follow(run_id, tenant=caller.principal.tenant, after=after)
+        entries = self._journal.follow(run_id, tenant=tenant, after=after)
         stopping: asyncio.Event = request.scope.get(STOPPING) or asyncio.Event()
-        return StreamingResponse(self._stream(entries, token, stopping), media_type="text/event-stream",
+        return StreamingResponse(self._stream(entries, token, tenant, stopping), media_type="text/event-stream",
                                  headers={"cache-control": "no-store", "x-accel-buffering": "no"})
 
-    async def _stream(self, entries: AsyncIterator[StoredEntry], token: str, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+    async def _stream(self, entries: AsyncIterator[StoredEntry], token: str, tenant: str, stopping: asyncio.Event) -> AsyncIterator[bytes]:
         """To the terminal entry, or until the server stops: an end without a terminal entry means that it goes on elsewhere."""
         stop = asyncio.ensure_future(stopping.wait())
         self._open[token] += 1
+        self._tenants[tenant] += 1
         self._metrics.streams += 1
         upcoming: asyncio.Future[StoredEntry | None] | None = None
         try:
@@ -87,9 +91,10 @@ class EventRoutes:
         finally:
             stop.cancel()
             self._metrics.streams -= 1
-            self._open[token] -= 1
-            if self._open[token] == 0:
-                del self._open[token]
+            for held, name in ((self._open, token), (self._tenants, tenant)):
+                held[name] -= 1
+                if held[name] == 0:
+                    del held[name]
             await _close(entries, upcoming)
 
 

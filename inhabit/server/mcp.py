@@ -16,9 +16,11 @@ from secrets import token_hex
 from typing import Any
 
 import mcp_types as types
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import Receive, Scope, Send
 
@@ -30,6 +32,7 @@ from inhabit.runtime.bodies import references
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.server.auth import caller_of
 from inhabit.server.eliciting import ask_there
+from inhabit.server.shares import has_room
 from inhabit.server.toolset import ToolAnswer, Toolset
 
 __all__ = ["McpEndpoint", "create_mcp_server", "serve_stdio"]
@@ -105,7 +108,7 @@ class McpEndpoint:
     """
 
     def __init__(self, server: Server[Any], max_body_bytes: int) -> None:
-        self._manager = StreamableHTTPSessionManager(server, max_sessions=MAX_SESSIONS, max_request_body_size=max_body_bytes)
+        self._manager = _Sessions(server, max_sessions=MAX_SESSIONS, max_request_body_size=max_body_bytes)
         self._closing = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -129,6 +132,16 @@ class McpEndpoint:
         async with self._manager.run():
             ready.set_result(None)
             await self._closing.wait()
+
+
+class _Sessions(StreamableHTTPSessionManager):
+    """A tenant that opens session after session does not keep the others from theirs."""
+
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        owners = [owner["subject"] or "" for owner in self._session_owners.values()]
+        tenant = ((requestor or {}).get("subject") or "").partition("/")[0]
+        held = sum(subject.partition("/")[0] == tenant for subject in owners)
+        return super()._admit_session(requestor) if has_room(held, len(self._server_instances), MAX_SESSIONS) else None
 
 
 def _tools(toolset: Toolset) -> list[types.Tool]:

@@ -133,3 +133,27 @@ async def test_G18_sse_resource_hold_streams_are_bounded_and_reaped(app: Any, ad
     assert "inhabit_event_streams 0" in (await ada.get("/v1/metrics")).text
     async with stream(app, "run00000") as opened:
         assert await opened.event() is not None
+
+
+async def test_G18_one_tenants_streams_leave_room_for_the_others(runtime: Any, journal: Any, ada: httpx2.AsyncClient, eve: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch):
+    """However many tokens it has."""
+    monkeypatch.setattr("inhabit.server.events.MAX_STREAMS", 8)
+    await ada.post("/v1/runs", json={"program": "wait", "wait_s": 0})
+    await eve.post("/v1/runs", json={"program": "wait", "wait_s": 0})
+    routes, bodies = EventRoutes(runtime, journal, Metrics()), list[Any]()
+
+    async def opens(run: str, token: str, who: Principal) -> int:
+        answer = await routes.events(Request({
+            "type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], "path_params": {"run_id": run},
+            "inhabit.identity": Identity(token, who, Grant.of("**"))}))
+        if isinstance(answer, StreamingResponse):
+            bodies.append(aiter(answer.body_iterator))
+            await anext(bodies[-1])
+        return answer.status_code
+
+    assert [await opens("run00000", f"t-{n}", Principal("ada", "acme")) for n in range(7)] == [200] * 6 + [429]
+    assert await opens("run00001", "t-eve", Principal("ada", "other")) == 200
+    for body in bodies:
+        await body.aclose()
+    assert await opens("run00000", "t-0", Principal("ada", "acme")) == 200
+    await bodies[-1].aclose()

@@ -197,6 +197,19 @@ async def test_E19_session_id_hijack_a_session_belongs_to_the_token_that_opened_
     assert (own.status_code, taken.status_code) == (200, 404)
 
 
+async def test_G18_one_tenants_sessions_leave_room_for_the_others(app: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("inhabit.server.mcp.MAX_SESSIONS", 8)
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    async with served(app) as url, httpx2.AsyncClient() as client:
+        async def opens(token: str) -> int:
+            return (await client.post(f"{url}/mcp", json=hello, headers={**headers, "authorization": f"Bearer {token}"})).status_code
+
+        assert [await opens("ada-token") for _ in range(7)] == [200] * 6 + [503]
+        assert (await opens("bob-token"), await opens("eve-token")) == (503, 200)     # bob is of ada's tenant
+
+
 async def test_the_endpoint_works_when_nobody_runs_its_lifespan(app: Any):
     """As under a host app that mounts it: frameworks do not start what they mount."""
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
