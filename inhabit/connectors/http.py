@@ -111,10 +111,10 @@ class HttpConnector:
         async with asyncio.timeout(self._timeout_s):
             for _ in range(_MAX_REDIRECTS + 1):
                 granted = self._decide(method, url, redirected=sent)
-                response, body, redactor = await self._send(granted, method, url, headers, content)
+                response, body = await self._send(granted, method, url, headers, content)
                 sent = True
                 if response.status_code not in _REDIRECTS or "location" not in response.headers:
-                    return await _answer(response, body, url, redactor, call)
+                    return await _answer(response, body, url, call)
                 url = _joined(url, response.headers["location"])
                 if response.status_code == 303 or (response.status_code in {301, 302} and method == "POST"):
                     method, content = ("HEAD" if method == "HEAD" else "GET"), None
@@ -132,7 +132,7 @@ class HttpConnector:
                      fix=f"granted: {granted}", details={"rule": "http.grants", "reason": "no grant for this place"})
 
     async def _send(self, granted: _Granted, method: str, url: httpx2.URL, headers: Mapping[str, str],
-                    content: bytes | None) -> tuple[httpx2.Response, bytes, Redactor]:
+                    content: bytes | None) -> tuple[httpx2.Response, bytes]:
         credentials = await self._credentials(granted.grant)
         replaced = {name.lower() for name in credentials.headers}
         sent = {**{name: value for name, value in headers.items() if name.lower() not in replaced}, **credentials.headers}
@@ -147,7 +147,8 @@ class HttpConnector:
         finally:
             await asyncio.shield(response.aclose())
         redactor = Redactor(credentials.secrets)
-        return response, redactor.clean(body), redactor
+        response.headers = redactor.headers(response.headers)       # before anybody looks where a redirect leads
+        return response, redactor.clean(body)
 
     async def _credentials(self, grant: HostGrant) -> Credentials:
         credentials = Credentials()
@@ -311,9 +312,8 @@ async def _content(body: Any, call: Call) -> tuple[bytes | None, str | None]:
     raise InvalidInput("body must be text, data or a binary reference", code="arguments_invalid")
 
 
-async def _answer(response: httpx2.Response, body: bytes, url: httpx2.URL, redactor: Redactor, call: Call) -> dict[str, Any]:
-    headers = {name: redactor.clean(value.encode()).decode() for name, value in response.headers.items()}
-    result: dict[str, Any] = {"status": response.status_code, "url": str(url), "headers": headers}
+async def _answer(response: httpx2.Response, body: bytes, url: httpx2.URL, call: Call) -> dict[str, Any]:
+    result: dict[str, Any] = {"status": response.status_code, "url": str(url), "headers": dict(response.headers.items())}
     media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == "application/json" or media.endswith("+json"):
         try:

@@ -1,4 +1,4 @@
-"""Secrets taken out of what an upstream says: as they are, and base64, hex or percent-encoded.
+"""Secrets taken out of what an upstream says: as they are, also as JSON may escape them, and base64, hex or percent-encoded.
 
 Best effort by nature: an upstream that reverses or splits a secret is not caught. It guards against the plain
 echo, in an error message or a debugging endpoint.
@@ -7,14 +7,19 @@ echo, in an error message or a debugging endpoint.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import re
+from collections.abc import AsyncIterator, Iterable
 from urllib.parse import quote, quote_plus
 
-__all__ = ["Redactor"]
+import httpx2
+
+__all__ = ["RedactedStream", "Redactor"]
 
 _MIN_CHARS = 6
 """Shorter values would blank out innocent text."""
 _MARK = b"[redacted]"
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+_KEPT_ESCAPED = frozenset(b'"\\')
 
 
 class Redactor:
@@ -27,6 +32,22 @@ class Redactor:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def clean(self, data: bytes) -> bytes:
+        data = self._replaced(data)
+        if self._forms and _ESCAPED.search(data):   # encoders differ in what they write as \uXXXX; whoever reads it sees the same
+            plain = _ESCAPED.sub(_letter, data)
+            if (cleaned := self._replaced(plain)) != plain:
+                return cleaned
+        return data
+
+    def headers(self, headers: httpx2.Headers) -> httpx2.Headers:
+        return httpx2.Headers([(self.clean(name), self.clean(value)) for name, value in headers.raw])
+
+    def held_back(self, data: bytes) -> int:
+        """How many bytes at the end may be the beginning of a form."""
+        longest = min(len(data), max(map(len, self._forms), default=1) - 1)
+        return next((size for size in range(longest, 0, -1) if any(form.startswith(data[-size:]) for form in self._forms)), 0)
+
+    def _replaced(self, data: bytes) -> bytes:
         for form in self._forms:
             if form in data:
                 data = data.replace(form, _MARK)
@@ -34,6 +55,32 @@ class Redactor:
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._forms)} forms)"
+
+
+class RedactedStream(httpx2.AsyncByteStream):
+    """A body that is read as it comes. What may be the beginning of a secret waits for what follows it."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, redactor: Redactor) -> None:
+        self._body = body
+        self._redactor = redactor
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in self._body:
+            data = self._redactor.clean(rest + chunk)
+            held = self._redactor.held_back(data)
+            rest = data[len(data) - held:]
+            yield data[:len(data) - held]
+        if rest:
+            yield rest
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+def _letter(found: re.Match[bytes]) -> bytes:
+    letter = int(found[1], 16)
+    return found[0] if letter in _KEPT_ESCAPED else bytes((letter,))
 
 
 def _forms(secret: str) -> set[bytes]:

@@ -9,17 +9,20 @@ from typing import Any
 from urllib.parse import quote
 
 import httpcore2
+import orjson
 import pytest
 
 from inhabit.connectors.http import HostGrant, HttpConnector
+from inhabit.connectors.mcp import McpConnector
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
 from inhabit.egress import Broker
 from inhabit.egress.dialling import CheckedDialler
-from inhabit.errors import ConfigError, Denied, InvalidInput, UpstreamError
+from inhabit.errors import ConfigError, Denied, InhabitError, InvalidInput, UpstreamError
 from inhabit.kernel.decide import Facts, RunFacts, decide
 from inhabit.kernel.grants import Grant
 from inhabit.policy.document import read_policy
+from tests.connectors.mcp_support import Host
 from tests.connectors.openapi_kit import ADA, MemoryBlobs, Upstream, context
 from tests.egress.egress_kit import ScriptedResolver
 
@@ -144,3 +147,70 @@ async def test_C31_no_url_leads_to_a_unix_socket(url: str, tmp_path: Path) -> No
         HttpConnector(hosts=[HostGrant(url)])
     with pytest.raises(httpcore2.ConnectError):
         await CheckedDialler(ScriptedResolver({}), private=True).connect_unix_socket("/var/run/docker.sock")
+
+
+@pytest.mark.parametrize("hosts", ["granted", "elsewhere"])
+async def test_C15_a_redirect_that_carries_the_credential_tells_it_nobody(hosts: str, tmp_path: Path) -> None:
+    """Neither in where the answer came from, nor to the next place, nor in the words of a refusal."""
+    async with Upstream() as upstream, Upstream() as other:
+        upstream.reply["/v1/go"] = (302, "text/plain", b"", {"Location": f"{other.url}/log/{SECRET}?key={quote(SECRET, safe='')}"})
+        grants = [HostGrant(upstream.url, secret="TOKEN"), *([HostGrant(other.url)] if hosts == "granted" else ())]
+        try:
+            found = str(await fetch(tmp_path, grants, {"url": upstream.url + "/v1/go"}))
+        except Denied as denied:
+            found = str(denied.as_value())
+        assert upstream.seen and SECRET not in found and quote(SECRET, safe="") not in found
+        assert all("4f+1c0a" not in seen.target and "4f%2B1c0a" not in seen.target for seen in other.seen)
+
+
+@pytest.mark.parametrize("escaped", ["+=", "/", "+/", "&<>+'", "sk"])
+async def test_C18_json_that_escapes_is_scrubbed_like_json_that_does_not(escaped: str, tmp_path: Path) -> None:
+    """Encoders differ in what they write as \\uXXXX: a program is given the text without."""
+    echoed = "".join(f"\\u{ord(letter):04X}" if letter in escaped else letter for letter in SECRET)
+    async with Upstream() as upstream:
+        upstream.reply["/"] = (200, "application/json", f'{{"you sent": ["Bearer {echoed}"], "{echoed}": 1}}'.encode())
+        found = str(await fetch(tmp_path, [HostGrant(upstream.url, secret="TOKEN")], {"url": upstream.url + "/"}))
+    assert SECRET not in found and "[redacted]" in found
+
+
+class EchoingMcp(Upstream):
+    """A remote MCP server that says whatever it was sent as Authorization, in every way that it can."""
+
+    how = "json"
+
+    def answer(self, target: str, headers: dict[str, str]) -> tuple[Any, ...]:
+        message = orjson.loads(self.seen[-1].body or b"{}")
+        given = headers.get("authorization", "")
+        match message.get("method"):
+            case "initialize":
+                result: Any = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "echo", "version": "1"}}
+            case "tools/list":
+                result = {"tools": [{"name": "whoami", "description": f"for {given}", "inputSchema": {"type": "object"}}]}
+            case "tools/call" if self.how == "challenge":
+                return 401, "application/json", b"{}", {"WWW-Authenticate": f'Bearer error="{given}"'}
+            case "tools/call":
+                result = {"content": [{"type": "text", "text": f"you are {given}"}], "isError": self.how == "error"}
+            case _:
+                return 202, "", b""
+        body = orjson.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result})
+        if message["method"] == "tools/call" and self.how == "events":
+            return 200, "text/event-stream", b"event: message\ndata: " + body + b"\n\n"
+        return 200, "application/json", body
+
+
+@pytest.mark.parametrize("how", ["json", "events", "error", "challenge"])
+async def test_C15_an_mcp_server_that_echoes_its_credential_is_scrubbed_of_it(how: str, tmp_path: Path) -> None:
+    async with EchoingMcp() as upstream:
+        upstream.how = how
+        host = Host(tmp_path, secrets={"TOKEN": SECRET}, outbound=Broker())
+        connector = McpConnector("echo", url=upstream.url + "/mcp", auth="secret", secret="TOKEN", private_addresses=True)
+        await connector.open(host.context)
+        try:
+            found = str(await host.call(connector, "whoami"))
+        except InhabitError as error:
+            found = str(error.as_value())
+        described = str(list(connector.operations()))
+        await connector.close()
+    assert any(seen.headers.get("authorization") == f"Bearer {SECRET}" for seen in upstream.seen)
+    assert SECRET not in found and SECRET not in described and "[redacted]" in described
+    assert how == "challenge" or "[redacted]" in found, found

@@ -403,6 +403,20 @@ async def test_C15_an_echoed_credential_is_scrubbed(tmp_path: Path, form: str) -
             assert "CANARY" not in shown and echoed[3:-3] not in shown and "redacted" in shown
 
 
+@pytest.mark.parametrize(("method", "status"), [("get", 401), ("get", 429), ("head", 200)])
+async def test_C15_a_credential_echoed_in_a_header_is_scrubbed(tmp_path: Path, method: str, status: int) -> None:
+    async with Upstream() as upstream:
+        upstream.reply["/x"] = (status, "application/json", b"{}", {"Location": "/login?was=s3cr3tCANARY", "Retry-After": "s3cr3tCANARY", "X-Echo": "s3cr3tCANARY"})
+        connector = await opened(tmp_path, document({"/x": {method: operation(security=[{"bearer": []}])}}, components={"securitySchemes": SCHEMES}),
+                                 base_url=upstream.url, secret="T", kit={"secrets": {"T": "s3cr3tCANARY"}})
+        try:
+            shown = json.dumps(await call(connector, only(connector).name))
+        except UpstreamError as error:
+            shown = json.dumps(error.as_value())
+        await connector.close()
+        assert "CANARY" not in shown and "redacted" in shown
+
+
 async def test_redirects_stay_where_they_are_granted(tmp_path: Path) -> None:
     async with Upstream() as upstream, Upstream() as evil:
         upstream.reply["/x"] = (302, "", b"", {"Location": f"{evil.url}/y"})

@@ -91,7 +91,10 @@ class _Credential:
         if values is None:
             return None
         fixed = {name: await _header(value, access.context, access.connector) for name, value in access.fixed.items()}
-        return {**fixed, **_bearer(values)}
+        chosen = values.get("token") or values.get("api_key")
+        sent = {name: Secret(text) for name, (text, _) in fixed.items()} | (
+            {"Authorization": Secret(f"Bearer {chosen.reveal()}")} if chosen is not None else {})
+        return Headers(sent, tuple(secret for secret in (chosen, *(secret for _, secret in fixed.values())) if secret is not None))
 
     async def _values(self, again: bool) -> Mapping[str, Secret] | None:
         access = self._access
@@ -157,10 +160,9 @@ def _missing(context: ConnectorContext, connector: str, message: str, details: M
     return MissingConnection(message, fix=f"connect it: inhabit connect {connector}", details={"connector": connector, **(details or {})})
 
 
-def _bearer(values: Mapping[str, Secret]) -> Headers:
-    chosen = values.get("token") or values.get("api_key")
-    return {"Authorization": Secret(f"Bearer {chosen.reveal()}")} if chosen is not None else {}
-
-
-async def _header(value: HeaderValue, context: ConnectorContext, connector: str) -> Secret:
-    return Secret(value) if isinstance(value, str) else Secret(value.prefix + (await operator_secret(context, connector, value.name)).reveal())
+async def _header(value: HeaderValue, context: ConnectorContext, connector: str) -> tuple[str, Secret | None]:
+    """A header of the operator's, and the secret in it."""
+    if isinstance(value, str):
+        return value, None
+    secret = await operator_secret(context, connector, value.name)
+    return value.prefix + secret.reveal(), secret

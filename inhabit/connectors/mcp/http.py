@@ -1,7 +1,7 @@
 """The way to a remote server: every request of the SDK's HTTP transport passes one sender.
 
-The sender adds the credential of one principal, renews it once when the server answers 401, and turns every
-failure into an answer under the request's own id. (The SDK lets an exception of one request end the whole
+The sender adds the credential of one principal, scrubs the answer of it, renews it once when the server answers 401,
+and turns every failure into an answer under the request's own id. (The SDK lets an exception of one request end the whole
 session, and with it the calls of others.) What really happened is kept aside and found again by `fault_of`.
 """
 
@@ -12,7 +12,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httpx2
 from mcp import types
@@ -20,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from inhabit.connectors.mcp.text import one_line
+from inhabit.connectors.redaction import RedactedStream, Redactor
 from inhabit.contracts.connector import Secret
 from inhabit.errors import InhabitError, MissingConnection, UpstreamError
 
@@ -32,7 +33,13 @@ SESSION_GONE = "session_gone"
 _SESSION_ERROR = re.compile(rb'"message"\s*:\s*"[^"]{0,200}session', re.IGNORECASE)
 _UNREACHABLE = -32099
 
-Headers = Mapping[str, Secret]
+
+
+class Headers(NamedTuple):
+    """What a request carries to say who asks, and the credentials in it, of which the answer is scrubbed."""
+
+    values: Mapping[str, Secret]
+    credentials: tuple[Secret, ...] = ()
 
 
 class Credential(Protocol):
@@ -72,7 +79,7 @@ class Sender:
         return self._faults.get(key) if isinstance(key, str) else None
 
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._attempt(request, await self._credential.headers(again=False) or {})
+        response = await self._attempt(request, await self._credential.headers(again=False) or Headers({}))
         if response.status_code == 401:
             better = await self._credential.headers(again=True)
             if better is not None:
@@ -88,9 +95,13 @@ class Sender:
         return response
 
     async def _attempt(self, request: httpx2.Request, headers: Headers) -> httpx2.Response:
-        for name, value in headers.items():
+        for name, value in headers.values.items():
             request.headers[name] = value.reveal()
         response = await self.client.send(request, stream=True, follow_redirects=False)
+        redactor = Redactor(credential.reveal() for credential in headers.credentials)
+        response.headers = redactor.headers(response.headers)
+        assert isinstance(response.stream, httpx2.AsyncByteStream), "the async client makes async streams"
+        response.stream = RedactedStream(response.stream, redactor)
         if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             await response.aread()      # a body that breaks off is this request's failure alone
         return response

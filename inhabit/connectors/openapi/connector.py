@@ -146,7 +146,8 @@ class OpenApiConnector:
         if self._trusted(base):
             credentials = await self._authenticator.credentials(plan["security"], call, self._context)
         response, body = await self._send(record["method"], base, prepared, credentials)
-        body = Redactor(credentials.secrets).clean(body)
+        redactor = Redactor(credentials.secrets)
+        response.headers, body = redactor.headers(response.headers), redactor.clean(body)
         if not response.is_success:
             raise failure(response, body, call.operation)
         return await value_of(response, body, call, plan.get("answer"))
