@@ -97,6 +97,8 @@ class Reconciling:
                         loop.time() + limit_ms / 1000, CallBlobs(self._blobs))
             value = await self._calling.reach(self._directory.connector_of(reads), call, loop, limit_ms)
             self._validators.result(reads, value, len(result_body(reads, value, context.limits)))
+            if rules := standing.policy.applicable(reads).results:
+                value = self._rules.shaped(reads, rules, context.run, value)
             return _settled(reads, value, labels_of(reads.effects, Source(reads.name, target.sequence)).joined(given.labels))
         except InhabitError as failed:
             _log.warning("%s could not say whether call %d of run %s took effect: %s", reads.name, target.sequence, context.run_id, failed)

@@ -17,7 +17,7 @@ from inhabit.contracts.reconciled import Reconciled
 from inhabit.contracts.run import Asked, Decided, Outcome, Terminal
 from inhabit.errors import ConfigError, InvalidInput
 from inhabit.kernel.grants import Grant
-from inhabit.kernel.policy import Limit, Policy, Rule
+from inhabit.kernel.policy import Limit, Policy, ResultRule, Rule
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Control
@@ -212,6 +212,15 @@ async def test_F02_a_call_made_again_is_not_charged_again_and_the_policy_of_now_
         ended = await settled(runtime, run_id)
         assert (ended.state, len(shop.placed)) == (("failed", 0) if stricter else ("completed", 1)), ended.error
         assert not stricter or ended.error["effect"] == "none"
+
+
+async def test_F02_what_a_reconcile_says_is_shaped_by_the_rules_on_its_own_results(opened: Any) -> None:
+    shop = Shop(Reconciled.done({"order": "CANARY"}))
+    run_id = await cut_off(opened, shop, "after")
+    async with opened(shop, Policy(results=[ResultRule("orders are nobody's", ("shop.was_placed",), redact=("value.order",))])) as (runtime, _store):
+        ended = await settled(runtime, run_id)
+        assert ended.value == [{"order": "[redacted]"}, 1]
+        assert "CANARY" not in str(await runtime.parts.journal.read(run_id, tenant="default"))
 
 
 async def test_E18_a_rule_against_reconciling_makes_it_a_persons_question(opened: Any) -> None:
