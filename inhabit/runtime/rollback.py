@@ -19,6 +19,7 @@ from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Prepared, Problem, Program, Turn
 from inhabit.contracts.run import HOST_RUNG, Decided, Intent, Outcome, RunRecord
+from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.doubts import doubtful
 from inhabit.wire.values import decode_value, encode_value
 
@@ -40,6 +41,7 @@ def steps_of(record: RunRecord, operation: Callable[[str], Operation | None]) ->
     intents = {e.entry.sequence: e.entry for e in record.entries if isinstance(e.entry, Intent)}
     edited = {e.entry.sequence: e.entry.arguments for e in record.entries if isinstance(e.entry, Decided) and e.entry.verdict == "approve" and e.entry.arguments}
     answered = {e.entry.sequence: e.entry for e in record.entries if isinstance(e.entry, Outcome)}
+    held = binaries_in(record.header.input).union(*(outcome.binaries for outcome in answered.values()))
     doubted = {intent.sequence for intent in doubtful(record.entries)}
     steps: list[dict[str, Any]] = []
     stands: list[dict[str, Any]] = []
@@ -51,6 +53,8 @@ def steps_of(record: RunRecord, operation: Callable[[str], Operation | None]) ->
         call = {"sequence": sequence, "operation": intent.operation}
         made = intent._replace(arguments=edited.get(sequence, intent.arguments))
         reverted = _revert(operation, made, outcome) if wrote else _settled_first(operation, made)
+        if not isinstance(reverted, str) and not binaries_in(encode_value(reverted["arguments"])) <= held:
+            reverted = "it names bytes that the run was not given"     # an upstream's answer is no reference of the run's
         if isinstance(reverted, str):
             stands.append({**call, "why": reverted if wrote else f"{_UNSURE}, and {reverted}"})
         else:

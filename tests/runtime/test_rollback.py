@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inhabit.connectors.functions import Capability
+from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Intent
 from inhabit.errors import CallError, InvalidInput, NotFound, Unavailable
@@ -144,3 +145,23 @@ async def test_a_rollback_that_cannot_begin_keeps_no_place_among_the_live_runs(o
                 await runtime.rollback(run.run_id, ADA)
         assert runtime.driving.admission.live == 0
         assert (await runtime.rollback(run.run_id, ADA)).state == "completed"
+
+
+async def test_E01_a_rollback_gives_no_bytes_that_its_run_was_not_given(opened_runtime: Any) -> None:
+    """An upstream that names bytes of somebody else in its answer is not sent them when that answer is undone."""
+    post, sent, named = Capability("post"), list[Any](), dict[str, Any]()
+
+    @post.operation(writes="internal")
+    async def unmake(body: dict[str, Any], call: Call) -> None:
+        sent.append(await call.blobs.get(body, tenant=call.principal.tenant))
+
+    @post.operation(writes="internal", revert="post.unmake")
+    async def make(own: bool, call: Call) -> dict[str, Any]:
+        return {"body": await call.blobs.put(b"its own", tenant=call.principal.tenant, mime="text/plain") if own else named}
+
+    async with opened_runtime(post.connector()) as (runtime, _store):
+        named.update(await runtime.parts.blobs.put(b"somebody else's", tenant="default", mime="text/plain"))
+        run = await runtime.execute("await post.make({ own: true }); await post.make({ own: false })", ADA)
+        undone = await runtime.rollback(run.run_id, ADA)
+        assert sent == [b"its own"]
+        assert [(stood["sequence"], "bytes" in stood["why"]) for stood in undone.value["stands"]] == [(2, True)]
