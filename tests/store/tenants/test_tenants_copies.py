@@ -48,6 +48,23 @@ async def test_F17_a_whole_home_goes_back_as_it_was(tmp_path: Path) -> None:
     await stores.close()
 
 
+async def test_F17_who_only_connected_stays_connected(tmp_path: Path) -> None:
+    """No journal, so in no backup."""
+    home, eve = tmp_path / "home", Principal("eve", "only")
+    home.mkdir()
+    stores = opened(home)
+    await recorded(stores, "a", 1)
+    vault = TenantsConnections(home)
+    await vault.put(StoredConnection(ConnectionInfo("crm", eve, "key"), {"token": Secret("t")}))
+    vault.close()
+    await stores.backup(tmp_path / "copy")
+    await stores.close()
+    restore_home(tmp_path / "copy", home, now_ms=now_ms())
+    vault = TenantsConnections(home)
+    assert await vault.get("crm", eve) is not None
+    vault.close()
+
+
 async def test_F17_one_tenant_goes_back_and_the_others_stay_as_they_are(tmp_path: Path) -> None:
     home, stores = tmp_path / "home", opened(tmp_path / "home")
     run = await recorded(stores, "a", 1)
