@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from inhabit.contracts.connector import ConnectorProblem
@@ -233,14 +234,16 @@ class Runtime:
         return self.driving.decide(run, decided)
 
     def unmatched(self, grant: Grant, visible: Grant) -> Sequence[str]:
-        """What of a grant grants nothing now, in words, with the nearest names that `visible` shows. A source that comes later may
+        """What of a grant grants nothing now, in words, with the nearest that `visible` shows. A source that comes later may
         have them: that is no error.
         """
         names = [name for name in self.parts.directory.catalog.names() if visible.shows(name)]
         patterns = dict.fromkeys(clause.pattern for layer in grant.layers for clause in layer if not any(map(clause.matches, names)))
         found: list[str] = []
         for pattern in patterns:
-            near = self.parts.directory.nearest(pattern.rstrip("*").rstrip("."), visible.shows)
+            stem, stars = pattern.rstrip("*").rstrip("."), pattern[len(pattern.rstrip("*")):]
+            heads = sorted({name[:at] for name in names for at, character in enumerate(name) if character == "."}) if stars else ()
+            near = [f"{head}.{stars}" for head in get_close_matches(stem, heads)] or self.parts.directory.nearest(stem, visible.shows)
             found.append(f"{pattern} matches no operation that there is now" + (f"; the nearest are {', '.join(near)}" if near else ""))
         return found
 
