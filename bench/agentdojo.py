@@ -234,6 +234,8 @@ class Bench:
     async def _to_its_end(self, who: str, program: str, *, attended: bool, approve: bool, closed: bool, conversation: str) -> tuple[RunResult, list[Asked]]:
         run = await self.app.execute(program, principal=who, wait_s=30, attended=attended, closed=closed, conversation=conversation)
         caller, asked = self.app.caller(who, attended=attended), list[Asked]()
+        while run.state == "running":      # on a busy machine
+            run = await self.app.runtime.wait(run.run_id, caller, wait_s=30)
         while run.state == "suspended" and attended:
             record = await self.app.home.journal.read(run.run_id, tenant="default")
             answered = {entry.entry.sequence for entry in record.entries if isinstance(entry.entry, Decided)}
