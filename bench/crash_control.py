@@ -198,28 +198,32 @@ async def _killed_at(home: _Home, step: Step, scene: _Scene) -> bool:
     return False
 
 
-async def _all(folder: Path, kills: int, every_step: int, seed: str) -> tuple[Findings, Findings, list[str]]:
+async def _random(folder: Path, kills: int, seed: str) -> Findings:
     shares = [len(range(lane, kills, _LANES)) for lane in range(_LANES)]
-    lanes = await asyncio.gather(*(_lane(folder / f"control{n}", share, f"{seed} {n}") for n, share in enumerate(shares) if share))
-    at_steps, steps = await _steps(folder, every_step)
-    return Findings.joined(lanes), at_steps, steps
+    return Findings.joined(await asyncio.gather(
+        *(_lane(folder / f"control{n}", share, f"{seed} {n}") for n, share in enumerate(shares) if share)))
 
 
 def control(folder: Path, kills: int, every_step: int, seed: str, report: Report) -> int:
     """Returns how much was lost, repeated or dishonest."""
-    at_random, at_steps, steps = asyncio.run(_all(folder, kills, every_step, seed))
-    for when, part in (("at random moments", at_random), ("at steps", at_steps)):
-        for line in (*part.lost, *part.repeated, *part.dishonest)[:30]:
-            report.note(line)
-        report.note(f"{when}: {part.kills} kills, {part.plans} plans, {part.applied} applied, {part.doubts} doubts settled by the person; "
-                    "ends: " + ", ".join(f"{count} {state}" for state, count in part.states.most_common()))
-    report.note("steps: " + "; ".join(steps))
-    found = Findings.joined((at_random, at_steps))
+    at_random = asyncio.run(_random(folder, kills, seed))
+    _say("at random moments", at_random, report)
     report.figure("control.kills", at_random.kills, "SIGKILL")
+    at_steps, steps = asyncio.run(_steps(folder, every_step))
+    _say("at steps", at_steps, report)
+    report.note("steps: " + "; ".join(steps))
     report.figure("control.steps", at_steps.kills, "SIGKILL")
+    found = Findings.joined((at_random, at_steps))
     for name in ("answers", "plans", "applied", "doubts"):
         report.figure(f"control.{name}", getattr(found, name), name)
     report.figure("control.lost", len(found.lost), "answers, runs and plans")
     report.figure("control.repeated", len(found.repeated), "writes, plans and rollbacks")
     report.figure("control.dishonest", len(found.dishonest), "runs")
     return found.wrong
+
+
+def _say(when: str, found: Findings, report: Report) -> None:
+    for line in (*found.lost, *found.repeated, *found.dishonest)[:30]:
+        report.note(line)
+    report.note(f"{when}: {found.kills} kills, {found.plans} plans, {found.applied} applied, {found.doubts} doubts settled by the person; "
+                f"{found.wrong} wrong; ends: " + ", ".join(f"{count} {state}" for state, count in found.states.most_common()))
