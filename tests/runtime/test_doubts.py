@@ -21,6 +21,7 @@ from inhabit.kernel.policy import Limit, Policy, ResultRule, Rule
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.bridge import Bridge
 from inhabit.runtime.context import Control
+from inhabit.runtime.rollback import SETTLE
 from inhabit.runtime.service import Caller, Runtime
 from tests.runtime.conftest import NoBlobs, ScriptedIsolate
 from tests.runtime.test_asking import settled
@@ -256,11 +257,18 @@ async def test_F11_a_rollback_finds_out_first_whether_there_is_something_to_undo
         assert later.placed == (["tea 1"] if stands else [])
 
 
-async def test_F02_no_program_can_settle_calls(opened: Any) -> None:
+async def test_F02_no_program_can_settle_calls(opened: Any, world: Any) -> None:
+    """The name is not there; and a worker that was taken over and calls it all the same reaches no operation's `reconcile`."""
     shop = Shop(Reconciled.not_done())
     async with opened(shop) as (runtime, _store):
         source = "const own = Object.getOwnPropertyNames(globalThis); return own.includes('inhabit')"
         assert (await runtime.execute(source, ADA)).value is False
+    here = world(shop.capability)
+    question = IssuedCall(1, SETTLE, b'{"operation":"shop.place","arguments":{"item":"tea"},"idempotency_key":"another:1"}')
+    isolate = ScriptedIsolate(lambda step, given: [Turn((question,)), Turn((), (1,), Finished(True, b"1"))][step])
+    assert (await here.driver(isolate).drive()).state == "completed"
+    assert isolate.delivered[0].kind == "error" and b"unknown_operation" in isolate.delivered[0].value
+    assert shop.asked == []
 
 
 @pytest.mark.parametrize("wrong", ["writes", "needs", "answers"])

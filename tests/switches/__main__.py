@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +28,13 @@ import pytest
 import pytest_asyncio as pytest_asyncio
 
 import inhabit.app as _app  # noqa: F401
+from inhabit.isolates.javascript import JavaScriptEngine
 from tests.attacks.ids import WORDS, ids_in
 from tests.switches.controls import CONTROLS, STRUCTURAL
 from tests.switches.plugin import Plugin
 
 ROOT = Path(__file__).resolve().parents[2]
-_CASE_S, _CONTROL_S, _ALL_S = 40, 300, 3_600
+_CASE_S, _CONTROL_S, _ALL_S = 120, 600, 3_600
 _LOOK_S = 0.05
 _CLASSES = "CEF"
 _JAIL = ("tests/isolates/test_jail_layers.py", "-k", "switched_off_goes_red")
@@ -54,13 +55,14 @@ class Ran:
     misses: list[str] = field(default_factory=list[str])
 
 
-def run(cases: Sequence[str], switched_off: str = "", limit_s: float = _CONTROL_S) -> Ran:
+def run(cases: Sequence[str], images: Path, switched_off: str = "", limit_s: float = _CONTROL_S) -> Ran:
     """`cases`: arguments of pytest. Raises `NoCases` when there is none."""
+    case_s = CONTROLS[switched_off].case_s if switched_off else _CASE_S
     with tempfile.TemporaryDirectory() as folder:
         path, said, listed = Path(folder) / "report", Path(folder) / "said", Path(folder) / "cases"
         path.touch()
         listed.write_text("\n".join(cases))
-        _in_a_process_of_its_own(f"@{listed}", switched_off, path, said, limit_s)
+        _in_a_fork(lambda: _pytest(f"@{listed}", switched_off, path, said, case_s or _CASE_S, images), limit_s)
         lines: list[list[str]] = [json.loads(line) for line in path.read_text().splitlines()]
         end = said.read_text(errors="replace")[-1_500:]
     told: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -74,18 +76,24 @@ def run(cases: Sequence[str], switched_off: str = "", limit_s: float = _CONTROL_
     return Ran({case: case in passed for case in told["began"] if case not in told["skipped"]}, told["failed"], misses)
 
 
-def _in_a_process_of_its_own(cases: str, switched_off: str, report: Path, said: Path, limit_s: float) -> None:
-    """pytest in a fork of this process, which has everything imported; with what it started it is killed when it takes too long."""
+def _pytest(cases: str, switched_off: str, report: Path, said: Path, case_s: int, images: Path) -> int:
+    """In this process, which is a fork of the one that has everything imported."""
+    output = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    options = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--timeout={case_s}")
+    code = pytest.main([*options, cases], [Plugin(report, switched_off, images)])
+    sys.stdout.flush()
+    return code
+
+
+def _in_a_fork(work: Callable[[], object], limit_s: float) -> None:
+    """With what it started it is killed when it takes too long."""
     process = os.fork()
     if not process:
         os.setsid()
-        output = os.open(said, os.O_WRONLY | os.O_CREAT)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        options = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--timeout={_CASE_S}")
-        code = pytest.main([*options, cases], [Plugin(report, switched_off)])
-        sys.stdout.flush()
-        os._exit(code)
+        work()
+        os._exit(0)
     deadline = time.monotonic() + limit_s
     while os.waitpid(process, os.WNOHANG) == (0, 0):
         if time.monotonic() > deadline:
@@ -140,17 +148,24 @@ def ids_of(case: str) -> set[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*CONTROLS, "jail", []], metavar="NAME", help="all of them by default, and the table of ids")
-    names = parser.parse_args(arguments).names
-    chosen: Sequence[str] = names or [*CONTROLS, "jail"]
+    names: Sequence[str] = parser.parse_args(arguments).names
     os.nice(5)
     os.chdir(ROOT)
+    with tempfile.TemporaryDirectory() as images:
+        _in_a_fork(lambda: JavaScriptEngine.build(Path(images)), _CONTROL_S)     # it leaves threads behind, and what has threads is not forked
+        return judged(names, Path(images))
+
+
+def judged(names: Sequence[str], images: Path) -> int:
+    """The code that the command ends with. `images`: of engines, made once."""
+    chosen = names or [*CONTROLS, "jail"]
     proved: dict[str, bool] = {}
     red: dict[str, list[str]] = {}
     seen: dict[str, None] = {}
     for name in chosen:
         if name != "jail":
             try:
-                off = run(CONTROLS[name].cases, name)
+                off = run(CONTROLS[name].cases, images, name)
             except NoCases as error:
                 print(f"{name:38} NOT PROVED: {error}", flush=True)
                 proved[name], red[name] = False, []
@@ -158,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             red[name] = show(name, off)
             proved[name] = bool(red[name]) and not off.misses
             seen |= dict.fromkeys(off.green)
-    on = run([*seen], limit_s=_ALL_S) if seen else Ran({})
+    on = run([*seen], images, limit_s=_ALL_S) if seen else Ran({})
     for case in seen:
         if not on.green.get(case):
             print(f"not green with all controls: {_short(case)}: {on.why.get(case, 'did not come to its end')}")
@@ -166,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         red[name] = [case for case in cases if on.green.get(case)]
         proved[name] = proved[name] and bool(red[name])
     if "jail" in chosen:
-        layers = run(_JAIL).green
+        layers = run(_JAIL, images).green
         for case, green in layers.items():
             name = f"jail: {case.rpartition('[')[2].rstrip(']')}"
             print(f"{name:38} {'red without it' if green else 'NOT PROVED'}")

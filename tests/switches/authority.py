@@ -20,6 +20,7 @@ from inhabit.kernel.policy import Policy
 from inhabit.policy import conditions, loader
 from inhabit.runtime import bridge, visibility
 from inhabit.runtime.approvals import Desk
+from inhabit.runtime.check import Checker
 from inhabit.runtime.driving import Driving
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Runtime
@@ -148,12 +149,21 @@ async def _by_what_it_says(held: Any, token: str, *, now_ms: int) -> Any:
     return said
 
 
+async def _of_any_tenant(checker: Any, program: Any, isolate: Any, names: Any, shows: Any, bounds: Any, _: str) -> Any:
+    """What one tenant's worker made of a program is what every tenant runs."""
+    return await _check(checker, program, isolate, names, shows, bounds, "all")
+
+
+_check = Checker.check
+
+
 def _fields_pass(source: Any, names: Any) -> Any:
     return {name: source[name] for name in names if name in source}
 
 
 CONTROLS: dict[str, Control] = {
     "tenants: whose a run is": Control(gone((visibility.Sight, "sees"), answer=True), (TENANTS, "-k", "E18")),
+    "tenants: what a worker made": Control(replaced(Checker, "check", _of_any_tenant), (AUTHORITY, "-k", "E19")),
     "grants": Control(all_of(replaced(Grant, "permits", lambda *_: Permitted("**", ())), gone((Grant, "shows"), answer=True)), (
         "tests/kernel", BRIDGE, AUTHORITY, "-k", "E01 or E02 or E03 or denied_call or outside_the_grant or counted_over_the_run")),
     "policy: what conditions may see": Control(all_of(replaced(conditions, "_text", lambda text, _: text), replaced(conditions, "_fields", _fields_pass)), (

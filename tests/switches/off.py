@@ -89,12 +89,13 @@ Off = Callable[[Switch], None]
 @dataclass(frozen=True)
 class Control:
     """`off` switches it off in this process; `cases` are arguments of pytest. `beside`: it is to be off in the Python processes
-    that they start too.
+    that they start too. `case_s`: how long one may take, where it is known that one takes for ever.
     """
 
     off: Off
     cases: tuple[str, ...]
     beside: bool = False
+    case_s: int | None = None
 
 
 def replaced(owner: Any, name: str, what: Any) -> Off:

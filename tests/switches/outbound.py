@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as chance
 import ssl
+import traceback
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,7 @@ def _trusting(guarded: Any, reach: Any, resolver: Any, tls: ssl.SSLContext) -> N
 
 
 def _in_all_words(exchange: Any, error: Exception) -> UpstreamError:
-    return UpstreamError(f"{exchange.origin}: {error!r} {error.__cause__!r} {error.__context__!r}", code="connection_failed", effect="none")
+    return UpstreamError(f"{exchange.origin}: {''.join(traceback.format_exception(error))}", code="connection_failed", effect="none")
 
 
 async def _exchanged(connector: Any, granted: Any, method: str, url: Any, headers: Mapping[str, str], content: bytes | None) -> Any:

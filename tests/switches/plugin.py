@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,10 @@ class Plugin:
     absence. Appended at once: it is read also when the process did not come to its end.
     """
 
-    def __init__(self, report: Path, switched_off: str) -> None:
+    def __init__(self, report: Path, switched_off: str, images: Path) -> None:
         self._path = report
         self._switched_off = switched_off
+        self._images = images
 
     def pytest_configure(self) -> None:
         if self._switched_off:
@@ -39,6 +41,10 @@ class Plugin:
             if CONTROLS[self._switched_off].beside:
                 path = (str(_HERE / "beside"), str(_HERE.parents[1]), os.environ.get("PYTHONPATH", ""))
                 os.environ |= {"SWITCHED_OFF": self._switched_off, "SWITCH_REPORT": str(self._path), "PYTHONPATH": os.pathsep.join(path)}
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """An engine's image where tests of the runtime look for one (`tests/runtime/conftest.py`): to make it takes seconds."""
+        shutil.copytree(self._images, session.config._tmp_path_factory.getbasetemp() / "engine-cache")  # type: ignore[attr-defined]
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         _note(self._path, "began", nodeid, "")

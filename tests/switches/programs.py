@@ -25,7 +25,7 @@ def _of_any_length(parser: Any, kinds: Any, **_: Any) -> None:
 
 CONTROLS: dict[str, Control] = {
     "kill timer": Control(gone((Watch, "_end")), (POOL, FRAMES, "-k", "B01_a_loop or B22_a_worker or D19 or longer_than_sent")),
-    "limit cpu_ms": Control(unbounded("cpu_ms"), (PROGRAMS, "-k", "stopped_at_its_limit and (B01 or B02 or B03)")),
+    "limit cpu_ms": Control(unbounded("cpu_ms"), (PROGRAMS, "-k", "stopped_at_its_limit and (B01 or B02 or B03)"), case_s=20),
     "limit wall_ms": Control(unbounded("wall_ms"), (DRIVER, "-k", "B22_wall_limit")),
     "limit call_ms": Control(unbounded("call_ms"), (RESUME, "-k", "B16")),
     "limit memory_bytes": Control(unbounded("memory_bytes"), (JS, PYTHON, "-k", "(B04_to_B12_memory_bombs and (Uint8Array or 3e7)) or (B04_to_B12_memory and not bombs)")),

@@ -69,7 +69,7 @@ async def _says_no(*_: Any) -> Settled:
 
 def _as_issued(entries: Any) -> Any:
     """Not as a person edited it."""
-    return _doubts_of([stored._replace(entry=stored.entry._replace(arguments=None)) if isinstance(stored.entry, Decided) else stored for stored in entries])
+    return _doubts_of([replace(stored, entry=stored.entry._replace(arguments=None)) if isinstance(stored.entry, Decided) else stored for stored in entries])
 
 
 _doubts_of = Doubts.of
@@ -203,11 +203,11 @@ CONTROLS: dict[str, Control] = {
     "doubts: no program settles": Control(replaced(Settling, "asks", lambda _, issued: issued.operation == SETTLE), (DOUBTS, "-k", "F02_no_program")),
     "doubts: rules on reconciling": Control(replaced(reconciling, "decide", lambda facts, grant, _: _decide(facts, grant)), (DOUBTS, "-k", "E18_a_rule_against")),
     "replay: divergence parks": Control(replaced(Recording, "follow", _follows_anything), (DRIVER, ASKING, "-k", "F08")),
-    "replay: one result a delivery": Control(replaced(image, "boot_script", _two_at_once), (PROPERTY,)),
-    "replay: order of deliveries": Control(replaced(Recording, "next_deliveries", _as_they_lie), (PROPERTY, "-k", "F08_F09")),
+    "replay: one result a delivery": Control(replaced(image, "boot_script", _two_at_once), (PROPERTY, "-k", "chance or settling_two")),
+    "replay: order of deliveries": Control(replaced(Recording, "next_deliveries", _as_they_lie), (PROPERTY, "-k", "chance")),
     "replay: timers and results": Control(replaced(RunDriver, "_results", _results_first), (DRIVER, "-k", "F09_a_due_timer")),
-    "replay: the seed": Control(replaced(driver, "Boot", lambda *given: _born(*given, seed=_COUNT())), (PROPERTY, "-k", "F08_F09")),
-    "replay: the clock": Control(replaced(driver, "Boot", lambda *given: _born(*given, clock_ms=_COUNT())), (PROPERTY, "-k", "F08_F09")),
+    "replay: the seed": Control(replaced(driver, "Boot", lambda *given: _born(*given, seed=_COUNT())), (PROPERTY, "-k", "chance")),
+    "replay: the clock": Control(replaced(driver, "Boot", lambda *given: _born(*given, clock_ms=_COUNT())), (PROPERTY, "-k", "chance")),
     "replay: the engine that began": Control(replaced(Driving, "_isolate_for", _of_any_engine), (ASKING, "-k", "F16")),
     "rollback: what stands is said": Control(replaced(Steps, "_take", _all_undone), (ROLLBACK, "-k", "F11_F12")),
     "rollback: the last write first": Control(replaced(service, "steps_of", _first_first), (ROLLBACK, "-k", "F11_F12")),

@@ -66,6 +66,10 @@ def _set(pragma: str) -> Any:
     return replaced(database, "connect", connected)
 
 
+def _only_made(folder: Any) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def _in_silence(writer: Any, batch: Any) -> None:
     _commit(writer, batch)
 
@@ -140,7 +144,7 @@ CONTROLS: dict[str, Control] = {
     "audit: who cleared labels": Control(gone((verify, "loose_clearings"), answer=()), (CONVERSATIONS, "-k", "F10")),
     "audit: no record without its leaf": Control(replaced(AuditLog, "stage", lambda *_: []), (ERASE, "-k", "F19")),
     "audit: as long as it was signed": Control(gone((log, "_last_checkpoint"), answer=(Frontier(), "-")), (VERIFY, "-k", "F18")),
-    "erasure: salts": Control(gone((log, "new_salt"), answer=bytes(log.SALT_BYTES)), (ERASE, "-k", "F15")),
+    "erasure: salts": Control(gone((journal, "new_salt"), answer=bytes(log.SALT_BYTES)), (ERASE, "-k", "F15")),
     "erasure: overwritten": Control(all_of(_set("secure_delete = OFF"), gone((erase, "tighten"), answer=True)), (ERASE, RETENTION, "-k", "F15")),
     "erasure: the write-ahead log": Control(gone((erase, "tighten"), (erasing, "tighten"), answer=True), (ERASE, ERASING, "-k", "F15_a_users or F15_an_erased")),
     "erasure: waits for runs": Control(gone((erase, "refuse_unfinished"), (erasing, "refuse_unfinished")), (ERASE, ERASING, "-k", "F15_eras")),
@@ -156,5 +160,5 @@ CONTROLS: dict[str, Control] = {
     "retention: never off by mistake": Control(gone((Retention, "__post_init__")), (RETENTION, "-k", "never_off")),
     "retention: gone from the files": Control(all_of(_set("secure_delete = OFF"), gone((retention, "tighten"), answer=True)), (RETENTION, "-k", "F15")),
     "stores: closed when unused": Control(gone((Opening, "close_idle"), answer=0), (STORES, "-k", "idle_stores")),
-    "stores: the folder is on disk": Control(gone((opening, "synced")), (POWER, "-k", "F03_no_image"), beside=True),
+    "stores: the folder is on disk": Control(all_of(gone((opening, "synced"), (database, "synced")), replaced(database, "made", _only_made)), (STORES, "-k", "F03")),
 }

@@ -51,6 +51,9 @@ async def test_F15_an_erased_tenant_is_in_no_file_and_its_log_verifies(tmp_path:
     gone = await erase_tenant(stores, CANARY)
     assert (gone.runs, gone.tokens, gone.copies) == (9, 9, ()) and gone.log is not None
     assert files_with(tmp_path, CANARY.encode()) == []       # while it is open: write-ahead logs too
+    vault = TenantsConnections(tmp_path)
+    assert await vault.note("flow", "state") is None         # sealed: no search for its bytes would see it
+    vault.close()
     assert stores.tenants() == ("bystander",)
     await recorded(stores, "bystander", 30)
     assert await stores.check() == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +116,21 @@ async def test_stores_are_closed_when_others_are_needed_and_nothing_acknowledged
         assert [(await again.journal.read(run, tenant=name)).state for run in runs] == ["completed"] * 4
     assert await again.check() == ()
     await again.close()
+
+
+async def test_F03_a_new_tenants_folder_is_on_the_disk_before_anything_in_it_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = set[Path](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.add(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    stores = opened(tmp_path)
+    monkeypatch.setattr(os, "fsync", fsync)
+    await stores.journal.ready("acme")
+    folder = tenant_folder(tmp_path, "acme")
+    assert {folder, folder.parent, tmp_path} <= synced
+    await stores.close()
 
 
 async def test_of_many_who_ask_for_a_store_at_once_one_opens_it(tmp_path: Path) -> None:
