@@ -33,7 +33,7 @@ class Redactor:
 
     def clean(self, data: bytes) -> bytes:
         data = self._replaced(data)
-        if self._forms and _ESCAPED.search(data):   # encoders differ in what they write as \uXXXX; whoever reads it sees the same
+        if self._forms and _ESCAPED.search(data):   # encoders differ in what they write as an escape; whoever reads it sees the same
             plain = _ESCAPED.sub(_letter, data)
             if (cleaned := self._replaced(plain)) != plain:
                 return cleaned

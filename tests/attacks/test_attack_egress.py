@@ -165,7 +165,7 @@ async def test_C15_a_redirect_that_carries_the_credential_tells_it_nobody(hosts:
 
 @pytest.mark.parametrize("escaped", ["+=", "/", "+/", "&<>+'", "sk"])
 async def test_C18_json_that_escapes_is_scrubbed_like_json_that_does_not(escaped: str, tmp_path: Path) -> None:
-    """Encoders differ in what they write as \\uXXXX: a program is given the text without."""
+    """Encoders differ in what they write as an escape: a program is given the text without."""
     echoed = "".join(f"\\u{ord(letter):04X}" if letter in escaped else letter for letter in SECRET)
     async with Upstream() as upstream:
         upstream.reply["/"] = (200, "application/json", f'{{"you sent": ["Bearer {echoed}"], "{echoed}": 1}}'.encode())
