@@ -10,7 +10,8 @@
     replay.reached                calls of those replays that reached an operation
     replay.alterations, .missed   changed arguments, order, calls, random and clocks; those not found at the first
                                   different call
-    replay.resume1000.p50_ms      a sleeping run with 1,000 recorded calls: from the answer to the next live call
+    replay.resume1000.p50_ms      a sleeping run with 1,000 recorded calls: from the answer to the next live call, on the wall
+    replay.resume1000.host_cpu_ms, .worker_cpu_ms   what that takes of a core, which other load changes less
     sleep.memory_kb, .processes   what a sleeping run holds of the server's memory, over 1,000 of them; processes they hold
 
 `--programs N` (default 400; full size 10,000), `--kills N` programs whose host is killed (default 24), `--seed N` the first
@@ -36,7 +37,7 @@ from pathlib import Path
 
 from bench.replay_kill import KillNursery
 from bench.replay_programs import generate
-from bench.replay_resume import resume_ms, sleeping
+from bench.replay_resume import Resumed, resumes, sleeping
 from bench.replay_runs import (
     Stage,
     Whole,
@@ -237,8 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally.piece("interrupted", seeds, in_a_folder(partial(_interrupted, seeds)))
     for seeds in pieces(given.seed + programs, kills):
         tally.piece("killed", seeds, in_a_folder(partial(_killed, seeds)))
-    resumed, asleep = list[float](), list[tuple[float, int]]()
-    in_a_folder(lambda folder, _: resumed.extend(resume_ms(folder, 5 if given.quick else 25)))(found := tally.found)
+    resumed, asleep = list[Resumed](), list[tuple[float, int]]()
+    in_a_folder(lambda folder, _: resumed.extend(resumes(folder, 5 if given.quick else 25)))(found := tally.found)
     in_a_folder(lambda folder, _: asleep.append(sleeping(folder)))(found)
     for line in found.wrong[:20]:
         report.note(line)
@@ -250,7 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, unit in (("diverged", "programs"), ("stops", "stops"), ("kills", "SIGKILL"), ("sleeps", "sleeps"), ("in_doubt", "runs"),
                        ("replayed", "journals"), ("unequal", "journals"), ("reached", "calls"), ("alterations", "journals"), ("missed", "journals")):
         report.figure(f"replay.{name}", found.counts[name], unit)
-    report.figure("replay.resume1000.p50_ms", percentile(resumed, 0.5), "ms")
+    report.figure("replay.resume1000.p50_ms", percentile([one.wall_ms for one in resumed], 0.5), "ms")
+    report.figure("replay.resume1000.host_cpu_ms", percentile([one.host_cpu_ms for one in resumed], 0.5), "ms")
+    report.figure("replay.resume1000.worker_cpu_ms", percentile([one.worker_cpu_ms for one in resumed], 0.5), "ms")
     report.figure("sleep.memory_kb", asleep[0][0], "KiB")
     report.figure("sleep.processes", asleep[0][1], "processes")
     return 1 if found.wrong else 0

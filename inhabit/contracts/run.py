@@ -217,8 +217,7 @@ class Write(NamedTuple):
     values: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
+class StoredEntry(NamedTuple):
     number: int
     entry: Entry
 

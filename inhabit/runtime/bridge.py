@@ -98,13 +98,12 @@ class Bridge:
             again.error.effect = "unknown"
         return again
 
-    def admit_recorded(self, context: RunContext, issued: IssuedCall, intent: Intent) -> Admitted:
-        """A call that the journal has: as it was decided then. Its operation may be gone by now."""
+    def admit_recorded(self, context: RunContext, issued: IssuedCall, intent: Intent) -> None:
+        """Count a call that the journal has, as it was decided then. Its operation may be gone by now."""
         context.count(len(issued.arguments))
         context.repeated(issued, intent)
         if self._control.policy(context.principal) is not NO_POLICY:
             context.history.append({"operation": intent.operation, "args": decode_value(intent.arguments), "ok": intent.decision.get("verdict") != "deny"})
-        return Admitted(issued, intent, None, {})
 
     def _admitted(self, context: RunContext, issued: IssuedCall, body: bytes, *, approved: bool,
                   made: Intent | None = None) -> Admitted:

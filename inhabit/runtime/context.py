@@ -157,7 +157,8 @@ class RunContext:
         if self.holder is not None:
             self.holder.told(outcome)
         if outcome.kept is None:
-            self.labels = self.labels.joined(brought)
+            if brought != CLEAN:
+                self.labels = self.labels.joined(brought)
             self.binaries.update(outcome.binaries)
             self.urls.learn(outcome.value, made.arguments)
         else:

@@ -46,7 +46,7 @@ class Doubts:
                     made[decided.sequence] = made[decided.sequence]._replace(arguments=edited)
                 case Resumed() as resumed:
                     doubts._issued(resumed.reissued)
-                case Outcome() as outcome:
+                case Outcome() as outcome if doubts.open or doubts.asked or doubts.decided:
                     doubts._forget(outcome.sequence)
                 case Asked(doubt=True) as asked:
                     doubts.asked[asked.sequence] = asked

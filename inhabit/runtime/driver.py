@@ -38,7 +38,7 @@ from inhabit.contracts.run import (
     Ticket,
 )
 from inhabit.errors import Cancelled, InhabitError, LimitExceeded, ProtocolError, TooMany, WorkerLost
-from inhabit.kernel.flow import Labels, Source
+from inhabit.kernel.flow import CLEAN, Labels, Source
 from inhabit.limits import Limits
 from inhabit.runtime.applying import PlanLeft
 from inhabit.runtime.asking import question, refusal
@@ -276,15 +276,16 @@ class RunDriver:
         is decided anew, with what the run knew when it issued the call.
         """
         outcome = self._recording.outcomes.get(issued.sequence)
-        if outcome is not None:
-            self._replay(self._bridge.admit_recorded(self._context, issued, intent), outcome)
-        elif self._settling.in_doubt(issued):
-            self._bridge.admit_recorded(self._context, issued, intent)
+        doubted = outcome is None and self._settling.in_doubt(issued)
+        if outcome is None and not doubted and issued.sequence in self._recording.asked:
             self._open.append((issued, None))
-        elif issued.sequence in self._recording.asked:
+            return
+        self._bridge.admit_recorded(self._context, issued, intent)
+        if outcome is not None:
+            self._replay(issued, intent, outcome)
+        elif doubted:
             self._open.append((issued, None))
         else:
-            self._bridge.admit_recorded(self._context, issued, intent)
             self._open.append((issued, self._bridge.admit_again(self._context, issued, intent)))
 
     def _taken_up(self, issued: IssuedCall, again: Admitted | None, entries: list[Entry]) -> Admitted | None:
@@ -317,12 +318,15 @@ class RunDriver:
             if admitted is not None:
                 self._launch(admitted, recorded)
 
-    def _replay(self, admitted: Admitted, outcome: Outcome) -> None:
-        context, issued = self._context, admitted.issued
+    def _replay(self, issued: IssuedCall, intent: Intent, outcome: Outcome) -> None:
+        context = self._context
         context.count(len(outcome.value) + len(outcome.kept or b""))
-        source = Source(issued.operation, issued.sequence)
-        context.learn(admitted.intent, outcome, Labels(*(source if name in outcome.labels else None for name in Labels._fields)))
-        self._writes.note(admitted.intent, outcome)
+        brought = CLEAN
+        if outcome.labels:
+            source = Source(issued.operation, issued.sequence)
+            brought = Labels(*(source if name in outcome.labels else None for name in Labels._fields))
+        context.learn(intent, outcome, brought)
+        self._writes.note(intent, outcome)
         if issued.sequence not in self._recording.delivered_calls:
             self.waiting.ready.append(outcome)
 

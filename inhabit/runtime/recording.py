@@ -177,8 +177,11 @@ class Recording:
         intent = self.intents.get(issued.sequence)
         if intent is None:
             return None
+        same = intent.operation == issued.operation[:NAME_CHARS]
+        if same and intent.arguments == issued.arguments:   # canonical already: what is recorded always is
+            return intent
         arguments = canonical(issued.arguments)
-        if (intent.operation, intent.arguments) != (issued.operation[:NAME_CHARS], arguments):
+        if not same or intent.arguments != arguments:
             raise Diverged(
                 f"call {issued.sequence} is now {issued.operation}, recorded was {intent.operation}",
                 details={"sequence": issued.sequence, "recorded": _shown(intent.operation, intent.arguments),

@@ -27,7 +27,7 @@ from inhabit.contracts.run import (
 from inhabit.errors import NotFound
 from inhabit.store.batch import OpenRun
 from inhabit.store.codec import INTENT, LOGGED, SUSPENDED, TERMINAL, decode_entry, decode_header
-from inhabit.store.packing import BlobRef, damaged, unpack
+from inhabit.store.packing import BlobRef, damaged, unpack, unpack_inline
 
 __all__ = [
     "MAX_PAGE_BYTES", "MAX_SHOWN_BYTES", "SUMMARIES", "blob", "ending", "key_of", "newest_child", "one_entry", "open_runs", "page", "record",
@@ -57,7 +57,7 @@ def key_of(connection: sqlite3.Connection, run_id: str, tenant: str) -> int:
 def record(connection: sqlite3.Connection, key: int) -> RunRecord:
     """The whole of one run."""
     header, tenant = _header(connection, key)
-    stored = tuple(_entries(connection, key, tenant, header.run_id, 0))
+    stored = tuple(_entries(connection, key, tenant, header.run_id))
     last = stored[-1].entry if stored else None
     if isinstance(last, Terminal):
         return RunRecord(header, stored, last.state)
@@ -159,9 +159,11 @@ def _header(connection: sqlite3.Connection, key: int) -> tuple[RunHeader, str]:
     return decode_header(meta, parts), tenant
 
 
-def _entries(connection: sqlite3.Connection, key: int, tenant: str, run_id: str, after: int) -> Iterator[StoredEntry]:
-    for stored, _ in _sized(connection, key, tenant, run_id, after, -1, None):
-        yield stored
+def _entries(connection: sqlite3.Connection, key: int, tenant: str, run_id: str) -> Iterator[StoredEntry]:
+    """All of a run, whole: a person who answered waits for this."""
+    for number, kind, body in connection.execute("SELECT number, kind, body FROM entries WHERE run = ? ORDER BY number", (key,)):
+        meta, parts = unpack_inline(body) or _whole(connection, tenant, body, f"entry {number} of run {run_id}", None)[:2]
+        yield StoredEntry(number, decode_entry(kind, meta, parts))
 
 
 def _sized(connection: sqlite3.Connection, key: int, tenant: str, run_id: str, after: int, limit: int,
