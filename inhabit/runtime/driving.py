@@ -47,6 +47,7 @@ REPLAYS = 2
 """How often a run is taken up again when its worker died while it was this run's turn."""
 _MOVES = 20
 """How often in all: a neighbour's fault is not counted against a run, but nothing goes on without a bound."""
+_END_OF_TOKEN = "the end of the token that started it"
 _COSTLY_BYTES = 128 * 1024
 _KEPT_RESULTS = 64
 """Cut results of ended runs that are costly to cut again, for clients that ask for one over and over."""
@@ -64,6 +65,14 @@ class Live:
     woken: bool = False
 
 
+class _Asked:
+    """The store is asked whether a token is valid; `revoked`: it was told otherwise meanwhile."""
+
+    def __init__(self, token: str) -> None:
+        self.ids = frozenset(token.split("."))
+        self.revoked = False
+
+
 class Driving:
     """One for a runtime."""
 
@@ -76,7 +85,7 @@ class Driving:
         self._waking: dict[str, list[Decided]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.admission = Admission(parts.live_runs)
-        self._revoked: dict[str, set[frozenset[str]]] = {}
+        self._tokens_asked: set[_Asked] = set()
         self._results: OrderedDict[str, RunResult] = OrderedDict()
 
     @property
@@ -118,18 +127,27 @@ class Driving:
         """Tokens are revoked, each by its id or by the ids from an issued one down to it: when this returns, no run that they
         or tokens made from them started makes a call any more. One that sleeps ends when somebody wakes it.
         """
-        for name in tokens:
-            self._revoked.setdefault(name.partition(".")[0], set()).add(frozenset(name.split(".")))
-        running = [live for live in self.live.values() if self.revoked(live.header.token)]
+        ended = [frozenset(name.split(".")) for name in tokens]
+        for asked in self._tokens_asked:
+            asked.revoked |= any(path <= asked.ids for path in ended)
+        running = [live for live in self.live.values() if any(path <= set(live.header.token.split(".")) for path in ended)]
         for live in running:
-            self.cancel(live, "the end of the token that started it")
+            self.cancel(live, _END_OF_TOKEN)
         if running:
             await asyncio.wait([live.task for live in running])
 
-    def revoked(self, token: str) -> bool:
-        """Whether the token of this name was revoked since the start, or one that it was made from."""
-        first, *more = token.split(".")
-        return any(path <= {first, *more} for path in self._revoked.get(first, ()))
+    async def alive(self, header: RunHeader) -> bool:
+        """Whether the token that a run begins or goes on for is valid: at the moment of the answer, so that what is driven from there
+        without another wait is found by `revoke`. The store knows what was revoked; here is kept only who asks it just now.
+        """
+        if not header.token:
+            return True
+        asked = _Asked(header.token)
+        self._tokens_asked.add(asked)
+        try:
+            return await self._parts.alive(header) and not asked.revoked
+        finally:
+            self._tokens_asked.discard(asked)
 
     def drive(self, header: RunHeader, isolate: Isolate, grant: Grant, bounds: Limits, seat: Seat, *,
               recording: Recording | None = None, progress: Callable[[str], None] = lambda _text: None) -> Live:
@@ -163,7 +181,8 @@ class Driving:
         """Which reads that a change set rests on are other ones now, read again with the authority of the run that applies it.
         Raises `Denied`.
         """
-        if self.revoked(header.token):
+        if not await self.alive(header):
+            seat.leave()
             raise Denied("the token was revoked", code="token_revoked")
         again = replace(
             header, run_id=self._parts.new_run_id(), source=f"recheck of plan {changes['plan']}", code="", input=encode_value({"reads": changes["reads"]}),
@@ -182,8 +201,10 @@ class Driving:
         if over is None and not (checked or waits or recording.wrote):
             assert recording.changes is not None, "without one it is refused"
             header = record.header
-            over = called_off(record, "the end of the token that started it") if self.revoked(header.token) else unsettled(
-                await self.recheck(header, decode_value(recording.changes.arguments), self.admission.seat(header.principal)))
+            try:
+                over = unsettled(await self.recheck(header, decode_value(recording.changes.arguments), self.admission.seat(header.principal)))
+            except Denied:
+                over = called_off(record, _END_OF_TOKEN)
         if over is not None:
             await self._close_record(record.header, *over)
         return over is None and not waits
@@ -270,8 +291,8 @@ class Driving:
     async def take_up(self, record: RunRecord, *, checked: bool = False) -> Live | None:
         """Go on with a run that an earlier process left, by replay. What is unknown of it is settled on the way."""
         header = record.header
-        if header.token and (self.revoked(header.token) or not await self._parts.alive(header)):
-            await self._close_record(header, *called_off(record, "the end of the token that started it"))
+        if not await self.alive(header):
+            await self._close_record(header, *called_off(record, _END_OF_TOKEN))
             return None
         recording = Recording.of(record, self._parts.now_ms())
         if header.mode == "apply" and not await self._may_apply(record, recording, checked=checked):
@@ -287,9 +308,9 @@ class Driving:
             await isolate.close()
             await self._park(record, f"its engine {header.engine} is not here, {isolate.engine_version} is")
             return None
-        if self.revoked(header.token):   # while a worker was waited for
+        if not await self.alive(header):   # it was revoked while a worker was waited for
             await isolate.close()
-            await self._close_record(header, *called_off(record, "the end of the token that started it"))
+            await self._close_record(header, *called_off(record, _END_OF_TOKEN))
             return None
         seat = self.admission.seat(header.principal)
         return self.drive(header, isolate, Grant.from_value(header.grant), bounds, seat, recording=recording)

@@ -117,10 +117,10 @@ class Runtime:
             isolate, prepared = await self._checked(program, caller, names, bounds)
             try:
                 await self.parts.stores.ready(caller.principal.tenant)
-                self._still(caller)
                 spelled = self._spelled(prepared, caller, labels)
                 header = replace(self._header(program, prepared, caller, names, body, bounds, isolate.engine_version),
                                  mode=mode, labels=labels, spelled=spelled)
+                await self._still(header)
                 begun = self.parts.journal.begin(header)
             except BaseException:
                 await isolate.close()
@@ -161,7 +161,7 @@ class Runtime:
             header = replace(
                 self._header(program, Prepared(""), caller, (), encode_value(plan), self.parts.limits, steps.engine_version),
                 rung=RUNG, parent_run=run_id, labels=labels)
-            self._still(caller)
+            await self._still(header)
             seat = self.driving.seat(caller.principal)
             try:
                 begun = self.parts.journal.begin(header)
@@ -305,9 +305,9 @@ class Runtime:
                 return isolate, prepared
         raise AssertionError("unreachable")
 
-    def _still(self, caller: Caller) -> None:
-        """The last step before a run begins, with no wait between: raises `Denied` if the caller's token was revoked meanwhile."""
-        if self.driving.revoked(caller.token):
+    async def _still(self, header: RunHeader) -> None:
+        """The last wait before a run begins: raises `Denied` if the caller's token was revoked meanwhile."""
+        if not await self.driving.alive(header):
             raise Denied("the token was revoked", code="token_revoked")
 
     def _spelled(self, prepared: Prepared, caller: Caller, labels: Sequence[tuple[str, str]]) -> Sequence[SpelledCall] | None:

@@ -189,13 +189,13 @@ def opened_runtime(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     @asynccontextmanager
     async def opened(connector: FunctionConnector, *, version: str | None = None, live_runs: LiveRuns = LIVE_RUNS,
-                     control: Control = NO_CONTROL, start: bool = True) -> AsyncIterator[tuple[Runtime, Store]]:
+                     control: Control = NO_CONTROL, start: bool = True, **parts: Any) -> AsyncIterator[tuple[Runtime, Store]]:
         store = Store.open(tmp_path / "journal.db")
         directory = ConnectedCatalog(Catalog(tmp_path))
         await directory.add(connector)
         clock = Clock()
         runtime = Runtime(Parts(directory, InProcessPool(cache, version), store.journal, store.blobs, lambda: new_run_id(1_700_000_000_000),
-                                now_ms=clock, live_runs=live_runs, control=control))
+                                now_ms=clock, live_runs=live_runs, control=control, **parts))
         runtime.clock = clock  # type: ignore[attr-defined]
         if start:
             await runtime.start()

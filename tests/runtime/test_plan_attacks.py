@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.operation import Resource
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import RunHeader
 from inhabit.errors import Denied, TooMany
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, ResultRule, Rule
@@ -264,13 +265,42 @@ async def test_E14_an_operation_that_is_another_one_now_is_not_what_was_approved
 async def test_E22_nothing_is_read_again_for_a_token_that_was_revoked(opened_runtime: Any) -> None:
     office = Office()
     caller = Caller(Principal("ada"), Grant.of("**"), token="t1")
-    async with opened_runtime(office.capability.connector()) as (runtime, _store):
+    valid = {"t1"}
+
+    async def alive(header: RunHeader) -> bool:
+        return header.token in valid
+
+    async with opened_runtime(office.capability.connector(), alive=alive) as (runtime, _store):
         run, changes = await planned(runtime, 'await office.read({ paper_id: "menu" }); await office.make({ title: "x" })')
         reads = office.reads
+        valid.clear()
         await runtime.revoke(["t1"])
         with pytest.raises(Denied):
             await Plans(runtime).apply(run, caller, digest=changes["hash"])
         assert office.reads == reads and office.sent == []
+
+
+@pytest.mark.parametrize(("named", "begins"), [("t1", False), ("t1.a", False), ("t1.b", True), ("t2", True)])
+async def test_E22_what_is_revoked_while_the_store_is_asked_begins_nothing(named: str, begins: bool, opened_runtime: Any) -> None:
+    office, asked, answered = Office(), asyncio.Event(), asyncio.Event()
+    caller = Caller(Principal("ada"), Grant.of("**"), token="t1.a")
+
+    async def alive(header: RunHeader) -> bool:
+        asked.set()
+        await answered.wait()
+        return True     # as it was when the store looked
+
+    async with opened_runtime(office.capability.connector(), alive=alive) as (runtime, _store):
+        beginning = asyncio.create_task(runtime.execute('await office.make({ title: "x" }); return 1', caller))
+        await asyncio.wait_for(asked.wait(), 20)
+        await runtime.revoke([named])
+        answered.set()
+        if begins:
+            assert (await beginning).value == 1
+        else:
+            with pytest.raises(Denied, match="revoked"):
+                await beginning
+        assert bool(office.sent) == begins
 
 
 async def test_B19_applying_takes_a_place_among_the_live_runs(opened_runtime: Any) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from inhabit.app import Inhabit
 from inhabit.errors import InvalidInput
 from inhabit.kernel import caveats, grants
 from inhabit.kernel import decide as decide_kernel
@@ -136,8 +135,8 @@ def _what_is_known(caveat: Any) -> Any:
 
 async def _only_marked(driving: Any, names: Iterable[str]) -> None:
     """The runs are told, and nobody waits for their calls."""
-    for name in names:
-        driving._revoked.setdefault(name.partition(".")[0], set()).add(frozenset(name.split(".")))
+    for asked in driving._tokens_asked:
+        asked.revoked |= any(frozenset(name.split(".")) <= asked.ids for name in names)
 
 
 async def _by_what_it_says(held: Any, token: str, *, now_ms: int) -> Any:
@@ -166,7 +165,7 @@ CONTROLS: dict[str, Control] = {
     "tenants: what a worker made": Control(replaced(Checker, "check", _of_any_tenant), (AUTHORITY, "-k", "E19")),
     "grants": Control(all_of(replaced(Grant, "permits", lambda *_: Permitted("**", ())), gone((Grant, "shows"), answer=True)), (
         "tests/kernel", BRIDGE, AUTHORITY, "-k", "E01 or E02 or E03 or denied_call or outside_the_grant or counted_over_the_run")),
-    "policy: what conditions may see": Control(all_of(replaced(conditions, "_text", lambda text, _: text), replaced(conditions, "_fields", _fields_pass)), (
+    "policy: what conditions may see": Control(replaced(conditions, "_fields", _fields_pass), (
         CONDITIONS, ATTACKS_ON_POLICY, "-k", "E23_what_cannot or E08_no_key")),
     "policy: amounts": Control(gone((policy_kernel, "_is_amount"), answer=True), (POLICY_KERNEL, "-k", "E08")),
     "policy: keys of limits": Control(replaced(policy_kernel, "_key", lambda parts: "".join(map(str, parts))), (POLICY_KERNEL, "-k", "E08")),
@@ -204,7 +203,7 @@ CONTROLS: dict[str, Control] = {
     "tokens: it says what was issued": Control(gone((attenuable, "_agrees"), answer=True), (ATTENUABLE, "-k", "E02_a_token_without")),
     "tokens: revoked, no call starts": Control(replaced(Driving, "revoke", _only_marked), (REVOKE, ATTENUABLE, "-k", "E22_after or (E22_no_call and own)")),
     "tokens: let in before": Control(gone((Runtime, "_still")), (ATTENUABLE, "-k", "E22_a_request")),
-    "tokens: revoked ones wake nothing": Control(all_of(gone((Driving, "revoked"), answer=False), gone((Inhabit, "_alive"), answer=True)), (
+    "tokens: revoked ones wake nothing": Control(gone((Driving, "alive"), answer=True), (
         REVOKE, ATTENUABLE, "-k", "F14")),
     "tokens: dead with their parent": Control(gone((tokens, "_depth"), answer=0), (STORE_TOKENS, HTTP_TOKENS, "-k", "parent or expired or E02")),
 }

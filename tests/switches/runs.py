@@ -232,5 +232,5 @@ CONTROLS: dict[str, Control] = {
     "apply: rejected, expired, changed": Control(gone((driving, "refused_changes")), (PLAN, PLANNED, "-k", "rejected_change_set or E04_a_run_that_parked or another_change_set")),
     "apply: as it was shown": Control(gone((Plans, "_current")), (PLAN, "-k", "another_change_set")),
     "apply: once": Control(replaced(Plans, "_take", _never_used), (PLAN, PLANNED, "-k", "E04_who_looked or dropped_plan or E20_a_plan_sees")),
-    "apply: within the token": Control(gone((Driving, "revoked"), answer=False), (PLANNED, "-k", "E22")),
+    "apply: within the token": Control(gone((Driving, "alive"), answer=True), (PLANNED, "-k", "E22")),
 }
