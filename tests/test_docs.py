@@ -283,7 +283,7 @@ def test_E20_the_plan_page_works_as_written_from_plan_to_rollback(program: str, 
 
 def test_every_route_is_in_the_http_page_and_no_other():
     class Nothing:
-        revoke = None
+        revoke = unmatched = None
 
     nothing: Any = Nothing()
     served = {f"{e.method} {e.path.replace(':int', '')}" for e in endpoints_of(
