@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from inhabit.app import Inhabit
@@ -18,7 +19,9 @@ from inhabit.contracts.clock import now_ms
 from inhabit.contracts.program import Language, Program
 from inhabit.errors import InhabitError
 from inhabit.isolates.jail import JailPolicy
+from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.pool import WorkerPool
+from inhabit.isolates.pool.images import images_folder
 from inhabit.limits import DEFAULT_LIMITS
 from inhabit.store.tenants.naming import JOURNAL, SERVER
 from inhabit.store.tenants.stores import Stores
@@ -49,8 +52,8 @@ async def main(args: argparse.Namespace) -> int:
     say(f"python {platform.python_version()} on {platform.system()} {platform.release()}, {os.cpu_count()} cores, {sys.executable}")
     app = _configured(args, report)
     home = app.home.path if app is not None else args.home or Path.cwd() / HOME_NAME
-    await _workers(home, report)
-    await _storage(home, report)
+    engines = await _workers(home, report)
+    await _storage(home, report, engines)
     if app is not None:
         await _approvals(app, report)
     if app is not None and not report.failed and running_server(home) is None:
@@ -97,7 +100,8 @@ async def _approvals(app: Inhabit, report: _Report) -> None:
         report.fine("protection", "this user cannot read the home")
 
 
-async def _workers(home: Path, report: _Report) -> None:
+async def _workers(home: Path, report: _Report) -> set[str]:
+    """The versions of the engines that start."""
     say("jail")
     pool = WorkerPool(home / "cache", jail=JailPolicy(require="warn"))
     try:
@@ -105,7 +109,7 @@ async def _workers(home: Path, report: _Report) -> None:
             await pool.start()
     except InhabitError as error:
         report.fail("workers", error)
-        return
+        return set()
     try:
         for layer in pool.layers:
             if layer.active:
@@ -113,25 +117,30 @@ async def _workers(home: Path, report: _Report) -> None:
             else:
                 report.warn(layer.name, layer.detail, layer.fix)
         say("engines")
-        for language, source in _PROBES:
-            await _engine(pool, language, source, report)
+        versions = {await _engine(pool, language, source, report) for language, source in _PROBES}
+        folder = images_folder(home / "cache")
+        count, size = ImageCache(folder).kept()
+        report.fine("images", f"{count} compiled ones of this and other versions, {size // 1024**2} MiB, in {folder}")
+        return versions
     finally:
         await pool.close()
 
 
-async def _engine(pool: WorkerPool, language: Language, source: str, report: _Report) -> None:
+async def _engine(pool: WorkerPool, language: Language, source: str, report: _Report) -> str:
     try:
         isolate = await pool.acquire(language, "doctor", DEFAULT_LIMITS)
         try:
             await isolate.prepare(Program(source, language), ())
             report.fine(language, isolate.engine_version)
+            return isolate.engine_version
         finally:
             await isolate.close()
     except InhabitError as error:
         report.fail(language, error)
+        return ""
 
 
-async def _storage(home: Path, report: _Report) -> None:
+async def _storage(home: Path, report: _Report, engines: set[str]) -> None:
     say("home")
     if running_server(home) is not None:
         report.fine(str(home), "a server is running on it; its stores are not read a second time")
@@ -152,11 +161,23 @@ async def _storage(home: Path, report: _Report) -> None:
             say(f"  BROKEN   {finding}")
         if not findings:
             report.fine(str(home), f"whole: stores of {len(store.tenants())} tenants")
+            await _waiting(store, report, engines)
     finally:
         await store.close()
     free = shutil.disk_usage(home).free
     if free < _ENOUGH_BYTES:
         report.warn("disk", f"{free // 1024**2} MiB free", "make room: a full disk stops every run")
+
+
+async def _waiting(store: Stores, report: _Report, engines: set[str]) -> None:
+    """Runs that began under another engine than those that are here."""
+    others: Counter[str] = Counter()
+    async for record in store.journal.unfinished():
+        if record.header.rung == "isolate" and record.header.engine not in engines:
+            others[record.header.engine] += 1
+    for engine, count in others.items():
+        report.warn("engine", f"{count} unfinished run{'' if count == 1 else 's'} began under {engine}, which is not here, and park{'s' if count == 1 else ''}",
+                    "finish them with the version that began them, or `inhabit runs cancel RUN`")
 
 
 async def _sources(app: Inhabit, report: _Report) -> None:

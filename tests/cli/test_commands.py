@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import RunHeader
 from inhabit.kernel.grants import Grant
 from inhabit.store.store import Store
+from inhabit.store.tenants.stores import Stores
 from tests.connectors.mcp_support import python_server
+from tests.store.store_samples import header
 
 ROOT = Path(__file__).parents[2]
 
@@ -344,8 +347,23 @@ def test_doctor_names_every_layer_and_engine(capsys: pytest.CaptureFixture[str],
     monkeypatch.chdir(home)
     code, out, _ = inhabit(capsys, "doctor", "--home", str(home))
     assert code == 0
-    for word in ("landlock", "seccomp", "user_namespace", "typescript", "python", "home"):
+    for word in ("landlock", "seccomp", "user_namespace", "typescript", "python", "home", "compiled ones"):
         assert word in out
+
+
+def test_F16_doctor_counts_the_unfinished_runs_of_engines_that_are_not_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, home: Path):
+    monkeypatch.chdir(home)
+
+    async def interrupted() -> None:
+        stores = Stores.open(home, lambda: 1)
+        await stores.journal.ready("default")
+        for number, (engine, rung) in enumerate((("quickjs-ng 0 image old", "isolate"), ("quickjs-ng 0 image old", "isolate"), ("steps", "rollback"))):
+            await stores.journal.begin(replace(header(number), engine=engine, rung=rung)).durable()
+        await stores.close()
+
+    asyncio.run(interrupted())
+    code, out, _ = inhabit(capsys, "doctor", "--home", str(home))
+    assert code == 0 and "2 unfinished runs began under quickjs-ng 0 image old, which is not here" in out and "steps" not in out
 
 
 def test_every_source_is_named_by_doctor_and_by_serve_also_one_that_cannot_be_reached(capsys: pytest.CaptureFixture[str], home: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inhabit.errors import Unavailable
+from inhabit.isolates.javascript import cache
 from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.pool import WorkerPool
 from inhabit.isolates.pool.images import images_folder
@@ -83,3 +84,20 @@ def test_a_full_disk_says_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ImageCache(tmp_path).get("engine", lambda: b"image")
     assert "make room" in (caught.value.fix or "")
     assert [file.name for file in (tmp_path / "engine-images").iterdir()] == []
+
+
+def test_images_of_other_versions_stay_within_bounds_and_the_least_recently_used_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_IMAGES", 3)
+    monkeypatch.setattr(cache, "MAX_IMAGE_BYTES", 2_000)
+    images = ImageCache(tmp_path)
+    for number, name in enumerate(("old", "older", "used")):
+        images.get(name, lambda: b"x" * 10)
+        os.utime(tmp_path / "engine-images" / f"{name}.image", (1_000 - number, 1_000 - number))
+    images.get("used", lambda: pytest.fail("it is there"))
+    images.get("new", lambda: b"x" * 10)
+    assert sorted(path.name for path in (tmp_path / "engine-images").iterdir()) == sorted(
+        f"{name}.{end}" for name in ("old", "used", "new") for end in ("image", "sha256"))
+    images.get("large", lambda: b"x" * 1_985)
+    assert images.kept() == (2, 1_995) and images.get("large", lambda: b"again") == b"x" * 1_985
+    images.get("too large", lambda: b"x" * 3_000)     # the one that is needed stays
+    assert images.kept() == (1, 3_000)

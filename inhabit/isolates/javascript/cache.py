@@ -5,7 +5,8 @@ mode 0700, as a regular file of our own user that no one else may write, whose S
 beside it by the build. Whoever can forge all of that already runs as us.
 
 Stored: `engine-images/NAME.image` and `engine-images/NAME.sha256` in the cache directory; NAME carries a hash of
-everything that went into the image.
+everything that went into the image. Images of other versions stay, for starts of those; whenever one is added, the least
+recently used beyond the bounds go. Whoever misses one makes it again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import platform
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from inhabit.errors import Unavailable
 
-__all__ = ["ImageCache", "cpu"]
+__all__ = ["MAX_IMAGES", "MAX_IMAGE_BYTES", "ImageCache", "cpu"]
 
+MAX_IMAGES = 12
+"""Two a version and machine; several checkouts and versions share a user's folder."""
+MAX_IMAGE_BYTES = 512 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -52,11 +57,39 @@ class ImageCache:
             if data is None:
                 data = make()   # returned as made: another process may be writing the same image, and its pair may be half there
                 _write(folder, name, data)
+                _tidy(folder, name)
         except OSError as error:
             raise Unavailable(f"the engine image cannot be kept in {folder}: {error.strerror or error}",
                               fix="make room on that disk: an image has some megabytes" if error.errno in _FULL
                               else "give a writable cache directory") from error
         return data
+
+
+    def kept(self) -> tuple[int, int]:
+        """How many images there are, and their bytes."""
+        sizes = [info.st_size for _, info in _images(self.root / "engine-images")]
+        return len(sizes), sum(sizes)
+
+
+def _images(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The least recently used first."""
+    found: list[tuple[Path, os.stat_result]] = []
+    for path in folder.glob("*.image"):
+        with suppress(FileNotFoundError):   # another process tidies too
+            found.append((path, path.lstat()))
+    return sorted(found, key=lambda image: image[1].st_mtime)
+
+
+def _tidy(folder: Path, name: str) -> None:
+    images = _images(folder)
+    count, size = len(images), sum(info.st_size for _, info in images)
+    for path, info in images:
+        if count <= MAX_IMAGES and size <= MAX_IMAGE_BYTES:
+            return
+        if path.stem != name:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".sha256").unlink(missing_ok=True)
+            count, size = count - 1, size - info.st_size
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:
@@ -82,7 +115,11 @@ def _read(folder: Path, name: str) -> bytes | None:
         digest = _read_own(folder / (name + ".sha256"))
     except FileNotFoundError:
         return None
-    return data if hashlib.sha256(data).hexdigest().encode() == digest else None
+    if hashlib.sha256(data).hexdigest().encode() != digest:
+        return None
+    with suppress(OSError):
+        os.utime(folder / (name + ".image"))   # the least recently used goes first
+    return data
 
 
 def _own(path: Path, *, directory: bool) -> None:

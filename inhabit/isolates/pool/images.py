@@ -3,7 +3,7 @@
 `$XDG_CACHE_HOME/inhabit`, else `~/.cache/inhabit`: a folder of our own user with mode 0700, made when it is missing. Where
 there is none that can be written and that nobody else could have written, the home's own cache serves. What lies in it is
 named by a hash of all that goes into an image, wasmtime's version and the CPU's features among it, and is believed only
-with its SHA-256 beside it; it may be deleted at any time.
+with its SHA-256 beside it; it may be deleted at any time. Images of other versions stay within bounds (`ImageCache`).
 """
 
 from __future__ import annotations
