@@ -157,6 +157,6 @@ def test_a_key_that_is_not_clear_leaves_lists_and_makings_alone(placeholder: str
     user, one = {"type": "object", "properties": {**members, "bio": TEXT}}, f"/users/{{{placeholder}}}"
     parameters = [{"name": placeholder, "in": "path", "required": True, "schema": TEXT}]
     found = derived({"/users": {"get": answers({"type": "array", "items": user}), "post": answers(user) | takes(bio=TEXT)},
-                     one: {"parameters": parameters, "get": answers(user), "patch": answers(user) | takes(bio=TEXT)}})
+                     one: {"parameters": parameters, "get": answers(user), "patch": answers(user) | takes(bio=TEXT, name=TEXT, login=TEXT)}})
     assert found["get /users"] is None and found["post /users"] is None
     assert found[f"patch {one}"] == Resource("api /users", "update", "", placeholder, members=(("bio", "bio"),))

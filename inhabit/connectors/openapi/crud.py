@@ -183,7 +183,9 @@ class _Things:
                 continue
             resource = self._resource(index, role, key, wrapped or "", one=True)
             if role in ("update", "replace"):
-                resource["members"] = [[arg, name] for arg, name in self._members(index, thing, flat=True) if name not in (key, *_VERSIONS)]
+                # A thing with a new name is in another place.
+                naming = {key} if key else {name for name in thing if _plain(name) in ("id", *_NAMES)}
+                resource["members"] = [[arg, name] for arg, name in self._members(index, thing, flat=True) if name not in (*naming, *_VERSIONS)]
                 if not resource["members"]:
                     continue
             if resource["named"]:
