@@ -40,9 +40,14 @@ class Rechecks:
         return self._turn()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
-        before = (self._issued,) * len(deliveries)
-        self._answered += len(deliveries)
-        return self._turn()._replace(issued_before=before)
+        """As if they came one by one, whose answers a replay gives several of at once."""
+        turn, calls, before = Turn(), list[IssuedCall](), list[int]()
+        for _ in deliveries:
+            before.append(self._issued)
+            self._answered += 1
+            turn = self._turn()
+            calls += turn.calls
+        return turn._replace(calls=tuple(calls), issued_before=tuple(before))
 
     async def close(self) -> None: ...
 

@@ -140,9 +140,13 @@ class Steps:
         return self._turn(1)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
+        """A replay gives several answers at once: what each of them leads to was issued then, and is issued now."""
+        turn, calls = Turn(), list[IssuedCall]()
         for delivery in deliveries:
             self._take(delivery)
-        return self._turn(deliveries[-1].id + 1)._replace(issued_before=tuple(delivery.id for delivery in deliveries))
+            turn = self._turn(delivery.id + 1)
+            calls += turn.calls
+        return turn._replace(calls=tuple(calls), issued_before=tuple(delivery.id for delivery in deliveries))
 
     async def close(self) -> None: ...
 

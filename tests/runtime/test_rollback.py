@@ -10,16 +10,21 @@ import pytest
 from inhabit.connectors.functions import Capability
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.program import Boot, Delivery
 from inhabit.contracts.run import Intent
 from inhabit.errors import CallError, InvalidInput, NotFound, Unavailable
 from inhabit.kernel.grants import Grant
 from inhabit.kernel.policy import Policy, Rule
+from inhabit.limits import Limits
 from inhabit.runtime.approvals import Approver, Desk
 from inhabit.runtime.context import Control
+from inhabit.runtime.rechecking import Rechecks
+from inhabit.runtime.rollback import Steps
 from inhabit.runtime.service import Caller
 from tests.runtime.test_asking import settled
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
+_BOOT = Boot("", (), b"null", 0, 0, Limits())
 EVE = Caller(Principal("eve"), Grant.of("**"))
 FIVE = """
 for (const id of ["a", "b", "c"]) await shop.cancel({ id });
@@ -165,3 +170,27 @@ async def test_E01_a_rollback_gives_no_bytes_that_its_run_was_not_given(opened_r
         undone = await runtime.rollback(run.run_id, ADA)
         assert sent == [b"its own"]
         assert [(stood["sequence"], "bytes" in stood["why"]) for stood in undone.value["stands"]] == [(2, True)]
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3])
+async def test_F11_a_rollback_issues_the_same_when_a_replay_gives_it_several_answers_at_once(answers: int) -> None:
+    steps = [{"sequence": 9 - number, "operation": "shop.cancel", "revert": "shop.reinstate", "arguments": {"id": str(number)}} for number in range(3)]
+    singly, at_once = (Steps({"run": "r", "steps": steps, "stands": []}) for _ in range(2))
+    given = [Delivery("result", number + 1, b"null", 0) for number in range(answers)]
+    turns = [await singly.start(_BOOT), *[await singly.deliver([one]) for one in given]]
+    assert await at_once.start(_BOOT) == turns[0]
+    together = await at_once.deliver(given)
+    assert together.calls == tuple(call for turn in turns[1:] for call in turn.calls)
+    assert together.issued_before == tuple(before for turn in turns[1:] for before in turn.issued_before)
+    assert together.finished == turns[-1].finished
+
+
+async def test_F11_a_second_reading_issues_the_same_when_a_replay_gives_it_several_answers_at_once() -> None:
+    changes = {"plan": "p", "reads": [{"sequence": number, "operation": "shop.read", "arguments": {}} for number in range(40)]}
+    singly, at_once = Rechecks(changes), Rechecks(changes)
+    given = [Delivery("result", number + 1, b"null", 0) for number in range(20)]
+    assert await at_once.start(_BOOT) == await singly.start(_BOOT)
+    turns = [await singly.deliver([one]) for one in given]
+    together = await at_once.deliver(given)
+    assert together.calls == tuple(call for turn in turns for call in turn.calls)
+    assert together.issued_before == tuple(before for turn in turns for before in turn.issued_before)
