@@ -26,7 +26,7 @@ from inhabit.egress.transport import GuardedTransport
 from inhabit.errors import UpstreamError
 from inhabit.store import secrets
 from inhabit.store.connections import ConnectionStore
-from tests.switches.off import Control, gone, replaced
+from tests.switches.off import Control, all_of, gone, replaced
 
 BROKER, HTTP, EGRESS = "tests/egress/test_broker.py", "tests/connectors/test_http_connector.py", "tests/attacks/test_attack_egress.py"
 CONNECTIONS, OPENAPI = "tests/attacks/test_attack_connections.py", "tests/connectors/test_openapi.py"
@@ -119,11 +119,19 @@ _ONE_VERIFIER = SimpleNamespace(token_urlsafe=lambda size: "v" * 86 if size == 6
 _ANY_BROWSER = SimpleNamespace(compare_digest=lambda *_: True)
 _LOGS_ALL = SimpleNamespace(INFO=0, getLogger=lambda _: SimpleNamespace(setLevel=lambda _: None))
 
+_ANYWHERE = all_of(gone((http._Granted, "allows"), answer=True), replaced(GuardedTransport, "_decide", lambda _, url, __: of_url(url)))
+"""Each of the two decides by itself, and holds alone."""
+
 CONTROLS: dict[str, Control] = {
     "addresses": Control(gone((resolve, "refusal"), (addresses, "refusal")), ("tests/egress", "-k", "C01_loopback or C06 or C07_metadata_is_refused_even")),
     "redaction": Control(replaced(Redactor, "clean", lambda _, data: data), (HTTP, OPENAPI, EGRESS, CONNECTIONS, "-k", "C15 or C18_an_encoded or C28_what")),
-    "egress: granted origins": Control(replaced(transport.GuardedTransport, "_decide", lambda _, url, __: of_url(url)), (BROKER, EGRESS, "-k", "C02 or C05 or C09 or C12 or C23")),
+    "egress: granted origins": Control(replaced(transport.GuardedTransport, "_decide", lambda _, url, __: of_url(url)), (BROKER, "-k", "C02 or C05 or C09 or C12")),
+    "egress and http: granted places": Control(_ANYWHERE, (EGRESS, "-k", "C23")),
+    "egress and http: places and addresses": Control(
+        all_of(_ANYWHERE, gone((resolve, "refusal"), answer=None)), (EGRESS, "-k", "C30")),
     "egress: one form of a host": Control(replaced(origins, "_host", lambda raw: raw.lower()), (BROKER, "tests/egress/test_addresses.py", "-k", "C03 or C04 or C06")),
+    "egress: hosts and places": Control(
+        all_of(replaced(GuardedTransport, "_decide", lambda _, url, __: of_url(url)), replaced(origins, "_host", lambda raw: raw.lower())), (BROKER, "-k", "C03")),
     "egress: one resolution": Control(replaced(dialling, "checked_addresses", _resolved_twice), (BROKER, "-k", "C08")),
     "egress: every address": Control(replaced(dialling, "checked_addresses", _first_alone), (BROKER, "-k", "C08")),
     "egress: headers across origins": Control(replaced(transport, "_ACROSS_ORIGINS", _Everything()), (BROKER, HTTP, "-k", "C09")),
