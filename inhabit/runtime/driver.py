@@ -417,10 +417,15 @@ class RunDriver:
         await self._journal.append(self._header.run_id, terminal, also=(*self._context.charges.ended(self._header.run_id), *self._context.standing())).durable()
         return terminal
 
-    async def _falls_asleep(self) -> Suspended:
-        """Nothing but people's answers can move the run: it holds no worker and no task until one comes."""
+    def _falls_asleep(self) -> Coroutine[Any, Any, Suspended]:
+        """Nothing but people's answers can move the run: it holds no worker and no task until one comes. Recorded with no turn of the
+        loop in between: no start would take up a run that sleeps over an answer which came before.
+        """
         suspended = Suspended(self._now_ms(), self._usage())
         ticket = self._journal.append(self._header.run_id, suspended, also=self._context.standing())
+        return self._sleeps(ticket, suspended)
+
+    async def _sleeps(self, ticket: Ticket, suspended: Suspended) -> Suspended:
         await ticket.durable()
         return suspended
 

@@ -92,6 +92,24 @@ async def test_run_sleeps_over_its_questions_and_wakes_with_each_answer(opened: 
         assert kinds.count(Asked) == 2 and kinds.count(Decided) == 2 and kinds.count(Suspended) == 2 and kinds.count(Resumed) == 1
 
 
+async def test_F01_no_answer_comes_between_a_run_that_falls_asleep_and_the_record_of_it(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start takes up nothing whose last record says that it sleeps: an answer recorded before that would move the run no more."""
+    async with opened(Shop()) as (runtime, store):
+        slept: list[str] = []
+        append = store.journal.append
+
+        def noted(run_id: str, *entries: Any, **more: Any) -> Any:
+            slept.extend(run_id for entry in entries if isinstance(entry, Suspended))
+            return append(run_id, *entries, **more)
+
+        monkeypatch.setattr(store.journal, "append", noted)
+        run = await runtime.execute(TWO, ADA, wait_s=0.0)
+        driver = runtime.driving.live[run.run_id].driver
+        while not driver.asleep:
+            await asyncio.sleep(0)
+        assert slept == [run.run_id]
+
+
 async def test_a_sleeping_run_outlives_its_server(opened: Any) -> None:
     shop = Shop()
     async with opened(shop) as (runtime, store):
