@@ -103,11 +103,15 @@ async def test_F01_no_answer_comes_between_a_run_that_falls_asleep_and_the_recor
             return append(run_id, *entries, **more)
 
         monkeypatch.setattr(store.journal, "append", noted)
-        run = await runtime.execute(TWO, ADA, wait_s=0.0)
-        driver = runtime.driving.live[run.run_id].driver
-        while not driver.asleep:
-            await asyncio.sleep(0)
-        assert slept == [run.run_id]
+
+        async def when_asleep() -> list[str]:
+            while not any(live.driver.asleep for live in runtime.driving.live.values()):
+                await asyncio.sleep(0)
+            return list(slept)
+
+        watching = asyncio.create_task(when_asleep())
+        run = await runtime.execute(TWO, ADA)
+        assert await watching == [run.run_id]
 
 
 async def test_a_sleeping_run_outlives_its_server(opened: Any) -> None:
