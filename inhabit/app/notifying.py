@@ -60,7 +60,7 @@ class Notices:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         reach = Reach((f"{parts.scheme}://{parts.hostname}:{port}",), private_addresses=is_local(url), max_redirects=0, timeout_s=_TIMEOUT_S)
         body = {"event": "doubt_asked" if asked.doubt else "approval_asked", "id": asked.approval, "principal": str(who), "operation": asked.operation,
-                "reason": asked.reason, "expires_ms": asked.expires_ms}
+                "rule": asked.rule, "expires_ms": asked.expires_ms}   # not its reason: that of a limit counts what the arguments say
         try:
             async with self._outbound.client(reach) as client:
                 (await client.post(url, json=body)).raise_for_status()
