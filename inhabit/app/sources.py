@@ -43,9 +43,12 @@ Source = Capability | Connector
 
 
 def openapi(source: str | Path, *, name: str | None = None, base_url: str | None = None,
-            secret: str | Mapping[str, str] | None = None, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Connector:
-    """An OpenAPI 3.x (or Swagger 2.0) document, by path or URL. `secret` names a credential of the operator."""
-    return OpenApiConnector(name or _name_of(str(source)), str(source), base_url=base_url, secret=secret,
+            secret: str | Mapping[str, str] | None = None, auth: str | Mapping[str, str] | None = None,
+            include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Connector:
+    """An OpenAPI 3.x (or Swagger 2.0) document, by path or URL. `secret` names a credential of the operator; `auth` says how a
+    credential is sent where the document does not: `"bearer"`, `{"header": "X-Key"}`.
+    """
+    return OpenApiConnector(name or _name_of(str(source)), str(source), base_url=base_url, secret=secret, auth=auth,
                             include=tuple(include), exclude=tuple(exclude))
 
 

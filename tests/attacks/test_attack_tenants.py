@@ -56,7 +56,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Worl
         return await call.blobs.put(CANARY.encode(), tenant=call.principal.tenant, mime="image/png")
 
     (folder / "keyed.json").write_text(json.dumps({"openapi": "3.0.3", "info": {"title": "k", "version": "1"}, "paths": {}}))
-    source = openapi(folder / "keyed.json", base_url="http://127.0.0.1:9")
+    source = openapi(folder / "keyed.json", base_url="http://127.0.0.1:9", auth="bearer")
     async with Inhabit([bank, source], home=folder / "home", policy=POLICY) as app:
         tokens = {who: (await app.create_token(who))[0] for who in ("acme/ada", *ATTACKERS)}
         tokens |= {f"{who} approves": (await app.create_token(who, grant=[], approve=True))[0] for who in ATTACKERS if not who.startswith("acme")}
