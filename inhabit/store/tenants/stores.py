@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -154,8 +155,8 @@ class Stores:
 
 
 def _put_off(what: str, error: Exception) -> None:
-    """What we did not expect is told with where it happened."""
-    _log.warning("%s was put off: %s", what, error, exc_info=None if isinstance(error, Unavailable) else error)
+    """What we did not expect is told with where it happened; a disk that is full or fails says enough by itself."""
+    _log.warning("%s was put off: %s", what, error, exc_info=None if isinstance(error, (Unavailable, OSError, sqlite3.Error)) else error)
 
 
 def connections_of(home: Path) -> TenantsConnections:
