@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from inhabit.cli.client import Api, api
 from inhabit.cli.following import follow
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option
 from inhabit.cli.terminal import complain, say, show_json, table
-from inhabit.contracts.run import DOUBT, TERMINAL_STATES
-
-_KINDS = ("program", "plan", "apply", "recheck", "rollback")
-_STATES = ("queued", "running", "suspended", "parked", "completed", "failed", "rejected", "rolled_back", "unknown")
+from inhabit.contracts.run import DOUBT, TERMINAL_STATES, RunKind, RunState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_principal_option(action)
         action.add_argument("--json", action="store_true")
         if name == "list":
-            action.add_argument("--state", choices=_STATES)
-            action.add_argument("--kind", choices=_KINDS, help="recheck: reads again what a plan read, before it is applied")
+            action.add_argument("--state", choices=get_args(RunState))
+            action.add_argument("--kind", choices=get_args(RunKind), help="recheck: reads again what a plan read, before it is applied")
             action.add_argument("--before", metavar="RUN", help="the page after this run")
             action.add_argument("-n", "--limit", type=int, default=20)
         else:

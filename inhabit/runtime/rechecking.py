@@ -11,6 +11,7 @@ from typing import Any
 
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Prepared, Problem, Program, Turn
 from inhabit.contracts.run import Outcome, RunRecord
+from inhabit.runtime.rollback import one_by_one
 from inhabit.wire.values import encode_value
 
 __all__ = ["RECHECK", "Rechecks", "conflicting", "conflicts"]
@@ -40,16 +41,14 @@ class Rechecks:
         return self._turn()
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
-        """As if they came one by one, whose answers a replay gives several of at once."""
-        turn, calls, before = Turn(), list[IssuedCall](), list[int]()
-        for _ in deliveries:
-            before.append(self._issued)
-            self._answered += 1
-            turn = self._turn()
-            calls += turn.calls
-        return turn._replace(calls=tuple(calls), issued_before=tuple(before))
+        return one_by_one(deliveries, self._step)
 
     async def close(self) -> None: ...
+
+    def _step(self, _delivery: Delivery) -> Turn:
+        before = self._issued
+        self._answered += 1
+        return self._turn()._replace(issued_before=(before,))
 
     def _turn(self) -> Turn:
         if self._answered == len(self._reads):

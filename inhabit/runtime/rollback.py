@@ -23,7 +23,7 @@ from inhabit.runtime.bodies import binaries_in
 from inhabit.runtime.doubts import doubtful
 from inhabit.wire.values import decode_value, encode_value
 
-__all__ = ["ENGINE", "RUNG", "Steps", "steps_of"]
+__all__ = ["ENGINE", "RUNG", "Steps", "one_by_one", "steps_of"]
 
 RUNG = HOST_RUNG
 ENGINE = "rollback-2"
@@ -140,15 +140,13 @@ class Steps:
         return self._turn(1)
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
-        """A replay gives several answers at once: what each of them leads to was issued then, and is issued now."""
-        turn, calls = Turn(), list[IssuedCall]()
-        for delivery in deliveries:
-            self._take(delivery)
-            turn = self._turn(delivery.id + 1)
-            calls += turn.calls
-        return turn._replace(calls=tuple(calls), issued_before=tuple(delivery.id for delivery in deliveries))
+        return one_by_one(deliveries, self._step)
 
     async def close(self) -> None: ...
+
+    def _step(self, delivery: Delivery) -> Turn:
+        self._take(delivery)
+        return self._turn(delivery.id + 1)._replace(issued_before=(delivery.id,))
 
     def _take(self, delivery: Delivery) -> None:
         """One answer: of a revert, or of what had to be known before it."""
@@ -188,3 +186,12 @@ class Steps:
             operation, arguments = (SETTLE, step["settle"]) if self._settling else (step["revert"], self._found or step["arguments"])
             return Turn((IssuedCall(number, operation, encode_value(arguments)),))
         return Turn(finished=Finished(True, encode_value({"run": self._plan["run"], "undone": self._undone, "stands": self._stands})))
+
+
+def one_by_one(deliveries: Sequence[Delivery], step: Callable[[Delivery], Turn]) -> Turn:
+    """Of a guest that the host is itself. A replay gives several answers at once: what each of them leads to was issued then, and is
+    issued now. `step` takes one answer.
+    """
+    turns = [step(delivery) for delivery in deliveries]
+    return turns[-1]._replace(calls=tuple(call for turn in turns for call in turn.calls),
+                              issued_before=tuple(count for turn in turns for count in turn.issued_before))

@@ -9,10 +9,12 @@ answered like one that does not exist.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
@@ -47,7 +49,7 @@ from inhabit.store.reading import (
     summary,
 )
 
-__all__ = ["MAX_LIST", "MAX_PAGE", "SqliteJournal"]
+__all__ = ["MAX_LIST", "MAX_PAGE", "SqliteJournal", "followed"]
 
 MAX_LIST = 500
 MAX_PAGE = 1_000
@@ -188,19 +190,12 @@ class SqliteJournal:
         await self._writer.flush()
         key = await self._database.read(lambda c: key_of(c, run_id, tenant))
         with self._writer.watch(key) as changed:
-            while True:
-                changed.clear()
-                found = await self._database.read(lambda c, at=after: page(c, key, at, _FOLLOWED))
-                for stored in found.entries:
-                    after = stored.number
+            async def newer(at: int) -> tuple[EntryPage, Unavailable | None]:
+                return await self._database.read(lambda c: page(c, key, at, _FOLLOWED)), self.failure
+
+            async with aclosing(followed(changed, newer, after)) as entries:
+                async for stored in entries:
                     yield stored
-                    if isinstance(stored.entry, Terminal):
-                        return
-                if after < found.last:
-                    continue
-                if self._writer.failure is not None:
-                    raise again(self._writer.failure)
-                await changed.wait()
 
     async def _of(self, run_id: str, tenant: str, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
         """Read something of one run, after what was appended before. Raises `NotFound`."""
@@ -232,6 +227,24 @@ class SqliteJournal:
             run, ticket = self._endings.popleft()
             if ticket.error is not None:
                 self._open[run.run_id] = run
+
+
+async def followed(changed: asyncio.Event, newer: Callable[[int], Awaitable[tuple[EntryPage, Unavailable | None]]], after: int) -> AsyncGenerator[StoredEntry]:
+    """A run's entries after number `after`, to its terminal one. `newer` gives a page after a number, and why no more can come;
+    `changed` is set when there may be more. Raises that `Unavailable`.
+    """
+    while True:
+        changed.clear()
+        found, failure = await newer(after)
+        for stored in found.entries:
+            after = stored.number
+            yield stored
+            if isinstance(stored.entry, Terminal):
+                return
+        if after >= found.last:
+            if failure is not None:
+                raise failure
+            await changed.wait()
 
 
 def _ending(run: OpenRun, entries: Sequence[Entry], calls: int, size: int) -> Ending | None:

@@ -100,10 +100,11 @@ def _restored(source: Path, home: Path, ownership: Ownership, now_ms: int) -> Re
             _keep_connections(home / TENANTS / path.name, part / path.name)
             synced(part / path.name)
     for tenant in tenants_in(home):     # who only connected has no journal, and is in no backup
-        if not (part / folder_name(tenant)).exists() and (home / TENANTS / folder_name(tenant) / CONNECTIONS).is_file():
-            (part / folder_name(tenant)).mkdir(mode=0o700)
-            _keep_connections(home / TENANTS / folder_name(tenant), part / folder_name(tenant))
-            synced(part / folder_name(tenant))
+        kept, own = (tenants / folder_name(tenant) for tenants in (home / TENANTS, part))
+        if not own.exists() and (kept / CONNECTIONS).is_file():
+            own.mkdir(mode=0o700)
+            _keep_connections(kept, own)
+            synced(own)
     synced(part)
     done = replace(source / SERVER, home / SERVER, ownership, now_ms=now_ms)
     part.rename(home / RESTORING)
