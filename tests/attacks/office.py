@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from inhabit.app import Inhabit
+from inhabit.connectors.functions import Capability
 from inhabit.contracts.result import RunResult
 from tests.attacks.conftest import Target
 
-__all__ = ["Office", "opened"]
+__all__ = ["Office", "opened", "outbox"]
 
 
 @dataclass
@@ -30,6 +31,18 @@ class Office:
     def forget(self) -> None:
         self.sent.clear()
         self.fetched.clear()
+
+
+def outbox(seen: Sequence[Office]) -> Capability:
+    """`mail`: what is sent by it leaves."""
+    mail = Capability("mail")
+
+    @mail.operation(writes="external", reads="none", irreversible=False)
+    async def send(to: str, body: str) -> str:  # pyright: ignore[reportUnusedFunction]
+        seen[0].sent.append((to, body))
+        return "sent"
+
+    return mail
 
 
 _O = TypeVar("_O", bound=Office)

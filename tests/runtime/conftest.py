@@ -137,6 +137,14 @@ class ScriptedIsolate:
         self.closed = True
 
 
+def left(runtime: Runtime) -> str:
+    """The one live run is left as a stopping server leaves it; its id."""
+    ((run_id, live),) = runtime.driving.live.items()
+    live.driver.leave()
+    live.task.cancel()
+    return run_id
+
+
 class World:
     """A bridge and a driver over functions, with time that only moves when told."""
 

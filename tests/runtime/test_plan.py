@@ -23,6 +23,7 @@ from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.plans import PlanConflict, Plans, PlanUsed
 from inhabit.runtime.service import Caller
+from tests.runtime.conftest import left
 from tests.runtime.test_asking import settled
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
@@ -392,9 +393,7 @@ async def test_F02_an_apply_that_is_cut_off_goes_on_and_doubles_no_write(opened:
         shop.stop_after = 1
         applying = asyncio.create_task(Plans(runtime).apply(run, ADA, digest=changes["hash"]))
         await shop.stopped.wait()
-        (run_id,) = runtime.driving.live
-        runtime.driving.live[run_id].driver.leave()
-        runtime.driving.live[run_id].task.cancel()
+        run_id = left(runtime)
         with pytest.raises(Unavailable):
             await applying
     shop.stop_after = 0

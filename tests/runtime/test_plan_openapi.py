@@ -21,6 +21,7 @@ from inhabit.kernel.grants import Grant
 from inhabit.runtime.plans import Plans
 from inhabit.runtime.service import Caller
 from tests.connectors.openapi_kit import Upstream, context
+from tests.runtime.conftest import left
 from tests.runtime.test_asking import settled
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
@@ -235,9 +236,7 @@ return all.map(c => [c.email, c.id === made.id]);
         forge.slow.clear()
         task = asyncio.create_task(runtime.execute(spelled(source), ADA, mode="plan"))
         await forge.reached.wait()
-        (run_id,) = runtime.driving.live
-        runtime.driving.live[run_id].driver.leave()
-        runtime.driving.live[run_id].task.cancel()
+        run_id = left(runtime)
         with pytest.raises(Unavailable):
             await task
         forge.slow.set()

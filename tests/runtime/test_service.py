@@ -26,6 +26,7 @@ from inhabit.kernel.grants import Grant
 from inhabit.limits import LiveRuns
 from inhabit.runtime.service import Caller, Runtime
 from inhabit.store import reading
+from tests.runtime.conftest import left
 from tests.runtime.inprocess import InProcessIsolate
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
@@ -401,9 +402,7 @@ async def test_who_waits_for_a_run_while_the_server_stops_is_told_its_id_and_wha
         waiting = asyncio.create_task(runtime.execute(WAITING, ADA))
         while not runtime.health()["live_runs"] or not runtime.driving.live:
             await asyncio.sleep(0)
-        (run_id,) = runtime.driving.live
-        runtime.driving.live[run_id].driver.leave()
-        runtime.driving.live[run_id].task.cancel()
+        run_id = left(runtime)
         with pytest.raises(Unavailable, match=run_id) as told:
             await waiting
         assert run_id in (told.value.fix or "") and told.value.details == {"run": run_id}

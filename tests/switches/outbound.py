@@ -26,7 +26,7 @@ from inhabit.egress.transport import GuardedTransport
 from inhabit.errors import UpstreamError
 from inhabit.store import secrets
 from inhabit.store.connections import ConnectionStore
-from tests.switches.off import Control, all_of, gone, replaced
+from tests.switches.off import Control, EqualToAll, all_of, gone, replaced
 
 BROKER, HTTP, EGRESS = "tests/egress/test_broker.py", "tests/connectors/test_http_connector.py", "tests/attacks/test_attack_egress.py"
 CONNECTIONS, OPENAPI = "tests/attacks/test_attack_connections.py", "tests/connectors/test_openapi.py"
@@ -97,22 +97,9 @@ async def _ended_by_anybody(flows: Any, params: Any, *, principal: Any = None, b
     return await _callback(flows, params, browser=browser)
 
 
-class _Any(str):
-    """Equal to all."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    def __eq__(self, _: object) -> bool:
-        return True
-
-    def __ne__(self, _: object) -> bool:
-        return False
-
-
 async def _of_any_issuer(store: Any, kind: str, key: str) -> Any:
     flow = await _taken(store, kind, key)
-    return flow if flow is None or kind != "flow" else {**flow, "issuer": _Any(flow["issuer"]), "answers_issuer": False}
+    return flow if flow is None or kind != "flow" else {**flow, "issuer": EqualToAll(flow["issuer"]), "answers_issuer": False}
 
 
 _ONE_VERIFIER = SimpleNamespace(token_urlsafe=lambda size: "v" * 86 if size == 64 else chance.token_urlsafe(size))

@@ -21,7 +21,7 @@ from inhabit.store.tenants import erasing, naming, opening
 from inhabit.store.tenants.connections import TenantsConnections
 from inhabit.store.tenants.opening import Opened, Opening
 from inhabit.store.writer import Writer
-from tests.switches.off import Control, all_of, gone, replaced
+from tests.switches.off import Control, EqualToAll, all_of, gone, replaced
 
 FILES, JOURNAL, LEDGER, RETENTION, CONVERSATIONS, FAULTS, POWER, KILL, BACKUP, BLOBS = (
     f"tests/store/test_store_{name}.py" for name in ("files", "journal", "ledger", "retention", "conversations", "faults", "power", "kill", "backup", "blobs"))
@@ -89,19 +89,8 @@ def _where_it_is_set(_: Any, __: Any, now_ms: int) -> int:
 # -- the audit log --------------------------------------------------------------------------------------------
 
 
-class _Same(str):
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    def __eq__(self, _: object) -> bool:
-        return True
-
-    def __ne__(self, _: object) -> bool:
-        return False
-
-
 def _after_any(text: str, keys: Any) -> Any:
-    return dataclasses.replace(_read_checkpoint(text, keys), previous=_Same())
+    return dataclasses.replace(_read_checkpoint(text, keys), previous=EqualToAll())
 
 
 def _by_itself(path: Any, keys: Any, external: Any = None, tenant: Any = None) -> Any:
