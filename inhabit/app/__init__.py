@@ -38,7 +38,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Mode, RunHeader
-from inhabit.errors import ConfigError, InhabitError, InvalidInput, Unavailable
+from inhabit.errors import ConfigError, InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.pool import WorkerPool
 from inhabit.kernel.grants import Grant
@@ -53,7 +53,7 @@ from inhabit.server.attenuable import Attenuable
 from inhabit.server.auth import Identity, TokenCheck
 from inhabit.server.ceremonies import Ceremonies
 from inhabit.server.http import create_app
-from inhabit.server.tokens import authority_of, authority_value, revoke
+from inhabit.server.tokens import authority_of, authority_value, check_rights, revoke
 from inhabit.server.tools import model_tools
 from inhabit.store.audit.events import IN_PROCESS
 from inhabit.store.ids import new_run_id
@@ -336,11 +336,11 @@ class Inhabit:
         authority = grant if isinstance(grant, Grant) else Grant.from_value(list(grant))
         for warning in self.runtime.unmatched(authority, Grant.of("**")) if grant != ("**",) else ():
             _log.warning("a token for %s: %s", principal, warning)
-        if approve + vouch + attenuable > 1:
-            raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable, and none does both", fix="make two tokens")
+        who = Principal.parse(principal)
+        check_rights(who, approve=approve, vouch=vouch, attenuable=attenuable)
         if attenuable:
-            return await self.attenuable.issue(Principal.parse(principal), authority, now_ms=now_ms(), expires_ms=expires_ms, label=label)
-        return await self.home.tokens.create(Principal.parse(principal), authority_value(authority, approve=approve, vouch=vouch), now_ms=now_ms(),
+            return await self.attenuable.issue(who, authority, now_ms=now_ms(), expires_ms=expires_ms, label=label)
+        return await self.home.tokens.create(who, authority_value(authority, approve=approve, vouch=vouch), now_ms=now_ms(),
                                              expires_ms=expires_ms, label=label)
 
     async def revoke_token(self, token_id: str, *, tenant: str = "default") -> None:

@@ -28,7 +28,7 @@ from inhabit.server.requests import NoQuery, StrictBody, read_body, read_query
 from inhabit.store.audit.events import Actor
 from inhabit.store.tokens import MAX_REVOKED_BELOW, TokenRecord
 
-__all__ = ["Authority", "TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value", "revoke"]
+__all__ = ["Authority", "TokenBody", "TokenRoutes", "Tokens", "authority_of", "authority_value", "check_rights", "revoke"]
 
 _APPROVE, _VOUCH = "approve", "vouch"
 _NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-f]{32}){0,15}\Z")
@@ -89,7 +89,8 @@ class TokenRoutes:
         identity = identity_of(request)
         now = self._now_ms()
         principal, grant = _for_whom(identity, asked)
-        _refuse_rights(identity, principal, asked)
+        _refuse_passing_on(identity, asked)
+        check_rights(principal, approve=asked.approve, vouch=asked.vouch, attenuable=asked.attenuable)
         if len(orjson.dumps(grant.as_value())) > MAX_GRANT_BYTES:
             raise LimitExceeded.of("grant_bytes", MAX_GRANT_BYTES, "bytes", what="the token's grant", fix="fewer or wider clauses")
         await self._refuse_many(principal, now)
@@ -105,8 +106,8 @@ class TokenRoutes:
         return json_response({"token": token, **_record_json(record), "warnings": list(warnings)}, 201)
 
     def _issuing(self, asked: TokenBody) -> Attenuable:
-        if self._attenuable is None or asked.approve or asked.vouch:
-            raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable", fix="leave attenuable out")
+        if self._attenuable is None:
+            raise InvalidInput("this server makes no attenuable tokens", fix="leave attenuable out")
         return self._attenuable
 
     async def _refuse_many(self, principal: Principal, now_ms: int) -> None:
@@ -192,20 +193,24 @@ def _for_whom(identity: Identity, asked: TokenBody) -> tuple[Principal, Grant]:
     return identity.principal, identity.grant.within(clauses)
 
 
-def _refuse_rights(identity: Identity, principal: Principal, asked: TokenBody) -> None:
-    """The right to answer for people, and the right to vouch for authors, come from the operator, go to no agent, and are not
-    passed on. Nobody has both: what one lets through unasked, the other would be asked about.
+def _refuse_passing_on(identity: Identity, asked: TokenBody) -> None:
+    for right, option in ((asked.approve and "approve", "--approver"), (asked.vouch and "vouch", "--vouches")):
+        if right and not identity.operator:
+            raise Denied(f"only the operator makes tokens that {right}", fix=f"run `inhabit token create {option}` on the server")
+
+
+def check_rights(principal: Principal, *, approve: bool, vouch: bool, attenuable: bool) -> None:
+    """The right to answer for people, and the right to vouch for authors, go to no agent, and are not passed on. Nobody has both:
+    what one lets through unasked, the other would be asked about. Raises `Denied` or `InvalidInput`.
     """
-    if asked.vouch and not identity.operator:
-        raise Denied("only the operator makes tokens that vouch", fix="run `inhabit token create --vouches` on the server")
-    if asked.vouch and principal.agent is not None:
-        raise Denied(f"{principal} is an agent: it cannot vouch for what it wrote", fix="name the user for whom the product runs programs")
-    if asked.vouch and asked.approve:
+    if approve and vouch:
         raise InvalidInput("a token vouches or approves, not both", fix="make two")
-    if asked.approve and not identity.operator:
-        raise Denied("only the operator makes tokens that approve", fix="run `inhabit token create --approver` on the server")
-    if asked.approve and principal.agent is not None:
+    if attenuable and (approve or vouch):
+        raise InvalidInput("a token that approves or vouches is not passed on, so it cannot be attenuable", fix="leave attenuable out")
+    if approve and principal.agent is not None:
         raise Denied(f"{principal} is an agent: it cannot answer for a person", fix="name the user who decides")
+    if vouch and principal.agent is not None:
+        raise Denied(f"{principal} is an agent: it cannot vouch for what it wrote", fix="name the user for whom the product runs programs")
 
 
 class Authority(NamedTuple):

@@ -11,10 +11,13 @@ import pytest
 import pytest_asyncio
 
 from inhabit.connectors.functions import Capability
+from inhabit.contracts.principal import Principal
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Asked, Decided, Intent, Outcome
+from inhabit.errors import Denied
 from inhabit.kernel.grants import Grant
 from inhabit.runtime.extraction import Extraction
+from inhabit.server.auth import Identity
 from inhabit.server.http import create_app
 from tests.attacks.conftest import Target
 from tests.attacks.office import Office, opened
@@ -318,6 +321,25 @@ async def test_E02_the_right_to_vouch_is_not_passed_on(office: Vouched) -> None:
     assert made["vouch"] is False
     async with _client(office, made["token"]) as narrower:
         assert (await narrower.post("/v1/runs", json=CLOSED)).json()["code"] == "may_not_vouch" and not office.sent
+
+
+@pytest.mark.parametrize("right", ["vouch", "approve"])
+async def test_E07_no_agent_is_given_the_right_to_answer_for_people_by_the_product(office: Vouched, right: str) -> None:
+    with pytest.raises(Denied, match="default/ada/helper is an agent"):
+        await office.app.create_token("default/ada/helper", **{right: True})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("right", ["vouch", "approve"])
+async def test_E07_no_agent_is_given_the_right_to_answer_for_people_by_the_operator(office: Vouched, right: str) -> None:
+    server = create_app(office.app.runtime, journal=office.app.home.journal, check_token=_operator, blobs=office.app.home.blobs, tokens=office.app.home.tokens)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=server), base_url="http://localhost", headers={"authorization": "Bearer any"}) as operator:
+        refused = await operator.post("/v1/tokens", json={"principal": "default/ada/helper", right: True})
+        assert refused.status_code == 403 and "is an agent" in refused.text
+        assert (await operator.post("/v1/tokens", json={"principal": "ada", right: True})).status_code == 201
+
+
+async def _operator(_token: str, /) -> Identity:
+    return Identity("op", Principal("ada"), Grant.of("**"), operator=True)
 
 
 async def test_E09_over_http_an_author_is_closed_in_a_conversation_until_it_reads_a_stranger(office: Vouched) -> None:

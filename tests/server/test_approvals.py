@@ -132,7 +132,7 @@ async def test_E07_no_program_agent_or_asker_can_answer(world: World) -> None:
     run = await world.ask()
     (named,) = run["approvals"]
     paid = list(world.paid)
-    clients = {"asker": await world.client("ada"), "other": await world.client("bob"), "agent": await world.client("default/bob/helper", approve=True),
+    clients = {"asker": await world.client("ada"), "other": await world.client("bob"), "agent": await world.client("default/bob/helper"),
                "operator": await world.client("root", operator=True), "self": await world.approver("ada")}
     async with await world.approver() as boss:
         digest = (await pending(boss, run["run"]))["digest"]

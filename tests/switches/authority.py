@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from inhabit import app
 from inhabit.errors import InvalidInput
 from inhabit.kernel import caveats, grants
 from inhabit.kernel import decide as decide_kernel
@@ -24,6 +25,7 @@ from inhabit.runtime.driving import Driving
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Runtime
 from inhabit.server import approvals, attenuable, ceremonies, showing
+from inhabit.server import tokens as server_tokens
 from inhabit.server.attenuable import Attenuable
 from inhabit.server.ceremonies import Ceremonies
 from inhabit.store import ledger, tokens
@@ -39,7 +41,7 @@ LEDGER = "tests/store/test_store_ledger.py"
 ASKING, APPROVALS, PASSKEYS = "tests/runtime/test_asking.py", "tests/server/test_approvals.py", "tests/app/test_passkeys.py"
 CHAIN, ATTENUABLE, REVOKE, STORE_TOKENS = ("tests/tokens/test_chain.py", "tests/app/test_attenuable.py", "tests/attacks/test_attack_revoke.py",
                                           "tests/store/test_store_tokens.py")
-HTTP_TOKENS = "tests/server/test_http_tokens.py"
+HTTP_TOKENS, AUTHOR = "tests/server/test_http_tokens.py", "tests/attacks/test_attack_author.py"
 
 _desk, _decided, _bridged, _call = Desk.decide, Desk._record, bridge.decide, approvals.shown_call
 _server, _signed, _said, _read = ceremonies._server, Ceremonies.signed, chain._said, chain.read
@@ -198,6 +200,7 @@ CONTROLS: dict[str, Control] = {
     "tokens: nothing unknown in a block": Control(all_of(replaced(chain, "_block", _whatever_it_is), gone((chain, "_only"))), (
         CHAIN, "-k", "E02_whatever_else or E02_an_unknown or E02_a_block_has or third_party")),
     "tokens: unknown caveats": Control(replaced(grants, "checked", _what_is_known), (CHAIN, "tests/kernel/test_grants.py", "-k", "E02_an_unknown or E02_unknown")),
+    "tokens: no rights for agents": Control(all_of(gone((server_tokens, "check_rights")), gone((app, "check_rights"))), (AUTHOR, "-k", "E07_no_agent")),
     "tokens: the server's own keys": Control(replaced(attenuable, "read", lambda token, _: chain.shown(token)), (ATTENUABLE, "-k", "E02_a_token_without")),
     "tokens: the record of the issue": Control(replaced(Attenuable, "check", _by_what_it_says), (ATTENUABLE, "-k", "E02_a_token_without or E18")),
     "tokens: it says what was issued": Control(gone((attenuable, "_agrees"), answer=True), (ATTENUABLE, "-k", "E02_a_token_without")),
