@@ -1,4 +1,5 @@
 """Secrets taken out of what an upstream says: as they are, also as JSON may escape them, and base64, hex or percent-encoded.
+Which characters an encoder escapes, and how it writes them, is its own affair: what is escaped is read as its reader would.
 
 Best effort by nature: an upstream that reverses or splits a secret is not caught. It guards against the plain
 echo, in an error message or a debugging endpoint.
@@ -18,8 +19,11 @@ __all__ = ["RedactedStream", "Redactor"]
 _MIN_CHARS = 6
 """Shorter values would blank out innocent text."""
 _MARK = b"[redacted]"
-_ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
-_KEPT_ESCAPED = frozenset(b'"\\')
+_ESCAPED = re.compile(rb"(?:\\u00|%)([2-7][0-9a-fA-F])")
+_ESCAPE_BYTES = 6
+_TIMES_ESCAPED = 2
+"""A URL in a query is."""
+_STILL_ESCAPED = {ord('"'): b'\\"', ord("\\"): b"\\\\"}
 
 
 class Redactor:
@@ -32,9 +36,11 @@ class Redactor:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def clean(self, data: bytes) -> bytes:
-        data = self._replaced(data)
-        if self._forms and _ESCAPED.search(data):   # encoders differ in what they write as an escape; whoever reads it sees the same
-            plain = _ESCAPED.sub(_letter, data)
+        plain = data = self._replaced(data)
+        for _ in range(_TIMES_ESCAPED if self._forms else 0):
+            if not _ESCAPED.search(plain):
+                break
+            plain = _ESCAPED.sub(_letter, plain)
             if (cleaned := self._replaced(plain)) != plain:
                 return cleaned
         return data
@@ -45,6 +51,9 @@ class Redactor:
     def held_back(self, data: bytes) -> int:
         """How many bytes at the end may be the beginning of a form."""
         longest = min(len(data), max(map(len, self._forms), default=1) - 1)
+        line = re.split(rb"[\r\n]", data[len(data) - min(len(data), longest * _ESCAPE_BYTES):])[-1]     # no secret goes over its end
+        if b"\\" in line or b"%" in line:
+            return len(line)
         return next((size for size in range(longest, 0, -1) if any(form.startswith(data[-size:]) for form in self._forms)), 0)
 
     def _replaced(self, data: bytes) -> bytes:
@@ -80,7 +89,7 @@ class RedactedStream(httpx2.AsyncByteStream):
 
 def _letter(found: re.Match[bytes]) -> bytes:
     letter = int(found[1], 16)
-    return found[0] if letter in _KEPT_ESCAPED else bytes((letter,))
+    return _STILL_ESCAPED.get(letter) or bytes((letter,))
 
 
 def _forms(secret: str) -> set[bytes]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpcore2
+import httpx2
 import orjson
 import pytest
 
 from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.connectors.mcp import McpConnector
+from inhabit.connectors.redaction import RedactedStream, Redactor
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
 from inhabit.egress import Broker
@@ -171,6 +175,37 @@ async def test_C18_json_that_escapes_is_scrubbed_like_json_that_does_not(escaped
         upstream.reply["/"] = (200, "application/json", f'{{"you sent": ["Bearer {echoed}"], "{echoed}": 1}}'.encode())
         found = str(await fetch(tmp_path, [HostGrant(upstream.url, secret="TOKEN")], {"url": upstream.url + "/"}))
     assert SECRET not in found and "[redacted]" in found
+
+
+@pytest.mark.parametrize("encoded", [
+    re.sub(r"%..", lambda found: found[0].lower(), quote(SECRET, safe="")), quote(SECRET), quote(SECRET, safe="+="), quote(quote(SECRET, safe=""), safe=""),
+    SECRET.replace("+", "%2b")], ids=["lower", "slash", "path", "twice", "one"])
+async def test_C18_percent_encoders_differ_and_each_is_scrubbed(encoded: str, tmp_path: Path) -> None:
+    """Which characters they encode, and in which case they write it: a program undoes all of them alike."""
+    assert encoded != SECRET
+    async with Upstream() as upstream:
+        upstream.reply["/"] = (200, "text/plain", f"GET /?key={encoded} 100%".encode(), {"X-Echo": encoded})
+        found = str(await fetch(tmp_path, [HostGrant(upstream.url, secret="TOKEN")], {"url": upstream.url + "/"}))
+    assert SECRET not in unquote(unquote(found)) and "[redacted]" in found
+
+
+@pytest.mark.parametrize("encoded", [SECRET, SECRET.replace("+", "\\u002B"), quote(SECRET, safe="")])
+async def test_C18_a_secret_in_two_pieces_of_a_stream_is_scrubbed_wherever_it_is_cut(encoded: str) -> None:
+    whole = f'data: {{"said": "{encoded}"}}\n\n'.encode()
+
+    class Pieces(httpx2.AsyncByteStream):
+        def __init__(self, *pieces: bytes) -> None:
+            self.pieces = pieces
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in self.pieces:
+                yield piece
+
+    for cut in range(1, len(whole)):
+        found = [piece async for piece in RedactedStream(Pieces(whole[:cut], whole[cut:]), Redactor([SECRET]))]
+        assert b"".join(found) == b'data: {"said": "[redacted]"}\n\n', cut
+    held = RedactedStream(Pieces(b'data: "100 %"\n\n', b"data: 2"), Redactor([SECRET]))
+    assert await anext(aiter(held)) == b'data: "100 %"\n\n', "an event that has ended waits for nothing"
 
 
 class EchoingMcp(Upstream):
