@@ -47,6 +47,10 @@ def restore(args: argparse.Namespace) -> int:
     say(f"restored {args.backup}" + (f"; what was there is kept as {restored.kept}" if restored.kept else ""))
     if restored.closed:
         say(f"{len(restored.closed)} runs that were going on are closed as unknown: {', '.join(restored.closed[:10])}")
+    if restored.acted_on:
+        complain(f"{len(restored.acted_on)} runs were applied or rolled back since the backup, which is not known any more: to do it again"
+                 f" does it twice: {', '.join(restored.acted_on[:10])}")
     if not restored.revocations:
-        complain("the replaced file could not be read: tokens revoked since the backup are valid again; revoke them anew")
+        complain("a replaced file could not be read: tokens and passkeys revoked since the backup are valid again, and what was used of limits and"
+                 " read by conversations since is not counted; revoke them anew")
     return 0

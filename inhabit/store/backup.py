@@ -2,8 +2,8 @@
 
 A backup is one self-contained file with all that was appended before it was asked for. Restoring replaces a
 database; the old one is kept beside it. Invariants: a restored run that was going on is closed as `unknown`, since
-what it did after the backup is not known and must not be done again; tokens revoked since stay revoked as far as
-the replaced file can tell.
+what it did after the backup is not known and must not be done again; as far as the replaced file can tell, a restore
+takes no restriction back: tokens revoked or forgotten since, passkeys, what was used of limits, and what conversations have read.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -35,11 +36,13 @@ __all__ = ["Restored", "backup", "copy_pages", "copy_running", "replace", "resto
 @dataclass(frozen=True, slots=True)
 class Restored:
     """`closed`: runs that were going on. `kept`: where the replaced database lies, None if there was none.
-    `revocations`: False when the replaced file could not be read, so that a token revoked since may be valid."""
+    `revocations`: False when the replaced file could not be read, so that a token revoked since may be valid.
+    `acted_on`: runs that were applied or rolled back since, which the restored database does not know."""
 
     closed: tuple[str, ...]
     kept: Path | None
     revocations: bool
+    acted_on: tuple[str, ...] = ()
 
 
 async def backup(database: Database, target: Path) -> Path:
@@ -57,30 +60,30 @@ def copy_running(path: Path, target: Path) -> Path:
     return _copied(path, target)
 
 
-def restore(source: Path, path: Path, *, now_ms: int) -> Restored:
-    """Replace the database at `path`, which no process may have open, by the backup `source`.
+def restore(source: Path, path: Path, *, now_ms: int, since: Sequence[Path] = ()) -> Restored:
+    """Replace the database at `path`, which no process may have open, by the backup `source`. `since`: as for `replace`.
 
     Raises `InvalidInput` when `source` is not a whole backup, `Unavailable` when `path` is in use.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ownership = Ownership(path)
     try:
-        return replace(source, path, ownership, now_ms=now_ms)
+        return replace(source, path, ownership, now_ms=now_ms, since=since)
     finally:
         ownership.release()
 
 
-def replace(source: Path, path: Path, ownership: Ownership, *, now_ms: int, revoked_in: Path | None = None) -> Restored:
-    """The same under a lock that is held. `revoked_in`: the database whose revocations hold on, where it is another."""
+def replace(source: Path, path: Path, ownership: Ownership, *, now_ms: int, since: Sequence[Path] = ()) -> Restored:
+    """The same under a lock that is held. `since`: the databases whose restrictions hold on, where it is not the replaced one."""
     _refuse_unsound(source)
     fresh = path.with_name(path.name + ".restoring")
     fresh.unlink(missing_ok=True)
     _copied(source, fresh)
-    revoked = _revocations(revoked_in or path)
-    closed, epoch = _prepared(fresh, ownership, revoked or _Revoked(), now_ms)
+    held = [_held_on(one) for one in since or (path,)]
+    closed, acted_on, epoch = _prepared(fresh, ownership, [one for one in held if one is not None], now_ms)
     kept = _exchanged(fresh, path, now_ms)
     ownership.reset(Mark(epoch, 0, 0, 0))
-    return Restored(closed, kept, revoked is not None)
+    return Restored(closed, kept, None not in held, acted_on)
 
 
 def _copied(source: Path, target: Path) -> Path:
@@ -131,31 +134,60 @@ def _refuse_unsound(source: Path, *, whole: bool = True) -> None:
         raise InvalidInput(f"{source} is not whole: {'; '.join(found)[:300]}", fix="name another one")
 
 
-class _Revoked(NamedTuple):
-    """Tokens by `(when, id)`, and those that holders made as rows of `token_revocations`."""
+_HOLDS_ON: Mapping[str, tuple[str, str]] = {
+    "tokens": ("revoked_ms, id FROM tokens WHERE revoked_ms IS NOT NULL", "UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?"),
+    "token_revocations": ("* FROM token_revocations", "INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+    "passkeys": ("tenant, user, credential, data, sign_count, label, created_ms, revoked_ms FROM passkeys ORDER BY number",
+                 "INSERT INTO passkeys (tenant, user, credential, data, sign_count, label, created_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                 " ON CONFLICT (credential) DO UPDATE SET revoked_ms = coalesce(revoked_ms, excluded.revoked_ms), sign_count = max(sign_count, excluded.sign_count)"),
+    "charges": ("tenant, key, window_ms, part, amount, run, at_ms FROM charges WHERE window_ms > 0",
+                "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET amount = max(amount, excluded.amount), at_ms = max(at_ms, excluded.at_ms)"),
+    "conversations": ("tenant, user, scope, label, operation, run, at_ms, at_ms FROM conversations",
+                      "INSERT INTO conversations (tenant, user, scope, label, operation, run, at_ms, used_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                      " ON CONFLICT DO UPDATE SET used_ms = max(used_ms, excluded.used_ms)"),
+}
+"""By table: what is read of the replaced database, and what it does to the restored one."""
+_LOG_BEGINS = "SELECT body FROM entries WHERE run = 0 ORDER BY number LIMIT 1"
 
-    tokens: Sequence[tuple[int, str]] = ()
-    below: Sequence[tuple[str, str, str, int]] = ()
+
+class _Held(NamedTuple):
+    """`rows` by table; ids of the `tokens` that there are; pairs of runs and what was `made` of them; how the `log` begins."""
+
+    rows: Mapping[str, Sequence[tuple[Any, ...]]]
+    tokens: Sequence[tuple[str]] = ()
+    made: Sequence[tuple[str, str]] = ()
+    log: tuple[bytes] | None = None
 
 
-def _revocations(path: Path) -> _Revoked | None:
-    """The tokens revoked in the database to be replaced; None if it cannot be read."""
+def _held_on(path: Path) -> _Held | None:
+    """What restricts in the database to be replaced; None if it cannot be read."""
     if not path.exists():
-        return _Revoked()
+        return _Held({})
     try:
-        connection = sqlite3.connect(path)
-        try:
-            tokens = connection.execute("SELECT revoked_ms, id FROM tokens WHERE revoked_ms IS NOT NULL").fetchall()
-            known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'token_revocations'").fetchone()
-            return _Revoked(tokens, connection.execute("SELECT * FROM token_revocations").fetchall() if known else ())
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(path)) as connection:
+            there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+            return _Held({table: connection.execute(f"SELECT {read}").fetchall() for table, (read, _) in _HOLDS_ON.items() if table in there},
+                         connection.execute("SELECT id FROM tokens").fetchall(),
+                         connection.execute("SELECT parent, run_id FROM runs WHERE parent IS NOT NULL").fetchall(),
+                         connection.execute(_LOG_BEGINS).fetchone())
     except sqlite3.DatabaseError:
         return None
 
 
-def _prepared(fresh: Path, ownership: Ownership, revoked: _Revoked,
-              now_ms: int) -> tuple[tuple[str, ...], int]:
+def _hold_on(connection: sqlite3.Connection, held: _Held, now_ms: int) -> list[str]:
+    """The runs that the restored database takes for untouched, and that are not."""
+    for table, rows in held.rows.items():
+        connection.executemany(_HOLDS_ON[table][1], rows)
+    if held.log is not None and held.log == connection.execute(_LOG_BEGINS).fetchone():     # a later state of the same one: what it lacks went since
+        gone = {one for (one,) in connection.execute("SELECT id FROM tokens WHERE revoked_ms IS NULL")} - {one for (one,) in held.tokens}
+        connection.executemany("UPDATE tokens SET revoked_ms = ? WHERE id = ?", [(now_ms, one) for one in gone])
+    known = {run for (run,) in connection.execute("SELECT run_id FROM runs")}
+    return sorted({parent for parent, made in held.made if parent in known and made not in known})
+
+
+def _prepared(fresh: Path, ownership: Ownership, held: Sequence[_Held],
+              now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     value = orjson.dumps({"code": "restored", "message": "the run was going on when this backup was made; what it did"
                           " afterwards is not known", "retryable": False, "effect": "unknown"})
     end = encode_entry(Terminal("unknown", value, now_ms))
@@ -175,16 +207,15 @@ def _prepared(fresh: Path, ownership: Ownership, revoked: _Revoked,
                                (now_ms, run.calls, run.bytes + end.size, run.key))
         log.open(gathered.items())
         log.note(connection, {"restored": [run.key for run in runs]})
+        acted_on = [run for one in held for run in _hold_on(connection, one, now_ms)]
         log.write(connection)
-        connection.executemany("UPDATE tokens SET revoked_ms = coalesce(revoked_ms, ?) WHERE id = ?", revoked.tokens)
-        connection.executemany("INSERT INTO token_revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", revoked.below)
         (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone()
         epoch = max(epoch, *(mark.epoch for mark in ownership.found)) + 1
         connection.execute("UPDATE meta SET epoch = ?", (epoch,))
         connection.execute("COMMIT")
     finally:
         connection.close()
-    return tuple(run.run_id for run in runs), epoch
+    return tuple(run.run_id for run in runs), tuple(acted_on), epoch
 
 
 def _exchanged(fresh: Path, path: Path, now_ms: int) -> Path | None:

@@ -25,7 +25,7 @@ from tests.switches.off import Control, EqualToAll, all_of, gone, replaced
 
 FILES, JOURNAL, LEDGER, RETENTION, CONVERSATIONS, FAULTS, POWER, KILL, BACKUP, BLOBS = (
     f"tests/store/test_store_{name}.py" for name in ("files", "journal", "ledger", "retention", "conversations", "faults", "power", "kill", "backup", "blobs"))
-STORES, NAMING, ERASING = (f"tests/store/tenants/test_tenants_{name}.py" for name in ("stores", "naming", "erasing"))
+STORES, NAMING, ERASING, COPIES = (f"tests/store/tenants/test_tenants_{name}.py" for name in ("stores", "naming", "erasing", "copies"))
 VERIFY, ERASE = (f"tests/store/audit/test_audit_{name}.py" for name in ("verify", "erase"))
 
 _connect, _opening, _verify, _read_checkpoint, _commit = database.connect, Opening.__init__, verify.verify, verify.read_checkpoint, Writer._commit
@@ -121,7 +121,7 @@ CONTROLS: dict[str, Control] = {
     "ledger: its time does not go back": Control(replaced(Ledger, "_load", _where_it_is_set), (LEDGER, "-k", "F06_start")),
     "ledger: usage is on disk": Control(replaced(ledger, "_COUNTING", ledger._COUNTING + " LIMIT 0"), (LEDGER, "-k", "F01_a_restart")),
     "backup: open runs are closed": Control(gone((backup, "open_runs"), answer=()), (BACKUP, "-k", "F17")),
-    "backup: revoked stays revoked": Control(gone((backup, "_revocations")), (BACKUP, "-k", "revoked_after")),
+    "backup: revoked stays revoked": Control(gone((backup, "_held_on")), (BACKUP, COPIES, "-k", "revoked_after or restriction")),
     "audit: signatures": Control(gone((PublicKey, "_fits"), answer=True), (VERIFY, "-k", "F10_a_log_made or F10_a_forged or checkpoint")),
     "audit: each checkpoint names the last": Control(replaced(verify, "read_checkpoint", _after_any), (VERIFY, "-k", "checkpoint and gone")),
     "audit: a checkpoint kept elsewhere": Control(replaced(verify, "verify", _by_itself), (VERIFY, "-k", "F10_a_cut_end or F10_an_older or F10_a_forged or F17")),

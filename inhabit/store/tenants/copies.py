@@ -80,10 +80,10 @@ def restore_home(source: Path, home: Path, *, now_ms: int) -> Restored:
             raise InvalidInput(f"{source} is the backup of one tenant", fix=f"add --tenant {next(iter(_tenants_of(source)), 'NAME')}")
         old = Ownership(home / JOURNAL)
         try:
-            done = replace(source, home / JOURNAL, old, now_ms=now_ms, revoked_in=home / SERVER)
+            done = replace(source, home / JOURNAL, old, now_ms=now_ms, since=[home / SERVER, *(journal_of(home, tenant) for tenant in sorted(_tenants_of(source)))])
         finally:
             old.release()
-        return Restored(done.closed, _set_aside(home, now_ms) or done.kept, done.revocations)
+        return Restored(done.closed, _set_aside(home, now_ms) or done.kept, done.revocations, done.acted_on)
 
 
 def _restored(source: Path, home: Path, ownership: Ownership, now_ms: int) -> Restored:
@@ -92,11 +92,11 @@ def _restored(source: Path, home: Path, ownership: Ownership, now_ms: int) -> Re
     part = home / f"{RESTORING}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
-    closed: list[str] = []
+    restored: list[Restored] = []
     for path in sorted((source / TENANTS).iterdir()):
         tenant = tenant_of(path.name)
         if tenant is not None and (path / JOURNAL).is_file():
-            closed += restore(path / JOURNAL, part / path.name / JOURNAL, now_ms=now_ms).closed
+            restored.append(restore(path / JOURNAL, part / path.name / JOURNAL, now_ms=now_ms, since=[home / TENANTS / path.name / JOURNAL]))
             _keep_connections(home / TENANTS / path.name, part / path.name)
             synced(part / path.name)
     for tenant in tenants_in(home):     # who only connected has no journal, and is in no backup
@@ -111,7 +111,9 @@ def _restored(source: Path, home: Path, ownership: Ownership, now_ms: int) -> Re
     kept = _set_aside(home, now_ms)
     (home / RESTORING).rename(home / TENANTS)
     synced(home)
-    return Restored((*closed, *done.closed), kept or done.kept, done.revocations)
+    restored.append(done)
+    return Restored(tuple(run for one in restored for run in one.closed), kept or done.kept, all(one.revocations for one in restored),
+                    tuple(run for one in restored for run in one.acted_on))
 
 
 def _keep_connections(now: Path, then: Path) -> None:

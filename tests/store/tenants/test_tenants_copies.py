@@ -11,10 +11,11 @@ from inhabit.contracts.connections import ConnectionInfo, StoredConnection
 from inhabit.contracts.connector import Secret
 from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, NotFound, Unavailable
+from inhabit.kernel.decide import Charge
 from inhabit.store.store import Store
 from inhabit.store.tenants.connections import TenantsConnections
 from inhabit.store.tenants.copies import restore_home, restore_tenant
-from inhabit.store.tenants.erasing import erase_tenant
+from inhabit.store.tenants.erasing import erase_tenant, erase_user
 from inhabit.store.tenants.moving import LAST_OF_ONE_FILE
 from tests.store.store_samples import ended, header
 from tests.store.tenants.tenants_kit import files_with, opened, recorded
@@ -127,3 +128,41 @@ async def test_F02_a_restore_that_was_cut_off_leaves_one_home_or_the_other(tmp_p
     stores = opened(tmp_path)
     assert (await stores.journal.read(run, tenant="a")).state == "completed" and not new.exists()
     await stores.close()
+
+
+async def test_F17_a_restore_takes_no_restriction_back(tmp_path: Path) -> None:
+    """What was revoked, forgotten, used up or read since the backup stays so, and what was done since is named."""
+    home, ada, stores = tmp_path / "home", Principal("ada", "a"), opened(tmp_path / "home")
+    done, spent = await recorded(stores, "a", 1), [Charge("pay", 5, 86_400_000)]
+    await stores.tokens.create(ada, {}, now_ms=now_ms())
+    erased, _ = await stores.tokens.create(Principal("eve", "a"), {}, now_ms=now_ms())
+    lost = await stores.passkeys.add(ada, b"lost", b"key", 7, "phone", now_ms())
+    await stores.backup(tmp_path / "copy")
+    writes = stores.ledger_of("a").reserve(spent, done)
+    await stores.opening.now("a").store.database.writer.perform(lambda c: [c.execute(write.sql, write.values) for write in writes])
+    await stores.conversations.join(ada, "chat", done, [("untrusted", "web.fetch")], now_ms())
+    await stores.passkeys.used(lost, 9)
+    await stores.passkeys.revoke(lost, tenant="a", now_ms=now_ms())
+    await stores.passkeys.add(Principal("bob", "a"), b"new", b"key", 0, "key", now_ms())
+    await erase_user(stores, Principal("eve", "a"))
+    stores.journal.begin(undone := header(5, tenant="a", parent_run=done))
+    await stores.journal.append(undone.run_id, ended(now_ms())).durable()
+    await stores.close()
+
+    restored = restore_home(tmp_path / "copy", home, now_ms=now_ms())
+    assert restored.acted_on == (done,) and restored.revocations
+    stores = opened(home)
+    await stores.journal.ready("a")
+    assert stores.ledger_of("a").used("pay", 86_400_000, now_ms()) == 5
+    assert await stores.conversations.labels(ada, "chat") == (("untrusted", "web.fetch"),)
+    assert [(key.user, key.sign_count, key.revoked_ms is None) for key in await stores.passkeys.list(tenant="a")] == [("ada", 9, False), ("bob", 0, True)]
+    assert await stores.tokens.verify(erased, now_ms=now_ms()) is None
+    assert [record.revoked_ms is None for record in await stores.tokens.list(tenant="a") if record.principal == ada] == [True]
+    assert await stores.check() == ()
+    await stores.close()
+    fresh = opened(tmp_path / "new")        # another home, which never had these tokens
+    await fresh.close()
+    restore_home(tmp_path / "copy", tmp_path / "new", now_ms=now_ms())
+    fresh = opened(tmp_path / "new")
+    assert await fresh.tokens.verify(erased, now_ms=now_ms()) is not None
+    await fresh.close()
