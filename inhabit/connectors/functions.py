@@ -9,10 +9,10 @@
         since: only orders placed on or after this day
         '''
 
-A parameter annotated `Principal`, and nothing else, is filled with the run's own principal and is not shown; one
-annotated `Call` gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the annotated types (pydantic
-models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in threads of their capability, so that those
-that hang hold up nobody else.
+A parameter annotated `Principal`, and nothing else, is filled with the run's own principal and is not shown;
+one annotated `Call` gets the call itself (idempotency key, blobs, deadline). Arguments arrive as the
+annotated types (pydantic models, dataclasses, TypedDicts, dates, enums). Synchronous functions run in threads
+of their capability, so that those that hang hold up nobody else.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
 from inhabit.connectors.still import still_async, still_sync
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
-from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import ErrorDoc, Operation, Resource, Schema
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.reconciled import Reconciled
+from inhabit.contracts.schema import Schemas
 from inhabit.errors import CallError, ConfigError, Effect, InhabitError, InvalidInput
 
 __all__ = ["Capability", "FunctionConnector"]
@@ -54,8 +54,6 @@ _NO_JSON = (complex,)
 """Types that pydantic writes as text: a program would be told that a string is asked for."""
 _JSON_TYPES = "annotate with pydantic models, dataclasses, TypedDicts or JSON types"
 _EFFECTS = typing.get_args(Effect)
-_REFERENCES = 8
-_NOTHING: Mapping[str, Any] = {}
 _THREADS = 32
 """Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
 
@@ -96,15 +94,18 @@ class Capability:
         errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
         content: Sequence[str] = (), resource: Resource | None = None,
     ) -> Any:
-        """Declare a function as an operation; used as `@cap.operation` or `@cap.operation(writes="internal")`.
+        """Declare a function as an operation; used as `@cap.operation` or
+        `@cap.operation(writes="internal")`.
 
-        What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A write
-        without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert` and `preview` are
-        operations of this capability, as functions or by name; so is `reconcile`, which reads whether a call took effect: it is
-        given those of the call's arguments that it names and the call's `idempotency_key`, and answers `Reconciled`. `url_argument` names the parameter that says where a request
-        goes: after private data, only to a URL that somebody gave. `content` names those that say neither where a call goes
-        nor what it does (the body of a mail, not its recipient): a handle may bring a stranger's words there.
-        `resource`: how it stands to a kind of things, for plans. Raises `ConfigError` when a type has no JSON form.
+        What is not declared is: reads private data, trusted (it is the product's own), writes nothing. A
+        write without a `revert` is irreversible; only a read is idempotent unless said otherwise. `revert`
+        and `preview` are operations of this capability, as functions or by name; so is `reconcile`, which
+        reads whether a call took effect: it is given those of the call's arguments that it names and the
+        call's `idempotency_key`, and answers `Reconciled`. `url_argument` names the parameter that says where
+        a request goes: after private data, only to a URL that somebody gave. `content` names those that say
+        neither where a call goes nor what it does (the body of a mail, not its recipient): a handle may bring
+        a stranger's words there. `resource`: how it stands to a kind of things, for plans. Raises
+        `ConfigError` when a type has no JSON form.
         """
         if function is None:
             def decorate(real: Callable[..., Any]) -> Any:
@@ -140,8 +141,10 @@ class Capability:
         return next(declared, f"{self.name}.{other.__name__}")
 
     def connector(self) -> FunctionConnector:
-        """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a `revert`, `preview`
-        or `reconcile` that names no operation of it, and for a `reconcile` that cannot answer."""
+        """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a
+        `revert`, `preview` or `reconcile` that names no operation of it, and for a `reconcile` that cannot
+        answer.
+        """
         known = [function.operation.name for function in self._functions.values()]
         for operation in (function.operation for function in self._functions.values()):
             for role, named in (("revert", operation.revert), ("preview", operation.preview), ("reconcile", operation.reconcile)):
@@ -183,7 +186,9 @@ class FunctionConnector:
         return ()
 
     async def call(self, call: Call) -> Any:
-        """Raises `InvalidInput` for arguments outside the annotated types, `CallError` for what the function raised."""
+        """Raises `InvalidInput` for arguments outside the annotated types, `CallError` for what the function
+        raised.
+        """
         function = self._functions[call.operation.function]
         arguments = _bind(function, call)
         try:
@@ -195,7 +200,8 @@ class FunctionConnector:
         except InhabitError:
             raise
         except (ValueError, LookupError, PermissionError) as error:
-            # What a product raises on purpose for its caller; anything else stays inside and is logged by the bridge.
+            # What a product raises on purpose for its caller; anything else stays inside and is logged by the
+            # bridge.
             raise CallError(str(error) or type(error).__name__, effect=_effect_of(function, error), code=_error_code(function, error)) from error
         return function.result.serializer.to_python(value, mode="json", warnings="none") if function.result is not None else value
 
@@ -212,8 +218,8 @@ class FunctionConnector:
 
 
 def _with_resource(function: _Function, resource: Resource) -> _Function:
-    """Raises `ConfigError` for a resource whose arguments are no parameters. Where it does not say so itself, parameters that are members
-    of what the operation answers are members of the thing.
+    """Raises `ConfigError` for a resource whose arguments are no parameters. Where it does not say so itself,
+    parameters that are members of what the operation answers are members of the thing.
     """
     operation = function.operation
     given = operation.input_schema["properties"]
@@ -233,17 +239,9 @@ def _with_resource(function: _Function, resource: Resource) -> _Function:
 
 def _members(operation: Operation, resource: Resource) -> Mapping[str, Any]:
     """Of the thing that an operation answers with; empty where nothing is said of it."""
-    answer = _properties(operation, operation.output_schema)
-    return _properties(operation, answer.get(resource.wrapped)) if resource.wrapped else answer
-
-
-def _properties(operation: Operation, schema: Any) -> Mapping[str, Any]:
-    for _ in range(_REFERENCES):
-        if not is_object(schema) or not isinstance(schema.get("$ref"), str):
-            break
-        schema = operation.definitions.get(schema["$ref"].removeprefix("#/$defs/"))
-    properties = schema.get("properties") if is_object(schema) else None
-    return properties if is_object(properties) else _NOTHING
+    schemas = Schemas(operation.definitions)
+    answer = schemas.members(operation.output_schema)
+    return schemas.members(answer.get(resource.wrapped)) if resource.wrapped else answer
 
 
 def _check_reconcile(operation: Operation, reads: _Function) -> None:
@@ -275,7 +273,9 @@ def _bind(function: _Function, call: Call) -> dict[str, Any]:
 
 
 def _effect_of(function: _Function, error: Exception) -> Effect:
-    """An exception whose class carries `effect` speaks for itself; else nobody knows what was written before it."""
+    """An exception whose class carries `effect` speaks for itself; else nobody knows what was written before
+    it.
+    """
     effect: Any = getattr(error, "effect", None)
     if effect in _EFFECTS:
         return effect

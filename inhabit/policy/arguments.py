@@ -1,25 +1,27 @@
-"""What an operation's schemas say of an argument that a condition refers to, and of a field that is to be hidden."""
+"""What an operation's schemas say of an argument that a condition refers to, or of a field to be hidden."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from inhabit.contracts.json import is_array, is_object
-from inhabit.contracts.operation import Operation
+from inhabit.contracts.operation import Operation, Schema
+from inhabit.contracts.schema import Schemas, types_of
 from inhabit.policy.expression import EVERY, ReadPath
 
 __all__ = ["Argument", "argument", "hidden"]
 
-_KINDS = {"string": "text", "number": "a number", "integer": "a number", "boolean": "a truth value", "array": "a list",
-          "object": "a map", "null": "null"}
+_KINDS = {"string": "text", "number": "a number", "integer": "a number", "boolean": "a truth value",
+          "array": "a list", "object": "a map", "null": "null"}
 _DEPTH = 20
-Schema = Any
+_MOST = 1_000
 
 
 class Argument(NamedTuple):
-    """`kinds` empty: the schema does not say. `missing`: the first name on the way that is no field there, with those
-    that are. `optional`: a call may leave it out.
+    """`kinds` empty: the schema does not say. `missing`: the first name on the way that is no field there,
+    with those that are. `optional`: a call may leave it out.
     """
 
     kinds: frozenset[str] = frozenset()
@@ -31,58 +33,69 @@ class Argument(NamedTuple):
 
 def argument(operation: Operation, path: ReadPath) -> Argument:
     """`path` begins after `args`."""
-    schemas = list(_variants(operation.input_schema, operation, _DEPTH))
+    types = Schemas(operation.definitions)
+    schemas = types.variants(operation.input_schema)
     optional = False
     for name in path:
         if name == "":
             break
-        inner, known, needed = _step(schemas, name, operation)
+        inner, known, needed = _step(schemas, name, types)
         if inner is None:
             return Argument(optional=optional, missing=name, known=known)
         schemas, optional = inner, optional or not needed
-    kinds = [_KINDS.get(kind) for schema in schemas for kind in _types(schema)]
+    found = [_KINDS.get(kind, "") for schema in schemas for kind in _types(schema)]
+    kinds = frozenset(found) if found and all(found) else frozenset[str]()
     enums = [schema.get("enum") for schema in schemas]
-    values = tuple(value for enum in enums if is_array(enum) for value in enum) if all(map(is_array, enums)) else ()
-    return Argument(frozenset(kind for kind in kinds if kind) if schemas and all(kinds) else frozenset(), optional, values=values)
+    values = tuple(value for enum in enums if is_array(enum) for value in enum)
+    return Argument(kinds, optional, values=values if all(map(is_array, enums)) else ())
 
 
 def hidden(operation: Operation, path: Sequence[str]) -> Argument:
-    """A path of `redact` in the results, with the steps that `redacted` takes: `missing` where it can hide nothing."""
-    schemas = list(_variants(operation.output_schema, operation, _DEPTH))
+    """A path of `redact` in the results, with the steps that `redacted` takes: `missing` where it can hide
+    nothing.
+    """
+    types = Schemas(operation.definitions)
+    schemas = types.variants(operation.output_schema)
     for name in path:
         if name == "*":
-            inner, known = _each(schemas, operation), ()
+            inner, known = _each(schemas, types), ()
         else:
-            inner, known, _ = _step([one for schema in schemas for one in _elements(schema, operation, _DEPTH)], name, operation)
+            elements = _bounded(one for schema in schemas for one in _elements(schema, types, _DEPTH))
+            inner, known, _ = _step(elements, name, types)
         if inner is None:
             return Argument(missing=name, known=known)
         schemas = inner
     return Argument()
 
 
-def _each(schemas: list[Schema], operation: Operation) -> list[Schema] | None:
+def _each(schemas: Sequence[Schema], types: Schemas) -> list[Schema] | None:
     """The schemas of all elements and fields; empty where one is not known, None where there are none."""
     found: list[Schema] = []
     for schema in schemas:
         fields = schema.get("properties")
-        inner = [*(fields.values() if is_object(fields) else ()), *(schema[key] for key in ("items", "additionalProperties") if is_object(schema.get(key)))]
+        others = [schema[key] for key in ("items", "additionalProperties") if is_object(schema.get(key))]
+        inner = [*(fields.values() if is_object(fields) else ()), *others]
         if not inner and not _closed(schema):
             return []
-        found += [one for each in inner for one in _variants(each, operation, _DEPTH)]
-    return found if found or not schemas else None
+        found += [one for each in inner for one in types.variants(each)]
+    return _bounded(found) if found or not schemas else None
 
 
-def _elements(schema: Schema, operation: Operation, depth: int) -> Iterator[Schema]:
+def _elements(schema: Schema, types: Schemas, depth: int) -> Iterator[Schema]:
     """What a list that no `*` names is gone through to."""
     if not is_object(schema.get("items")) or depth == 0:
         yield schema
         return
-    for inner in _variants(schema["items"], operation, depth - 1):
-        yield from _elements(inner, operation, depth - 1)
+    for inner in types.variants(schema["items"]):
+        yield from _elements(inner, types, depth - 1)
 
 
-def _step(schemas: list[Schema], name: str, operation: Operation) -> tuple[list[Schema] | None, tuple[str, ...], bool]:
-    """The schemas of a field, None where no schema knows it; the fields that there are; whether it is always there."""
+def _step(
+    schemas: Sequence[Schema], name: str, types: Schemas,
+) -> tuple[list[Schema] | None, tuple[str, ...], bool]:
+    """The schemas of a field, None where no schema knows it; the fields that there are; whether it is always
+    there.
+    """
     found: list[Schema] = []
     known: list[str] = []
     open_end = not schemas
@@ -92,12 +105,18 @@ def _step(schemas: list[Schema], name: str, operation: Operation) -> tuple[list[
         fields = schema.get("properties")
         known += fields if is_object(fields) else ()
         if inner is not None:
-            found += _variants(inner, operation, _DEPTH)
+            found += types.variants(inner)
         open_end = open_end or (inner is None and not _closed(schema))
         needed = needed and (name == EVERY or name in (schema.get("required") or ()))
     if found or open_end:
-        return ([] if open_end else found), tuple(known), needed
+        return ([] if open_end else _bounded(found)), tuple(known), needed
     return None, tuple(known), False
+
+
+def _bounded(found: Iterable[Schema]) -> list[Schema]:
+    """So many, and for the rest one that says nothing: the alternatives of each step of a path multiply."""
+    first = list(islice(found, _MOST + 1))
+    return first if len(first) <= _MOST else [*first[:_MOST], {}]
 
 
 def _inner(schema: Schema, name: str) -> Schema | None:
@@ -110,37 +129,13 @@ def _inner(schema: Schema, name: str) -> Schema | None:
 
 
 def _closed(schema: Schema) -> bool:
-    """Whether a name that the schema does not give is a mistake: it lists its fields and opens no door for others."""
+    """Whether a name that the schema does not give is a mistake: it lists its fields and opens no door for
+    others.
+    """
     if not is_object(schema.get("properties")):
         return bool(set(_types(schema))) and not {"object", "array", "anything"} & set(_types(schema))
     return schema.get("additionalProperties") in (None, False) and "patternProperties" not in schema
 
 
-def _types(schema: Schema) -> Iterator[str]:
-    kind = schema.get("type")
-    if is_array(kind):
-        yield from kind
-    elif isinstance(kind, str):
-        yield kind
-    elif "properties" in schema:
-        yield "object"
-    elif is_array(schema.get("enum")) and all(isinstance(value, str) for value in schema["enum"]):
-        yield "string"
-    else:
-        yield "anything"
-
-
-def _variants(schema: Schema, operation: Operation, depth: int) -> Iterator[Schema]:
-    """The plain schemas that a value may have to fit: references followed, alternatives side by side."""
-    if not is_object(schema) or depth == 0:
-        yield {}
-        return
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        yield from _variants(operation.definitions.get(reference.removeprefix("#/$defs/"), schema.get("$defs", {})), operation, depth - 1)
-        return
-    alternatives = [part for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word) or ()]
-    if "properties" in schema or not alternatives:
-        yield schema
-    for part in alternatives:
-        yield from (inner for inner in _variants(part, operation, depth - 1) if inner.get("type") != "null")
+def _types(schema: Schema) -> tuple[str, ...]:
+    return types_of(schema) or ("anything",)

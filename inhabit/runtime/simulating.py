@@ -1,8 +1,8 @@
-"""What a held write is answered with when nobody can say: a value of its declared type, with ids that can be recognised.
+"""What a held write is answered with when nobody can say: a value of its type, with ids to be recognised.
 
-Model: `Symbols` gives fresh ids, which depend on the run, the call and the place in the answer alone. So whoever has the
-plan finds them in it again, and binds each to what the real call answers at the same place. Everything else in a simulated
-value is the least that its schema allows, and is never bound to anything.
+Model: `Symbols` gives fresh ids, which depend on the run, the call and the place in the answer alone. So
+whoever has the plan finds them in it again, and binds each to what the real call answers at the same place.
+Everything else in a simulated value is the least that its schema allows, and is never bound to anything.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 from inhabit.contracts.json import is_array, is_object
 from inhabit.contracts.operation import Operation, Schema
+from inhabit.contracts.schema import Schemas, types_of
 
 __all__ = ["MAX_SYMBOL_CHARS", "Symbols", "shown", "simulated"]
 
 MAX_SYMBOL_CHARS = 200
-"""A real id that a symbol is bound to is no longer: it stands in arguments that a person approved without it."""
+"""A real id that a symbol is bound to is no longer: it stands in arguments that a person approved without it.
+"""
 _WORD = "planned_"
 _INTEGERS = 9_007_000_000_000_000
 _INT32 = 2_140_000_000
@@ -36,11 +38,12 @@ class Symbols:
     def fresh(self, pointer: str, schema: Schema) -> str | int | None:
         """None where the schema leaves no room for one."""
         forms = self._forms(pointer)
-        if "integer" in _types(schema) or (not schema.get("type") and schema.get("format") in ("int32", "int64")):
-            most = schema.get("maximum", 2**31 - 1 if schema.get("format") == "int32" else 2**53)
-            return next((form for form in forms if isinstance(form, int) and form <= most), None)
-        if "string" in _types(schema):
-            return forms[1] if schema.get("format") == "uuid" else forms[0]
+        types, form = types_of(schema), schema.get("format")
+        if "integer" in types or (not schema.get("type") and form in ("int32", "int64")):
+            most = schema.get("maximum", 2**31 - 1 if form == "int32" else 2**53)
+            return next((number for number in forms if isinstance(number, int) and number <= most), None)
+        if "string" in types:
+            return forms[1] if form == "uuid" else forms[0]
         return None
 
     def within(self, answer: Any) -> Iterator[tuple[str, str | int]]:
@@ -57,7 +60,8 @@ class Symbols:
     def _forms(self, pointer: str) -> tuple[str | int, ...]:
         digest = hashlib.sha256(f"{self._seed}:{pointer}".encode()).hexdigest()
         number = int(digest[:8], 16)
-        return (f"{_WORD}{digest[:16]}", f"00000000-0000-8000-8000-{digest[:12]}", _INTEGERS + number, _INT32 + number % 7_000_000)
+        return (f"{_WORD}{digest[:16]}", f"00000000-0000-8000-8000-{digest[:12]}",
+                _INTEGERS + number, _INT32 + number % 7_000_000)
 
 
 def _members(pointer: str, node: Any) -> list[tuple[str, Any]]:
@@ -67,14 +71,15 @@ def _members(pointer: str, node: Any) -> list[tuple[str, Any]]:
 
 
 def simulated(operation: Operation, known: Mapping[str, Any], symbols: Symbols, now_ms: int) -> Any:
-    """A value of the operation's output schema, None where it declares none. `known`: members that the thing answered by
-    this call would have.
+    """A value of the operation's output schema, None where it declares none. `known`: members that the thing
+    answered by this call would have.
     """
     if operation.output_schema is None:
         return None
     resource = operation.resource
     wrapped = f"/{resource.wrapped}" if resource is not None and resource.wrapped else ""
-    key = f"{wrapped}/{resource.key}" if resource is not None and resource.role == "create" and resource.key else None
+    makes = resource is not None and resource.role == "create" and resource.key
+    key = f"{wrapped}/{resource.key}" if resource is not None and makes else None
     making = _Simulation(operation, symbols, now_ms, wrapped, key)
     return making.value(operation.output_schema, "", known, 0)
 
@@ -85,18 +90,22 @@ def shown(operation: Operation, thing: Mapping[str, Any], now_ms: int) -> dict[s
     if operation.output_schema is None or resource is None:
         return dict(thing)
     making = _Simulation(operation, None, now_ms)
-    schema = making.within(operation.output_schema, resource.wrapped if resource.role == "read" else resource.items)
+    member = resource.wrapped if resource.role == "read" else resource.items
+    schema = making.within(operation.output_schema, member)
     if resource.role == "list":
-        schema = making.plain(schema).get("items", {})
+        schema = making.items(schema)
     value = making.value(schema, "", thing, 0)
     return dict(value if value and is_object(value) else thing)
 
 
 class _Simulation:
-    """`wrapped`: the pointer of the thing in the answer; `key`: that of the member which names it, if it is to be made up."""
+    """`wrapped`: the pointer of the thing in the answer; `key`: that of the member which names it, if it is
+    to be made up.
+    """
 
-    def __init__(self, operation: Operation, symbols: Symbols | None, now_ms: int, wrapped: str = "", key: str | None = None) -> None:
-        self._operation = operation
+    def __init__(self, operation: Operation, symbols: Symbols | None, now_ms: int, wrapped: str = "",
+                 key: str | None = None) -> None:
+        self._schemas = Schemas(operation.definitions)
         self._symbols = symbols
         self._now = datetime.fromtimestamp(now_ms / 1000, UTC)
         self._wrapped = wrapped
@@ -104,27 +113,32 @@ class _Simulation:
 
     def within(self, schema: Any, member: str) -> Any:
         """The schema of a member, the schema itself for no name."""
-        return self.plain(schema).get("properties", {}).get(member, {}) if member else schema
+        return self._schemas.members(schema).get(member, {}) if member else schema
+
+    def items(self, schema: Any) -> Any:
+        return self._schemas.items(schema) or {}
 
     def value(self, schema: Any, pointer: str, known: Mapping[str, Any], depth: int) -> Any:
-        schema = self.plain(schema)
+        schema = self._schemas.plain(schema)
         if depth > _DEPTH:
             return None
         if "const" in schema:
             return schema["const"]
         named = pointer == self._key or _is_id(pointer.rpartition("/")[2])
-        if "enum" not in schema and named and self._symbols and (symbol := self._symbols.fresh(pointer, schema)) is not None:
-            return symbol
+        if named and self._symbols and "enum" not in schema:
+            symbol = self._symbols.fresh(pointer, schema)
+            if symbol is not None:
+                return symbol
         if schema.get("enum"):
             return schema["enum"][0]
         if "default" in schema:
             return schema["default"]
-        match next((kind for kind in _types(schema) if kind != "null"), ""):
+        match next((kind for kind in types_of(schema) if kind != "null"), ""):
             case "object":
                 return self._object(schema, pointer, known, depth)
             case "array":
-                least = min(int(schema.get("minItems", 0)), _ITEMS)
-                return [self.value(schema.get("items", {}), f"{pointer}/{index}", {}, depth + 1) for index in range(least)]
+                items, least = schema.get("items", {}), min(int(schema.get("minItems", 0)), _ITEMS)
+                return [self.value(items, f"{pointer}/{index}", {}, depth + 1) for index in range(least)]
             case "string":
                 return self._text(schema)
             case "integer" | "number":
@@ -134,7 +148,7 @@ class _Simulation:
             case _:
                 return None
 
-    def _object(self, schema: Mapping[str, Any], pointer: str, known: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    def _object(self, schema: Schema, pointer: str, known: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties: Mapping[str, Any] = schema.get("properties", {})
         required: Sequence[str] = schema.get("required", ())
         made: dict[str, Any] = {}
@@ -148,51 +162,20 @@ class _Simulation:
                 made[name] = self.value(properties.get(name, {}), inner, {}, depth + 1)
         return made
 
-    def plain(self, schema: Any) -> Mapping[str, Any]:
-        """The schema with references followed, parts of `allOf` joined and the first of several chosen that is not null."""
-        found: dict[str, Any] = {}
-        for _ in range(_DEPTH):
-            if not is_object(schema):
-                return found
-            merged: dict[str, Any] = {**found, **schema}
-            reference = merged.pop("$ref", None)
-            several = merged.pop("anyOf", None) or merged.pop("oneOf", None)
-            parts = merged.pop("allOf", ())
-            for part in parts:
-                other = self.plain(part)
-                merged = {**other, **merged, "properties": {**other.get("properties", {}), **merged.get("properties", {})},
-                          "required": [*other.get("required", ()), *merged.get("required", ())]}
-            found = merged
-            if isinstance(reference, str):
-                schema = self._operation.definitions.get(reference.removeprefix("#/$defs/"), {})
-            elif several:
-                schema = next((one for one in several if is_object(one) and one.get("type") != "null"), None)
-            else:
-                return found
-        return found
-
-    def _text(self, schema: Mapping[str, Any]) -> str:
-        shaped = {"date-time": self._now.isoformat().replace("+00:00", "Z"), "date": self._now.date().isoformat(),
-                  "time": self._now.time().isoformat(), "uuid": "00000000-0000-8000-8000-000000000000", "email": "planned@example.invalid",
-                  "uri": "https://planned.invalid/", "duration": "PT0S"}
+    def _text(self, schema: Schema) -> str:
+        shaped = {
+            "date-time": self._now.isoformat().replace("+00:00", "Z"), "date": self._now.date().isoformat(),
+            "time": self._now.time().isoformat(), "uuid": "00000000-0000-8000-8000-000000000000",
+            "email": "planned@example.invalid", "uri": "https://planned.invalid/", "duration": "PT0S"}
         text = shaped.get(str(schema.get("format")), "")
         return text.ljust(min(int(schema.get("minLength", 0)), MAX_SYMBOL_CHARS), "x")
 
 
-def _number(schema: Mapping[str, Any]) -> float:
+def _number(schema: Schema) -> float:
     if "exclusiveMinimum" in schema:
         return schema["exclusiveMinimum"] + 1
     least = schema.get("minimum", 0)
     return max(least, 0) if schema.get("maximum", 0) >= 0 else schema["maximum"]
-
-
-def _types(schema: Mapping[str, Any]) -> Sequence[str]:
-    kind = schema.get("type")
-    if isinstance(kind, str):
-        return (kind,)
-    if is_array(kind):
-        return [str(one) for one in kind]
-    return ("object",) if "properties" in schema else ()
 
 
 def _is_id(name: str) -> bool:

@@ -125,6 +125,26 @@ def test_a_body_that_repeats_a_parameter_is_looked_into() -> None:
     assert put is not None and put.members == (("body.title", "title"),)
 
 
+def test_a_body_of_several_forms_is_read_but_not_for_the_key() -> None:
+    """An issue is made an item of a board: `id` is the issue's."""
+    forms = {"schema": {"type": "object", "properties": {"id": TEXT, "title": TEXT}, "oneOf": [{"required": ["id"]}, {"required": ["title"]}]}}
+    found = derived({"/things": {"get": answers({"type": "array", "items": REF}),
+                                 "post": answers(REF) | {"requestBody": {"content": {"application/json": forms}}}},
+                     "/things/{id}": {"get": answers(REF)}})
+    post = found["post /things"]
+    assert post is not None and post.members == (("body.title", "title"),)
+
+
+def test_what_only_tells_people_something_makes_no_other_type() -> None:
+    told = {"allOf": [{"$ref": "#/components/schemas/Size"}], "description": "how large it is"}
+    thing = {"type": "object", "properties": {"id": TEXT, "size": told}}
+    size = {"type": "object", "properties": {"width": NUMBER}}
+    found = derived({"/boxes": {"post": answers(thing) | takes(size={"$ref": "#/components/schemas/Size"})},
+                     "/boxes/{id}": {"get": answers(thing), "delete": DONE}}, Size=size)
+    post = found["post /boxes"]
+    assert post is not None and post.members == (("size", "size"),)
+
+
 PLAIN = {"get": answers(REF), "delete": DONE}
 
 

@@ -23,7 +23,7 @@ from inhabit.errors import ConfigError
 
 __all__ = ["COMPILER_VERSION", "Compiled", "compile_document"]
 
-COMPILER_VERSION = "2"
+COMPILER_VERSION = "3"
 """Part of the cache's key: raise it whenever the compiled form of any document changes."""
 _SUMMARY_CHARS = 300
 _DESCRIPTION_CHARS = 4_000
