@@ -1,8 +1,8 @@
 """A policy file that may change under a running server: the last good policy stays in force until the next good one.
 
 Model: nothing watches; whoever wants the policy asks, and the file is looked at again when its identity, size or time
-differ. A new file put in its place (the way to change a policy) counts at once. One that is written in place may be
-half there, and half a policy is a laxer one: it counts once it has stood still for `SETTLE_S`.
+differ. A new file moved into its place (the way to change a policy) counts at once. One that is written there, in place or as
+a new file under the name, may be half there, and half a policy is a laxer one: it counts once it has stood still for `SETTLE_S`.
 """
 
 from __future__ import annotations
@@ -80,13 +80,15 @@ class Loader:
     def _has_settled(self) -> bool:
         """Whether there is something new that can be read now."""
         try:
-            found = _identity(os.stat(self._path))
+            status = os.stat(self._path)
         except OSError:
             return True     # reading says what is wrong
+        found = _identity(status)
         if found == self._seen:
             self._moving = None
             return False
-        if self._seen is None or found[:2] != self._seen[:2]:
+        moved = status.st_ctime_ns > status.st_mtime_ns     # something befell it after its last byte was written
+        if moved and (self._seen is None or found[:2] != self._seen[:2]):
             return True
         if self._moving is None or self._moving[0] != found:
             self._moving = (found, self._clock())

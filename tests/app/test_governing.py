@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class Bank:
         """As `mv` puts a new file in the place of the old one."""
         new = self.policy.with_suffix(".new")
         new.write_text(policy)
+        os.utime(new, (1, 1))      # written some time ago
         new.replace(self.policy)
 
 

@@ -31,6 +31,7 @@ def put(tmp_path: Path) -> Callable[[str | bytes], Path]:
     def replace(text: str | bytes) -> Path:
         beside = tmp_path / "new"
         beside.write_bytes(text.encode() if isinstance(text, str) else text)
+        os.utime(beside, (1, 1))      # written some time ago
         os.replace(beside, path)
         return path
     return replace
@@ -78,6 +79,27 @@ def test_half_a_file_is_no_policy(put: Callable[[str], Path]) -> None:
         assert not loader.look().changed
     clock.s += SETTLE_S
     assert loader.look().changed and names(loader) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_E21_half_a_new_file_under_the_name_is_no_policy(put: Callable[[str], Path], missed: bool) -> None:
+    """As a checkout does it: the old file is removed, and another one is written where it was. `missed`: it was looked for in between."""
+    clock = Clock()
+    path = put(rule(name="one") + rule(name="two", on="mail.send"))
+    kept = path.with_name("kept")
+    os.link(path, kept)     # so that the new file is not given the old one's number
+    loader = Loader(path, clock=clock)
+    path.unlink()
+    if missed:
+        assert not loader.look().changed
+    with path.open("w") as file:
+        for part, name in ((rule(name="one"), "half"), (rule(name="three", on="mail.send"), "whole")):
+            file.write(part)
+            file.flush()
+            assert not loader.look().changed and names(loader) == ["one", "two"], name
+            clock.s += SETTLE_S / 2
+    clock.s += SETTLE_S
+    assert loader.look().changed and names(loader) == ["one", "three"]
 
 
 def test_there_is_no_start_without_a_policy(tmp_path: Path, put: Callable[[str], Path]) -> None:
