@@ -232,7 +232,9 @@ class EntryPage:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run without its values. `grant`: what it was started under, for whoever decides who may see it."""
+    """A run without its values. `grant`: what it was started under, for whoever decides who may see it; `conversation`:
+    the one that it was started in.
+    """
 
     run_id: str
     principal: Principal
@@ -246,18 +248,20 @@ class RunSummary:
     grant: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     kind: RunKind = "program"
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnding:
     """How a run ended (None: it goes on) and the last lines it printed; `logs_cut`: there were more. `parked`: why it
-    cannot go on now.
+    cannot go on now; `asked`: the questions that it sleeps for.
     """
 
     terminal: Terminal | None
     logs: tuple[Logged, ...]
     logs_cut: bool = False
     parked: Mapping[str, Any] | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
     if ending.parked is not None:
         return parked_result(run.run_id, ending.parked, logs, ending.logs_cut, run.calls)
+    if run.state == "suspended":
+        return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, ending.asked)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
     return ended_result(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)

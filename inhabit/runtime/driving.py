@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from inhabit.contracts.principal import Principal
-from inhabit.contracts.program import Isolate, LogLine
+from inhabit.contracts.program import Isolate
 from inhabit.contracts.result import RunResult
 from inhabit.contracts.run import Decided, RunHeader, RunRecord, RunSummary, Suspended, Terminal, Ticket
 from inhabit.errors import Denied, InhabitError, TooMany, Unavailable, WorkerLost
@@ -277,10 +277,6 @@ class Driving:
         if kept is not None:
             return kept
         ending = await self._parts.journal.ending(run.run_id, tenant=run.principal.tenant)
-        if run.state == "suspended":
-            recording = Recording.of(await self._parts.journal.read(run.run_id, tenant=run.principal.tenant), self._parts.now_ms())
-            logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
-            return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, recording.waiting)
         result = recorded_result(run, ending)
         if ending.terminal is not None and len(ending.terminal.value) > _COSTLY_BYTES:
             self._results[run.run_id] = result

@@ -179,11 +179,12 @@ class Runtime:
         """Raises `NotFound`."""
         live = self.driving.live.get(run_id)
         if live is not None:
-            self._see(live.header, caller)
+            self._see(run := live.header, caller)
             result = await self.driving.result(live, wait_s)
         else:
-            result = await self.driving.recorded(await self.visible(run_id, caller))
-        await self._heard(run_id, caller)
+            run = await self.visible(run_id, caller)
+            result = await self.driving.recorded(run)
+        await self._heard(run, caller)
         return result
 
     async def visible(self, run_id: str, caller: Caller) -> RunSummary:
@@ -277,12 +278,12 @@ class Runtime:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    async def _heard(self, run_id: str, caller: Caller) -> None:
+    async def _heard(self, run: RunHeader | RunSummary, caller: Caller) -> None:
         """A run of another conversation that is shown in the caller's: what it has read, that one has read from now on."""
-        scope, journal = caller.conversation, self.parts.journal
-        if scope and (await journal.header(run_id, tenant=caller.principal.tenant)).conversation != scope:
-            labels = had_read(await journal.read(run_id, tenant=caller.principal.tenant))
-            await self.parts.conversations.join(caller.principal, scope, run_id, labels, self.parts.now_ms())
+        scope = caller.conversation
+        if scope and run.conversation != scope:
+            labels = had_read(await self.parts.journal.read(run.run_id, tenant=caller.principal.tenant))
+            await self.parts.conversations.join(caller.principal, scope, run.run_id, labels, self.parts.now_ms())
 
     async def _learnt(self, run_id: str, caller: Caller) -> tuple[tuple[str, str], ...]:
         """What a run has read, and the caller's conversation."""

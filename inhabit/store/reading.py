@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import (
+    Asked,
     EntryPage,
     Logged,
     RunEnding,
@@ -87,7 +88,7 @@ def one_entry(connection: sqlite3.Connection, key: int, number: int) -> StoredEn
 
 
 def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
-    """The terminal entry, whole, and the last lines of log; the calls in between are not read."""
+    """The terminal entry, whole, the last lines of log, and what is asked; the calls in between are not read."""
     run_id, tenant = _names(connection, key)
     row = connection.execute("SELECT number, kind FROM entries WHERE run = ? ORDER BY number DESC LIMIT 1", (key,)).fetchone()
     last = one_entry(connection, key, row[0]) if row is not None and row[1] in (TERMINAL, SUSPENDED) else None
@@ -102,8 +103,17 @@ def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
         assert isinstance(line, Logged)
         logs.append(line)
     entry = last.entry if last is not None else None
+    asleep = entry if isinstance(entry, Suspended) else None
     return RunEnding(entry if isinstance(entry, Terminal) else None, tuple(reversed(logs)), room < 0,
-                     entry.parked if isinstance(entry, Suspended) else None)
+                     asleep.parked if asleep else None, _asked(connection, key) if asleep else ())
+
+
+def _asked(connection: sqlite3.Connection, key: int) -> tuple[Asked, ...]:
+    """Questions without an answer, in the order of their calls; those about what became of a call come last."""
+    rows = connection.execute(
+        "SELECT id, sequence, operation, digest, rule, reason, asked_ms, expires_ms FROM approvals"
+        " WHERE run = ? AND decided_ms IS NULL ORDER BY sequence, id", (key,))
+    return tuple(sorted((Asked(*row) for row in rows), key=lambda asked: asked.doubt))
 
 
 def shown_header(connection: sqlite3.Connection, key: int) -> RunHeader:
@@ -136,7 +146,7 @@ def summary(row: Sequence[Any]) -> RunSummary:
     meta, _ = unpack(body, f"run {run_id}")
     header = decode_header(meta, (b"", b"", b""))
     return RunSummary(run_id, Principal(user, tenant, agent), language, program_hash, cast(RunState, state),
-                      created_ms, ended_ms, calls, origin, header.grant, header.limits, header.kind)
+                      created_ms, ended_ms, calls, origin, header.grant, header.limits, header.kind, header.conversation)
 
 
 def blob(connection: sqlite3.Connection, tenant: str, digest: bytes) -> bytes | None:

@@ -217,6 +217,29 @@ async def test_a_woken_run_whose_journal_fails_is_heard_of_when_nobody_waits_for
     assert unheard == [] and f"run {run.run_id} has no recorded end, the next start settles it: the journal takes no more" in caplog.text
 
 
+async def test_whoever_asks_after_a_sleeping_run_has_not_its_whole_record_read(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = replace(ADA, door="mcp", conversation="talk")
+    async with opened(Shop()) as (runtime, store):
+        run = await runtime.execute(TWO, caller)
+        while run.run_id in runtime.live:
+            await asyncio.sleep(0)
+        read: list[str] = []
+        whole = runtime.parts.journal.read
+
+        async def counted(run_id: str, *, tenant: str) -> Any:
+            read.append(run_id)
+            return await whole(run_id, tenant=tenant)
+
+        monkeypatch.setattr(runtime.parts.journal, "read", counted)
+        assert [one.sequence for one in (await runtime.wait(run.run_id, caller)).approvals] == [1, 2] and read == []
+        await runtime.wait(run.run_id, replace(caller, conversation="another"))
+        assert read == [run.run_id]     # what it has read, the other conversation has read now
+        monkeypatch.undo()
+        await Desk(runtime, store.approvals).decide(run.approvals[0].approval, "reject", BOSS)
+        asleep = await settled(runtime, run.run_id)
+        assert asleep.state == "suspended" and [one.sequence for one in asleep.approvals] == [2]
+
+
 async def test_rejection_that_nobody_catches_ends_the_run_rejected(opened: Any) -> None:
     shop = Shop()
     async with opened(shop) as (runtime, store):
