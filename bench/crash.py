@@ -34,6 +34,7 @@ from bench.crash_control import control
 from bench.crash_power import power
 from bench.crash_server import Findings, journal_steps, random_kills
 from bench.crash_storage import Acknowledged, Nursery, lost_records
+from bench.crash_told import summed
 from bench.report import Report, peers_folder
 
 _CHECK_EVERY = 100
@@ -68,7 +69,7 @@ def server(folder: Path, kills: int, every_step: int, seed: str, report: Report)
     _say(found, "at random moments", report)
     _say(at_steps, "at steps", report)
     report.note("steps: " + "; ".join(steps))
-    found.add(at_steps)
+    found = summed(found, [at_steps])
     report.figure("crash.kills", found.kills, "SIGKILL")
     report.figure("crash.steps", at_steps.kills, "SIGKILL")
     report.figure("crash.lost", len(found.lost), "answers and records")

@@ -25,6 +25,7 @@ import httpx2
 
 from bench.crash_ledger import connect
 from bench.crash_nursery import ALL_STEPS, ServerNursery, Step
+from bench.crash_told import summed
 from inhabit.store.store import Store
 
 __all__ = ["Findings", "ServerCrashes", "journal_steps", "random_kills"]
@@ -56,24 +57,13 @@ class Findings:
     dishonest: list[str] = field(default_factory=list[str])
     repeated: list[str] = field(default_factory=list[str])
 
-    def add(self, other: Findings) -> None:
-        self.kills += other.kills
-        self.told += other.told
-        self.runs += other.runs
-        self.states += other.states
-        self.lost += other.lost
-        self.dishonest += other.dishonest
-        self.repeated += other.repeated
-
 
 async def random_kills(folder: Path, kills: int, seed: str) -> Findings:
     """`kills` in all, over several lanes at once."""
-    found = Findings()
     shares = [len(range(lane, kills, LANES)) for lane in range(LANES)]
     lanes = [ServerCrashes(folder / f"lane{lane}", f"{seed} lane {lane}") for lane in range(LANES)]
-    for lane in await asyncio.gather(*(lane.run(share) for lane, share in zip(lanes, shares, strict=True) if share)):
-        found.add(lane)
-    return found
+    running = (lane.run(share) for lane, share in zip(lanes, shares, strict=True) if share)
+    return summed(Findings(), await asyncio.gather(*running))
 
 
 async def journal_steps(folder: Path, every: int = 1) -> tuple[Findings, list[str]]:

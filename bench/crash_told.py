@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["GONE", "STRANGER", "Findings", "Plan", "Seen", "Told", "Work", "judge"]
+__all__ = ["GONE", "STRANGER", "Findings", "Plan", "Seen", "Told", "Work", "judge", "summed"]
 
+Sums = TypeVar("Sums")
 GONE = "gone"
 STRANGER = "stranger"
 """In the ledger: somebody else wrote, after the plan had read."""
@@ -102,11 +103,15 @@ class Findings:
 
     @classmethod
     def joined(cls, parts: Iterable[Findings]) -> Findings:
-        whole = cls()
-        for part in parts:
-            for name, value in vars(part).items():
-                setattr(whole, name, getattr(whole, name) + value)
-        return whole
+        return summed(cls(), parts)
+
+
+def summed(whole: Sums, parts: Iterable[Sums]) -> Sums:
+    """`whole` with every field of the parts added to its own: none can be forgotten."""
+    for part in parts:
+        for name, value in vars(part).items():
+            setattr(whole, name, getattr(whole, name) + value)
+    return whole
 
 
 def judge(told: Told, seen: Seen) -> Findings:
