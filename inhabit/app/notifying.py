@@ -63,6 +63,11 @@ class Notices:
                 "rule": asked.rule, "expires_ms": asked.expires_ms}   # not its reason: that of a limit counts what the arguments say
         try:
             async with self._outbound.client(reach) as client:
-                (await client.post(url, json=body)).raise_for_status()
-        except (InhabitError, httpx2.HTTPError) as error:
-            _log.warning("the webhook was not told of %s: %s", asked.approval, error)
+                response = await client.post(url, json=body)
+            told = "" if response.is_success else f"HTTP status {response.status_code}"
+        except InhabitError as error:
+            told = error.message
+        except httpx2.HTTPError as error:
+            told = type(error).__name__     # its words may hold the address, and that is often a secret
+        if told:
+            _log.warning("the webhook was not told of %s: %s", asked.approval, told)

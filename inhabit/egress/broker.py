@@ -30,6 +30,7 @@ class Broker:
         self._resolver = resolver or SystemResolver()
         # At DEBUG the library logs the headers of answers as they came, with what an upstream echoes of a credential.
         logging.getLogger(httpcore2.__name__).setLevel(logging.INFO)
+        logging.getLogger(httpx2.__name__).setLevel(logging.WARNING)    # at INFO whole addresses, with a key that goes into their query
         self._tls = tls
 
     def client(self, reach: Reach) -> httpx2.AsyncClient:

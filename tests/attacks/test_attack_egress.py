@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,11 +16,13 @@ import httpx2
 import orjson
 import pytest
 
+from inhabit.app.notifying import Notices
 from inhabit.connectors.http import HostGrant, HttpConnector
 from inhabit.connectors.mcp import McpConnector
 from inhabit.connectors.redaction import RedactedStream, Redactor
 from inhabit.contracts.connector import Call
 from inhabit.contracts.principal import Principal
+from inhabit.contracts.run import Asked
 from inhabit.egress import Broker
 from inhabit.egress.dialling import CheckedDialler
 from inhabit.errors import ConfigError, Denied, InhabitError, InvalidInput, UpstreamError
@@ -175,6 +178,21 @@ async def test_C18_json_that_escapes_is_scrubbed_like_json_that_does_not(escaped
         upstream.reply["/"] = (200, "application/json", f'{{"you sent": ["Bearer {echoed}"], "{echoed}": 1}}'.encode())
         found = str(await fetch(tmp_path, [HostGrant(upstream.url, secret="TOKEN")], {"url": upstream.url + "/"}))
     assert SECRET not in found and "[redacted]" in found
+
+
+async def test_C15_neither_a_key_in_a_query_nor_the_address_of_a_webhook_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the product around it logs at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    async with Upstream() as upstream:
+        await fetch(tmp_path, [HostGrant(upstream.url, secret="TOKEN", auth={"query": "key"})], {"url": upstream.url + "/"})
+        assert quote(SECRET, safe="") in upstream.seen[-1].target
+        upstream.reply["/services/T0"] = (302, "text/plain", b"", {"Location": "http://127.0.0.1:1/"})
+        notices = Notices(f"{upstream.url}/services/T0?key={SECRET}", Broker())
+        notices.tell(ADA, Asked("ap-1", 1, "bank.pay", "d", "r", "x", 1, 2))
+        async with asyncio.timeout(10):
+            while "was not told of ap-1: HTTP status 302" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert SECRET not in unquote(caplog.text) and "/services" not in caplog.text
 
 
 @pytest.mark.parametrize("encoded", [
