@@ -54,9 +54,6 @@ class Approvals:
         return await self._list("WHERE tenant = ? AND decided_ms IS NULL ORDER BY asked_ms, id LIMIT ?",
                                 (tenant, max(1, min(limit, MAX_LIST))))
 
-    async def of_run(self, run_id: str, *, tenant: str) -> Sequence[Approval]:
-        return await self._list("WHERE run_id = ? AND tenant = ? ORDER BY sequence LIMIT ?", (run_id, tenant, MAX_LIST))
-
     async def find(self, approval: str, *, tenant: str) -> Approval | None:
         found = await self._list("WHERE id = ? AND tenant = ? LIMIT ?", (approval, tenant, 1))
         return found[0] if found else None

@@ -1,4 +1,4 @@
-"""The journal on SQLite: implements `contracts.run.Journal`.
+"""The journal of one store, on SQLite: what `tenants.journal` makes the home's `contracts.run.Journal` of.
 
 Model: numbers are given here, when an entry is appended; the writer thread commits in that order. Readings go to
 the file through reader connections, after what was appended before them is committed, so that a caller always
@@ -9,12 +9,10 @@ answered like one that does not exist.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -49,12 +47,10 @@ from inhabit.store.reading import (
     summary,
 )
 
-__all__ = ["MAX_LIST", "MAX_PAGE", "SqliteJournal", "followed"]
+__all__ = ["MAX_LIST", "MAX_PAGE", "SqliteJournal"]
 
 MAX_LIST = 500
 MAX_PAGE = 1_000
-_FOLLOWED = 200
-"""Entries that a follower holds at once."""
 _T = TypeVar("_T")
 
 
@@ -185,18 +181,6 @@ class SqliteJournal:
         for key in keys:
             yield await self._database.read(lambda c, key=key: record(c, key))
 
-    async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
-        """Raises `NotFound`; `Unavailable` when the journal fails or closes meanwhile."""
-        await self._writer.flush()
-        key = await self._database.read(lambda c: key_of(c, run_id, tenant))
-        with self._writer.watch(key) as changed:
-            async def newer(at: int) -> tuple[EntryPage, Unavailable | None]:
-                return await self._database.read(lambda c: page(c, key, at, _FOLLOWED)), self.failure
-
-            async with aclosing(followed(changed, newer, after)) as entries:
-                async for stored in entries:
-                    yield stored
-
     async def _of(self, run_id: str, tenant: str, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
         """Read something of one run, after what was appended before. Raises `NotFound`."""
         await self._writer.flush()
@@ -227,24 +211,6 @@ class SqliteJournal:
             run, ticket = self._endings.popleft()
             if ticket.error is not None:
                 self._open[run.run_id] = run
-
-
-async def followed(changed: asyncio.Event, newer: Callable[[int], Awaitable[tuple[EntryPage, Unavailable | None]]], after: int) -> AsyncGenerator[StoredEntry]:
-    """A run's entries after number `after`, to its terminal one. `newer` gives a page after a number, and why no more can come;
-    `changed` is set when there may be more. Raises that `Unavailable`.
-    """
-    while True:
-        changed.clear()
-        found, failure = await newer(after)
-        for stored in found.entries:
-            after = stored.number
-            yield stored
-            if isinstance(stored.entry, Terminal):
-                return
-        if after >= found.last:
-            if failure is not None:
-                raise failure
-            await changed.wait()
 
 
 def _ending(run: OpenRun, entries: Sequence[Entry], calls: int, size: int) -> Ending | None:

@@ -19,7 +19,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from inhabit.contracts.run import RunHeader, Write
@@ -60,7 +60,6 @@ class Writer:
         self._urgent = False
         self._resting = False
         self._closing = False
-        self._watchers: dict[int, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
         self._pending_bytes = 0
         self.commits = 0
         self.generation = 0
@@ -110,20 +109,6 @@ class Writer:
         if batch is not None:
             with contextlib.suppress(Unavailable):
                 await batch.durable()
-
-    @contextlib.contextmanager
-    def watch(self, run: int) -> Generator[asyncio.Event]:
-        """An event set at every commit with entries of that run, and when the writer fails or closes."""
-        watcher = (asyncio.get_running_loop(), asyncio.Event())
-        with self._lock:
-            self._watchers.setdefault(run, []).append(watcher)
-        try:
-            yield watcher[1]
-        finally:
-            with self._lock:
-                self._watchers[run].remove(watcher)
-                if not self._watchers[run]:
-                    del self._watchers[run]
 
     @property
     def pending_bytes(self) -> int:
@@ -264,15 +249,14 @@ class Writer:
     def _settle(self, batch: Batch, error: Unavailable | None) -> None:
         with self._lock:
             settled = [batch] if error is None else [batch, *self._fail(error)]
-            events = self._events(batch, error)
             for each in settled:
                 each.error = error
                 each.settled = True
             self._taken = None
-            released = _by_loop([waiter for each in settled for waiter in each.waiters], events)
-        for loop, (waiters, signals) in released.items():
+            released = _by_loop([waiter for each in settled for waiter in each.waiters])
+        for loop, waiters in released.items():
             with contextlib.suppress(RuntimeError):  # that loop is closed; nobody waits there any more
-                loop.call_soon_threadsafe(_release, waiters, signals)
+                loop.call_soon_threadsafe(_release, waiters)
 
     def _fail(self, error: Unavailable) -> tuple[Batch, ...]:
         """Refuse from now on. What was appended meanwhile goes too: it follows on what is lost."""
@@ -283,12 +267,6 @@ class Writer:
         doomed, self._open = self._open, Batch(self._ask)
         self._pending_bytes = 0
         return (doomed,)
-
-    def _events(self, batch: Batch, error: Unavailable | None) -> list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]:
-        if not self._watchers:
-            return []
-        runs = self._watchers.keys() if error else {row.run.key for row in batch.rows} & self._watchers.keys()
-        return [watcher for run in runs for watcher in self._watchers[run]]
 
     def _try_again(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -318,22 +296,18 @@ async def _done(job: Job, batch: Batch) -> Any:
 
 
 def _by_loop(
-    waiters: list[asyncio.Future[None]], events: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
-) -> dict[asyncio.AbstractEventLoop, tuple[list[asyncio.Future[None]], list[asyncio.Event]]]:
-    found: dict[asyncio.AbstractEventLoop, tuple[list[asyncio.Future[None]], list[asyncio.Event]]] = {}
+    waiters: list[asyncio.Future[None]],
+) -> dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]:
+    found: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     for waiter in waiters:
-        found.setdefault(waiter.get_loop(), ([], []))[0].append(waiter)
-    for loop, event in events:
-        found.setdefault(loop, ([], []))[1].append(event)
+        found.setdefault(waiter.get_loop(), []).append(waiter)
     return found
 
 
-def _release(waiters: list[asyncio.Future[None]], events: list[asyncio.Event]) -> None:
+def _release(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)
-    for event in events:
-        event.set()
 
 
 def _failure(error: Exception) -> Unavailable:

@@ -61,14 +61,3 @@ async def test_the_end_of_a_run_is_found_without_reading_its_calls(tmp_path: Pat
     assert ending.terminal == END and ending.logs_cut and ending.logs[-1].text.startswith("100 ")
     assert len(decoded) == 1 + len(ending.logs) < 60
     await store.close()
-
-
-async def test_a_follower_reads_a_long_run_in_pieces(tmp_path: Path) -> None:
-    store, head = Store.open(tmp_path / "journal.db"), header()
-    store.journal.begin(head)
-    for n in range(1, 501):
-        store.journal.append(head.run_id, intent(n), outcome(n))
-    store.journal.append(head.run_id, END)
-    seen = [stored.number async for stored in store.journal.follow(head.run_id, tenant="default", after=300)]
-    assert seen == list(range(301, 1_002))
-    await store.close()

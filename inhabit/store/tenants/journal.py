@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
 from inhabit.contracts.run import (
     Entry,
@@ -27,7 +27,7 @@ from inhabit.contracts.run import (
     Write,
 )
 from inhabit.errors import InvalidInput, NotFound, Unavailable
-from inhabit.store.journal import SqliteJournal, followed
+from inhabit.store.journal import SqliteJournal
 from inhabit.store.tenants.opening import Opened, Opening
 from inhabit.store.tenants.waiting import Overview
 
@@ -132,13 +132,19 @@ class TenantsJournal:
         """The store is held while a page is read, and not between: whoever waits for a run that waits for a person, or reads
         slowly, keeps no other tenant's store closed. Raises `NotFound`, `Unavailable`."""
         with self._appended(run_id) as changed:
-            async def newer(at: int) -> tuple[EntryPage, Unavailable | None]:
+            while True:
+                changed.clear()
                 async with self._of(run_id, tenant) as journal:
-                    return await journal.page(run_id, tenant=tenant, after=at), journal.failure
-
-            async with aclosing(followed(changed, newer, after)) as entries:
-                async for stored in entries:
+                    found, failure = await journal.page(run_id, tenant=tenant, after=after), journal.failure
+                for stored in found.entries:
+                    after = stored.number
                     yield stored
+                    if isinstance(stored.entry, Terminal):
+                        return
+                if after >= found.last:
+                    if failure is not None:
+                        raise failure
+                    await changed.wait()
 
     async def unfinished(self) -> AsyncIterator[RunRecord]:
         """Of all tenants, one after the other. The store is open while its runs are taken up. A tenant whose store cannot be

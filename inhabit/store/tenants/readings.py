@@ -84,10 +84,6 @@ class TenantsApprovals:
         async with self._opening.using(tenant) as opened:
             return await opened.store.approvals.pending(tenant=tenant, limit=limit) if opened is not None else []
 
-    async def of_run(self, run_id: str, *, tenant: str) -> Sequence[Approval]:
-        async with self._opening.using(tenant) as opened:
-            return await opened.store.approvals.of_run(run_id, tenant=tenant) if opened is not None else []
-
     async def find(self, approval: str, *, tenant: str) -> Approval | None:
         async with self._opening.using(tenant) as opened:
             return await opened.store.approvals.find(approval, tenant=tenant) if opened is not None else None
