@@ -1,4 +1,4 @@
-"""Secrets taken out of what an upstream says: as they are, also as JSON may escape them, and base64, hex or percent-encoded.
+"""Secrets taken out of what an upstream says: as they are, also as JSON or HTML may escape them, and base64, hex or percent-encoded.
 Which characters an encoder escapes, and how it writes them, is its own affair: what is escaped is read as its reader would.
 
 Best effort by nature: an upstream that reverses or splits a secret is not caught. It guards against the plain
@@ -8,6 +8,7 @@ echo, in an error message or a debugging endpoint.
 from __future__ import annotations
 
 import base64
+import html
 import re
 from collections.abc import AsyncIterator, Iterable
 from urllib.parse import quote, quote_plus
@@ -19,11 +20,12 @@ __all__ = ["RedactedStream", "Redactor"]
 _MIN_CHARS = 6
 """Shorter values would blank out innocent text."""
 _MARK = b"[redacted]"
-_ESCAPED = re.compile(rb"(?:\\u00|%)([2-7][0-9a-fA-F])")
-_ESCAPE_BYTES = 6
+_ESCAPED = re.compile(rb"\\u([0-9a-fA-F]{4})|%([2-9a-fA-F][0-9a-fA-F])|&(?:#[0-9]{1,5}|#[xX][0-9a-fA-F]{1,4}|amp|lt|gt|quot|apos);")
+"""In JSON, in a URL, in HTML."""
+_ESCAPE_BYTES = 8
 _TIMES_ESCAPED = 2
 """A URL in a query is."""
-_STILL_ESCAPED = {ord('"'): b'\\"', ord("\\"): b"\\\\"}
+_STILL_ESCAPED = {b'"': b'\\"', b"\\": b"\\\\"}
 
 
 class Redactor:
@@ -52,7 +54,7 @@ class Redactor:
         """How many bytes at the end may be the beginning of a form."""
         longest = min(len(data), max(map(len, self._forms), default=1) - 1)
         line = re.split(rb"[\r\n]", data[len(data) - min(len(data), longest * _ESCAPE_BYTES):])[-1]     # no secret goes over its end
-        if b"\\" in line or b"%" in line:
+        if any(sign in line for sign in (b"\\", b"%", b"&")):
             return len(line)
         return next((size for size in range(longest, 0, -1) if any(form.startswith(data[-size:]) for form in self._forms)), 0)
 
@@ -88,8 +90,12 @@ class RedactedStream(httpx2.AsyncByteStream):
 
 
 def _letter(found: re.Match[bytes]) -> bytes:
-    letter = int(found[1], 16)
-    return _STILL_ESCAPED.get(letter) or bytes((letter,))
+    if found[2]:
+        raw = bytes((int(found[2], 16),))
+    else:
+        letter = chr(int(found[1], 16)) if found[1] else html.unescape(found[0].decode())
+        raw = found[0] if letter < " " or "\ud800" <= letter <= "\udfff" else letter.encode()
+    return _STILL_ESCAPED.get(raw, raw)
 
 
 def _forms(secret: str) -> set[bytes]:

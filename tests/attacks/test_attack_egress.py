@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
+import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -207,7 +209,16 @@ async def test_C18_percent_encoders_differ_and_each_is_scrubbed(encoded: str, tm
     assert SECRET not in unquote(unquote(found)) and "[redacted]" in found
 
 
-@pytest.mark.parametrize("encoded", [SECRET, SECRET.replace("+", "\\u002B"), quote(SECRET, safe="")])
+@pytest.mark.parametrize(("secret", "echoed"), [
+    ("Müller-geheim", json.dumps("Müller-geheim")), ("müller-geheim", quote("müller-geheim").lower()), ("geheim-😀-1", quote("geheim-😀-1").lower()),
+    (SECRET, SECRET.replace("+", "&#43;")), (SECRET, SECRET.replace("/", "&#x2F;")), ("a&b<c>'\"d", html.escape("a&b<c>'\"d")),
+    ('say "friend"', json.dumps('say "friend"').replace('\\"', "\\u0022"))])
+def test_C18_what_json_urls_and_pages_escape_is_scrubbed(secret: str, echoed: str) -> None:
+    found = Redactor([secret]).clean(f"<p>{echoed}</p>".encode()).decode()
+    assert found in ("<p>[redacted]</p>", '<p>"[redacted]"</p>')
+
+
+@pytest.mark.parametrize("encoded", [SECRET, SECRET.replace("+", "\\u002B"), SECRET.replace("+", "&#43;"), quote(SECRET, safe="")])
 async def test_C18_a_secret_in_two_pieces_of_a_stream_is_scrubbed_wherever_it_is_cut(encoded: str) -> None:
     whole = f'data: {{"said": "{encoded}"}}\n\n'.encode()
 
