@@ -18,7 +18,7 @@ def header(number: int = 0, *, user: str = "ada", tenant: str = "default", **mor
 
 
 def intent(sequence: int, arguments: bytes = b"{}") -> Intent:
-    return Intent(sequence, "shop.orders.cancel", arguments, {"effect": "allow"}, "s", f"k{sequence}", True, False, 6)
+    return Intent(sequence, "shop.orders.cancel", arguments, {"verdict": "allow", "rule": "r"}, "s", f"k{sequence}", True, False, 6)
 
 
 def outcome(sequence: int, value: bytes = b"1") -> Outcome:

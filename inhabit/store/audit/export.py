@@ -104,7 +104,7 @@ def _calls(read: RunRecord, trace: str, root: str, ended_ms: int, values: bool) 
         yield _span(trace, sha256(f"{trace}{call.sequence}".encode()).hexdigest()[:16], root, f"execute_tool {call.operation}", _CLIENT,
                     call.at_ms, outcome.at_ms if outcome else ended_ms, {
             "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.operation, "gen_ai.tool.type": "function",
-            "gen_ai.tool.call.id": f"{read.header.run_id}/{call.sequence}", "inhabit.decision": decision.get("effect"),
+            "gen_ai.tool.call.id": f"{read.header.run_id}/{call.sequence}", "inhabit.decision": decision.get("verdict"),
             "inhabit.rule": decision.get("rule"), "inhabit.may_write": call.may_write, "inhabit.duration_ms": outcome.duration_ms if outcome else None,
             "gen_ai.tool.call.arguments": _text(call.arguments) if values else None,
             "gen_ai.tool.call.result": _text(outcome.value) if values and outcome else None},

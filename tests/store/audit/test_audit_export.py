@@ -38,6 +38,7 @@ async def test_a_run_is_a_trace_and_its_calls_are_tool_spans_without_values(tmp_
     names = {item["key"]: item["value"] for item in calls[0]["attributes"]}
     assert names["gen_ai.operation.name"] == {"stringValue": "execute_tool"}
     assert names["gen_ai.tool.name"] == {"stringValue": "shop.orders.cancel"}
+    assert (names["inhabit.decision"], names["inhabit.rule"]) == ({"stringValue": "allow"}, {"stringValue": "r"})
     assert {item["key"] for call in calls for item in call["attributes"]} & {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"} == set()
     assert len(run["traceId"]) == 32 and len(run["spanId"]) == 16 and "parentSpanId" not in run
 
