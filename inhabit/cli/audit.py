@@ -3,11 +3,12 @@
 key         the public key of the home: keep it elsewhere, with whoever verifies
 checkpoint  the newest signed checkpoint: keep some elsewhere; with one, a cut end and an older copy are found
 tokens      who made and revoked which token, for whom, with which grant; needs no server
-verify      all records against the log, the log against its checkpoints; needs the public key and the file alone
+verify      all records against the log, the log against its checkpoints; needs the public key and the file
 export      every record with its proof as JSON lines, or OpenTelemetry traces (OTLP/JSON, GenAI conventions)
 erase       a user's or a tenant's data for good; the log still verifies; the server must be stopped
 
-Where a home has several tenants, --tenant says whose; `verify` without it verifies all of them, and what is of the whole home (`server.db`). Exit code 1: something is not as it was recorded.
+Where a home has several tenants, --tenant says whose; `verify` without it verifies all of them, and what is
+of the whole home (`server.db`). Exit code 1: something is not as it was recorded.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from inhabit.catalog import forget_learnt
 from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
@@ -38,7 +40,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="key|checkpoint|tokens|verify|export|erase")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
     key = actions.add_parser("key", help="print the public key")
     checkpoint = actions.add_parser("checkpoint", help="print the newest signed checkpoint")
     tokens = actions.add_parser("tokens", help="who made and revoked which token")
@@ -51,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (checkpoint, check, export):
         action.add_argument("--file", type=Path, metavar="FILE", help="a journal; default: the tenant's in the home")
         action.add_argument("--tenant", metavar="TENANT", help="whose; default: the only one")
-    check.add_argument("--key", action="append", metavar="KEY", help="the public key, or a file with it; default: the home's own")
+    check.add_argument("--key", action="append", metavar="KEY",
+                       help="the public key, or a file with it; default: the home's own")
     check.add_argument("--checkpoint", type=Path, metavar="FILE", help="a checkpoint that was kept elsewhere")
     for action in (check, tokens):
         action.add_argument("--json", action="store_true")
     export.add_argument("--format", choices=["jsonl", "otlp"], default="jsonl")
-    export.add_argument("--values", action="store_true", help="otlp with the arguments and results of calls; jsonl has them always")
+    export.add_argument("--values", action="store_true",
+                        help="otlp with the arguments and results of calls; jsonl has them always")
     whom = gone.add_mutually_exclusive_group(required=True)
     whom.add_argument("--user", metavar="USER", help="user or tenant/user")
     whom.add_argument("--tenant", metavar="TENANT", help="all of a tenant, whose folder goes")
@@ -64,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"key": _key, "checkpoint": _checkpoint, "tokens": _tokens, "verify": _verify, "export": _export, "erase": _erase}[args.action](args)
+    return _ACTIONS[args.action](args)
 
 
 def _file(args: argparse.Namespace) -> Path:
@@ -78,7 +82,8 @@ def _file(args: argparse.Namespace) -> Path:
 def _only_tenant(home: Path) -> str:
     tenants = [tenant for tenant in tenants_in(home) if journal_of(home, tenant).exists()]
     if len(tenants) > 1:
-        raise InvalidInput(f"{home} has {len(tenants)} tenants", fix=f"--tenant {'|'.join(tenants[:10])}{'|…' if len(tenants) > 10 else ''}")
+        more = "|…" if len(tenants) > 10 else ""
+        raise InvalidInput(f"{home} has {len(tenants)} tenants", fix=f"--tenant {'|'.join(tenants[:10])}{more}")
     return tenants[0] if tenants else "default"
 
 
@@ -110,28 +115,36 @@ def _verify(args: argparse.Namespace) -> int:
     home = Path() if args.file and args.key else home_of(args)
     keys = [PublicKey(text) for text in ([_key_text(text) for text in args.key or ()] or [_public_key(home)])]
     external = args.checkpoint.read_text(encoding="utf-8") if args.checkpoint else None
-    server: Verified | None = None
-    if args.file or args.tenant or external is not None:
-        found = {args.tenant or "": verify(_file(args), keys, external, args.tenant)}
-    else:
-        server = verify(home / SERVER, keys) if (home / SERVER).is_file() else None
-        tenants = tuple(tenants_in(home)) or (() if server else (_only_tenant(home),))
-        found = {tenant: verify(existing_journal(home, tenant), keys, None, tenant) for tenant in tenants}
+    found = _verified(args, home, keys, external)
     if args.json:
-        show_json([*(_as_json(tenant, one) for tenant, one in found.items()), *([_as_json(None, server)] if server else ())])
+        show_json([_as_json(tenant, one) for tenant, one in found])
     else:
-        for tenant, one in found.items():
-            _told(f"tenant {tenant}: " if len(found) > 1 else "", one)
-        if server is not None:
-            _told(f"{SERVER}: ", server)
+        several = sum(tenant is not None for tenant, _ in found) > 1
+        for tenant, one in found:
+            _told(f"{SERVER}: " if tenant is None else f"tenant {tenant}: " if several else "", one)
         if external is None:
-            say("without a checkpoint kept elsewhere, a cut end or an older copy of the whole file cannot be found")
-    return 1 if any(one.findings for one in (*found.values(), *((server,) if server else ()))) else 0
+            say("without a checkpoint kept elsewhere,"
+                " a cut end or an older copy of the whole file cannot be found")
+    return 1 if any(one.findings for _, one in found) else 0
+
+
+def _verified(
+    args: argparse.Namespace, home: Path, keys: Sequence[PublicKey], external: str | None,
+) -> list[tuple[str | None, Verified]]:
+    """By tenant; None is what is of the whole home, "" a file of which nobody said whose it is."""
+    if args.file or args.tenant or external is not None:
+        return [(args.tenant or "", verify(_file(args), keys, external, args.tenant))]
+    server = home / SERVER
+    whole = [(None, verify(server, keys))] if server.is_file() else []
+    tenants = tuple(tenants_in(home)) or (() if whole else (_only_tenant(home),))
+    each = ((tenant, verify(existing_journal(home, tenant), keys, None, tenant)) for tenant in tenants)
+    return [*each, *whole]
 
 
 def _as_json(tenant: str | None, found: Verified) -> dict[str, Any]:
-    return {"tenant": tenant, "leaves": found.leaves, "unsigned": found.unsigned, "runs": found.runs, "records": found.records,
-            "erased": found.erased, "findings": [{"where": f.where, "what": f.what} for f in found.findings]}
+    return {"tenant": tenant, "leaves": found.leaves, "unsigned": found.unsigned, "runs": found.runs,
+            "records": found.records, "erased": found.erased,
+            "findings": [{"where": f.where, "what": f.what} for f in found.findings]}
 
 
 def _key_text(given: str) -> str:
@@ -141,8 +154,8 @@ def _key_text(given: str) -> str:
 def _told(whose: str, found: Verified) -> None:
     for finding in found.findings:
         say(f"{whose}{finding}")
-    say(f"{whose}{'NOT SOUND' if found.findings else 'sound'}: {found.records} records of {found.runs} runs, {found.erased} erased runs,"
-        f" {found.leaves} leaves, {found.unsigned} of them not signed yet")
+    say(f"{whose}{'NOT SOUND' if found.findings else 'sound'}: {found.records} records of {found.runs} runs,"
+        f" {found.erased} erased runs, {found.leaves} leaves, {found.unsigned} of them not signed yet")
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -159,36 +172,42 @@ def _export(args: argparse.Namespace) -> int:
 def _erase(args: argparse.Namespace) -> int:
     whom = args.tenant or Principal.parse(args.user)
     if not args.yes:
-        what = f"all of tenant {whom}" if args.tenant else f"all runs, values, tokens and connections of {whom.user} in {whom.tenant}"
-        raise InvalidInput(f"this erases {what} for good", fix="add --yes; to keep a copy, `inhabit audit export` first")
-    return run_async(_erased_tenant(home_of(args), args.tenant) if args.tenant else _erased(home_of(args), whom))
+        what = f"all of tenant {whom}" if args.tenant else (
+            f"all runs, values, tokens and connections of {whom.user} in {whom.tenant}")
+        raise InvalidInput(f"this erases {what} for good",
+                           fix="add --yes; to keep a copy, `inhabit audit export` first")
+    home = home_of(args)
+    return run_async(_erased_tenant(home, args.tenant) if args.tenant else _erased(home, whom))
 
 
 @asynccontextmanager
-async def _erasing(home: Path) -> AsyncGenerator[Stores]:
+async def _erasing(home: Path, tenant: str) -> AsyncGenerator[Stores]:
     _refuse_no_home(home)
     stores = Stores.open(home, now_ms)
     try:
         async with progress("erasing"):
             yield stores
+            forget_learnt(home / "cache", tenant)
     finally:
         await stores.close()
 
 
 async def _erased_tenant(home: Path, tenant: str) -> int:
-    async with _erasing(home) as stores:
+    async with _erasing(home, tenant) as stores:
         gone = await erase_tenant(stores, tenant)
     say(f"erased: tenant {tenant}, {gone.runs} runs, {gone.tokens} tokens, and its folder")
     if gone.log is not None:
-        say(f"its audit log, which says nothing any more, still verifies: inhabit audit verify --file {gone.log}")
+        say("its audit log, which says nothing any more, still verifies:"
+            f" inhabit audit verify --file {gone.log}")
     _copies(gone.copies)
     return 0
 
 
 async def _erased(home: Path, whom: Principal) -> int:
-    async with _erasing(home) as stores:
+    async with _erasing(home, whom.tenant) as stores:
         gone = await erase_user(stores, whom)
-    say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens, {gone.charges} counts of usage, {gone.connections} connections")
+    say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens,"
+        f" {gone.charges} counts of usage, {gone.connections} connections")
     _copies(gone.copies)
     return 0
 
@@ -202,3 +221,7 @@ def _copies(copies: Sequence[Path]) -> None:
     for copy in copies:
         say(f"not touched, and still holds what it held: {copy}")
     say("backups and copies elsewhere are not reached")
+
+
+_ACTIONS = {"key": _key, "checkpoint": _checkpoint, "tokens": _tokens, "verify": _verify, "export": _export,
+            "erase": _erase}
