@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 from inhabit.cli.loading import load
 from inhabit.cli.terminal import complain
@@ -82,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, given: list[str]) -> int:
     module = load(COMMANDS[command][0])
-    parser = argparse.ArgumentParser(prog=f"inhabit {command}", description=module.__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(prog=f"inhabit {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     try:
         return int(module.run(parser.parse_args(given)))
@@ -107,6 +107,14 @@ def _run(command: str, given: list[str]) -> int:
             raise
         complain(f"inhabit: {type(error).__name__}: {error} (a fault in Inhabit; INHABIT_DEBUG=1 shows where)")
         return 70
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all other errors are said; the parsers of a command's actions are of its kind."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"inhabit: {message} ({self.prog} --help)")
+        raise SystemExit(2)
 
 
 def _usage() -> str:

@@ -23,6 +23,7 @@ import orjson
 
 from inhabit.cli.loading import load
 from inhabit.cli.options import home_of
+from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.errors import CallError, Denied, InhabitError, InvalidInput, NotFound, Unavailable
 
@@ -185,6 +186,9 @@ def _value(response: httpx2.Response) -> Any:
         raise Unavailable(f"{response.url} answered {response.status_code} with something that is not JSON") from None
     if response.status_code < 400:
         return value
+    if not is_object(value) or "code" not in value:
+        raise Unavailable(f"{response.url} answered {response.status_code}, and not as Inhabit does",
+                          fix="INHABIT_URL is where it is mounted, with the path: http://127.0.0.1:8000/inhabit")
     kind = _ERRORS.get(response.status_code, CallError)
     raise kind(value.get("detail", "the server refused"), fix=value.get("fix"), code=value.get("code"),
                details=value.get("details"))

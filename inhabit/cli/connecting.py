@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ from inhabit.store.tenants.stores import connections_of
 async def main(args: argparse.Namespace) -> int:
     home = home_of(args)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    principal = principal_from(args)
+    principal = _whose(args, home)
     store = connections_of(home)
     flows = OAuthFlows(Broker(), store, redirect_uri="http://127.0.0.1/")      # each sign-in has a port of its own
     try:
@@ -46,6 +47,17 @@ async def main(args: argparse.Namespace) -> int:
     finally:
         store.close()
     return 0
+
+
+def _whose(args: argparse.Namespace, home: Path) -> Principal:
+    """Who is named; else whom the server on this home speaks for, as with other commands. The home is written directly, so a
+    token says nothing here: to overlook one would keep somebody's key as somebody else's. Raises `InvalidInput`.
+    """
+    if args.principal is None and (os.environ.get("INHABIT_TOKEN") or os.environ.get("INHABIT_URL")):
+        raise InvalidInput("INHABIT_URL and INHABIT_TOKEN are not read here: connect writes to a home of this machine",
+                           fix="name the user with --as, or PUT /v1/connections/SOURCE with the token")
+    note = running_server(home) if args.principal is None and not os.environ.get("INHABIT_USER") else None
+    return Principal.parse(note["principal"]) if note is not None and note["principal"] else principal_from(args)
 
 
 def _known(args: argparse.Namespace) -> str:

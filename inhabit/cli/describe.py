@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from inhabit.cli.client import api
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, add_principal_option
-from inhabit.cli.terminal import say
+from inhabit.cli.terminal import complain, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,5 +27,14 @@ async def _run(args: argparse.Namespace) -> int:
     async with api(args) as client:
         answer = await client.post("/v1/search", {
             "query": " ".join(args.names), "language": args.language, "budget_tokens": args.tokens})
-    say(answer["declarations"])
-    return 0
+    text = str(answer["declarations"])
+    say(text)
+    missing = [name for name in args.names if not re.search(rf"\b{re.escape(_last_word(name))}\b", text)]
+    if missing:
+        complain(f"not among them: {', '.join(missing)} (these are the nearest; `inhabit search` takes words)")
+    return 3 if missing else 0
+
+
+def _last_word(name: str) -> str:
+    """As it is declared: the last part of the name, as a word of a language."""
+    return re.sub(r"\W", "_", name.rstrip(".*").rpartition(".")[2])

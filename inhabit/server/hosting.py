@@ -47,7 +47,9 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `Unavailable` for a taken port, `ConfigError` for a host that is not this machine's."""
+    """A listening socket. Raises `Unavailable` for a taken port, `ConfigError` for a host that is not this machine's and a port that is none."""
+    if not 0 <= port <= 65_535:    # the resolver would wrap it around, and another port be listened on
+        raise ConfigError(f"{port} is no port", fix="one from 1 to 65535, or 0 for a free one")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         opened = socket.socket(family, kind, protocol)

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,9 @@ def test_search_and_describe(demo: Demo, capsys: pytest.CaptureFixture[str]):
     assert code == 0 and "function retry(" in out
     code, out, _ = inhabit(capsys, "describe", "shop.orders.cancel", "--language", "python", "--home", str(demo.home))
     assert code == 0 and "order_id: str" in out and "shop.invoices" not in out
+    assert inhabit(capsys, "describe", "shop.orders", "--home", str(demo.home))[0] == 0
+    code, out, err = inhabit(capsys, "describe", "shop.orders.cancle", "--home", str(demo.home))
+    assert code == 3 and "function" in out and "shop.orders.cancle" in err and len(err.splitlines()) == 1
 
 
 def test_tokens_are_made_listed_and_revoked(demo: Demo, capsys: pytest.CaptureFixture[str]):
@@ -216,6 +221,31 @@ def test_a_token_alone_is_for_the_server_of_the_home(demo: Demo, capsys: pytest.
     assert as_json(capsys, "runs", "list", "--home", str(demo.home))["runs"] == []
     code, _, err = inhabit(capsys, "runs", "list", "--home", str(tmp_path))
     assert code == 5 and "INHABIT_TOKEN is set" in err
+
+
+def test_an_address_that_is_no_inhabit_is_said_to_be_none(demo: Demo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "Not Found"}')
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request).start()
+        monkeypatch.setenv("INHABIT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("INHABIT_TOKEN", demo.token)
+        code, _, err = inhabit(capsys, "runs", "list")
+    assert code == 5 and "not as Inhabit does" in err and "mounted" in err and len(err.splitlines()) == 1
+
+
+def test_wrong_words_are_one_line_with_the_command_that_helps(capsys: pytest.CaptureFixture[str]):
+    for words in (("runs", "list", "--state", "done"), ("apply", "RUN"), ("policy",), ("runs", "list", "--nope")):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        err = capsys.readouterr().err
+        assert ended.value.code == 2 and len(err.splitlines()) == 1 and "--help)" in err
 
 
 def test_an_unknown_run_is_exit_code_3(demo: Demo, capsys: pytest.CaptureFixture[str]):

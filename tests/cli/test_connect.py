@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ import httpx2
 import pytest
 
 from inhabit.cli import main
+from inhabit.cli.client import write_note
+from inhabit.contracts.principal import Principal
 from tests.connectors.mcp_support import python_server
 from tests.connectors.oauth_site import Site, running_site
 
@@ -158,6 +161,26 @@ def test_a_source_of_the_operators_credential_takes_no_key(tmp_path: Path, monke
     for name in ("web", "local"):
         assert main(["connect", name, "--key"]) == 2
         assert f"{name} would not send the key" in capsys.readouterr().err
+
+
+def test_a_key_is_kept_for_nobody_else_than_was_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inhabit.toml").write_text('[openapi.api]\nsource = "api.json"\n')
+    (tmp_path / "api.json").write_text(DOCUMENT % '"security": [{"key": []}],')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INHABIT_USER", raising=False)
+    monkeypatch.setenv("INHABIT_TOKEN", "inh_of_somebody")
+    assert main(["connect", "api", "--key"]) == 2       # a token is not read: whose key it is has to be said
+    assert "--as" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("CANARY-key\n"))
+    assert main(["connect", "api", "--key", "--as", "ada"]) == 0
+    assert "default/ada is connected" in capsys.readouterr().err
+    monkeypatch.delenv("INHABIT_TOKEN")
+    with socket.create_server(("127.0.0.1", 0)) as server:      # beside a server it is for whom that speaks for
+        write_note(tmp_path / ".inhabit", f"http://127.0.0.1:{server.getsockname()[1]}", "inh_x", Principal.parse("acme/bob"))
+        assert main(["connect", "--list"]) == 0
+        assert "ada" not in capsys.readouterr().out
+        assert main(["connect", "api", "--revoke"]) == 3
+    assert "acme/bob has no connection" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("beside", [False, True])

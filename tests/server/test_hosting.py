@@ -44,6 +44,9 @@ def test_a_taken_port_and_a_foreign_address_are_named():
     for host in ("203.0.113.7", "no.such.host.invalid"):
         with pytest.raises(ConfigError):
             bind(host, 0)
+    for port in (65_536, 99_999, -1):
+        with pytest.raises(ConfigError, match=f"{port} is no port"):
+            bind("127.0.0.1", port)
 
 
 async def test_a_signal_ends_the_server_and_its_caller_goes_on(app: Any):
