@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from inhabit.catalog import forget_learnt
 from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
@@ -181,19 +180,18 @@ def _erase(args: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _erasing(home: Path, tenant: str) -> AsyncGenerator[Stores]:
+async def _erasing(home: Path) -> AsyncGenerator[Stores]:
     _refuse_no_home(home)
     stores = Stores.open(home, now_ms)
     try:
         async with progress("erasing"):
             yield stores
-            forget_learnt(home / "cache", tenant)
     finally:
         await stores.close()
 
 
 async def _erased_tenant(home: Path, tenant: str) -> int:
-    async with _erasing(home, tenant) as stores:
+    async with _erasing(home) as stores:
         gone = await erase_tenant(stores, tenant)
     say(f"erased: tenant {tenant}, {gone.runs} runs, {gone.tokens} tokens, and its folder")
     if gone.log is not None:
@@ -204,7 +202,7 @@ async def _erased_tenant(home: Path, tenant: str) -> int:
 
 
 async def _erased(home: Path, whom: Principal) -> int:
-    async with _erasing(home, whom.tenant) as stores:
+    async with _erasing(home) as stores:
         gone = await erase_user(stores, whom)
     say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens,"
         f" {gone.charges} counts of usage, {gone.connections} connections")
