@@ -20,7 +20,7 @@ from typing import Any
 from inhabit.catalog.check import check_calls
 from inhabit.catalog.directory import Directory, Lookup, type_visible
 from inhabit.catalog.nodes import is_list, list_of
-from inhabit.catalog.observe import Observations
+from inhabit.catalog.observe import OBSERVED, Observations
 from inhabit.catalog.pythonic import python_file
 from inhabit.catalog.ranking import Ranker
 from inhabit.catalog.render import Shown, Typed, render
@@ -63,7 +63,7 @@ class Catalog:
         self._cache = cache
         self._connectors: dict[str, Connector] = {}
         self._segments: dict[str, Segment] = {}
-        self._observations = Observations(cache / "observed")
+        self._observations = Observations(cache / OBSERVED)
         self._lexer = Lexer()
         self._ranker = Ranker((), self._lexer)
         self._directory = Directory(())

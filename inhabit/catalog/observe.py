@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +24,10 @@ import orjson
 from inhabit.catalog.nodes import is_list, is_object, list_of, object_of
 from inhabit.catalog.shapes import ANYTHING, Array, Object, Property, Record, Scalar, Shape, Union
 
-__all__ = ["Observations"]
+__all__ = ["OBSERVED", "Observations", "forget_learnt"]
+
+OBSERVED = "observed"
+"""The folder, in a home's cache."""
 
 _MAX_DEPTH = 8
 _MAX_KEYS = 60
@@ -83,7 +87,7 @@ class Observations:
             self._held.popitem(last=False)
 
     def _path(self, operation: str, tenant: str) -> Path:
-        return self._folder / hashlib.sha256(tenant.encode()).hexdigest()[:16] / f"{hashlib.sha256(operation.encode()).hexdigest()[:24]}.json"
+        return self._folder / _of(tenant) / f"{hashlib.sha256(operation.encode()).hexdigest()[:24]}.json"
 
     def _read(self, operation: str, tenant: str) -> Learnt | None:
         try:
@@ -103,6 +107,16 @@ class Observations:
         except OSError:   # remembered in memory only, then
             with suppress(OSError):
                 temporary.unlink()
+
+
+def forget_learnt(cache: Path, tenant: str) -> None:
+    """Remove what was learnt of a tenant's results, while no server runs: a name of a field may be somebody's. Raises `OSError`."""
+    if (folder := cache / OBSERVED / _of(tenant)).exists():
+        shutil.rmtree(folder)
+
+
+def _of(tenant: str) -> str:
+    return hashlib.sha256(tenant.encode()).hexdigest()[:16]
 
 
 def _well_formed(stored: object) -> bool:

@@ -180,18 +180,19 @@ def _erase(args: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _erasing(home: Path) -> AsyncGenerator[Stores]:
+async def _erasing(home: Path, tenant: str) -> AsyncGenerator[Stores]:
     _refuse_no_home(home)
     stores = Stores.open(home, now_ms)
     try:
         async with progress("erasing"):
             yield stores
+            load("forgetting").forget(home, tenant)
     finally:
         await stores.close()
 
 
 async def _erased_tenant(home: Path, tenant: str) -> int:
-    async with _erasing(home) as stores:
+    async with _erasing(home, tenant) as stores:
         gone = await erase_tenant(stores, tenant)
     say(f"erased: tenant {tenant}, {gone.runs} runs, {gone.tokens} tokens, and its folder")
     if gone.log is not None:
@@ -202,7 +203,7 @@ async def _erased_tenant(home: Path, tenant: str) -> int:
 
 
 async def _erased(home: Path, whom: Principal) -> int:
-    async with _erasing(home) as stores:
+    async with _erasing(home, whom.tenant) as stores:
         gone = await erase_user(stores, whom)
     say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens,"
         f" {gone.charges} counts of usage, {gone.connections} connections")

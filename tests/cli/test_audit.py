@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from inhabit.catalog.observe import OBSERVED, Observations
 from inhabit.cli import main
 from inhabit.contracts.clock import now_ms
 from inhabit.store.tenants.stores import Stores
@@ -68,6 +69,17 @@ def test_F15_erase_needs_a_yes_and_leaves_a_log_that_verifies(home: Path, capsys
     assert main(["audit", "erase", "--user", "ada", "--yes", *at]) == 0
     assert "12 runs" in capsys.readouterr().out
     assert main(["audit", "verify", *at]) == 0
+
+
+@pytest.mark.parametrize("whom", [("--user", "ada"), ("--tenant", "default")])
+def test_F15_what_was_learnt_from_results_goes_with_whom_they_were_of(home: Path, whom: tuple[str, str]) -> None:
+    """A field of a result may be named after somebody."""
+    observed = Observations(home / "cache" / OBSERVED)
+    for tenant in ("default", "other"):
+        observed.observe("shop.totals", tenant, {"eve_mallory": {"orders": 3}})
+    assert main(["audit", "erase", *whom, "--yes", "--home", str(home)]) == 0
+    assert observed.shape("shop.totals", "other") is not None and Observations(home / "cache" / OBSERVED).shape("shop.totals", "default") is None
+    assert len([path for path in home.rglob("*") if path.is_file() and b"eve_mallory" in path.read_bytes()]) == 1
 
 
 def test_F15_a_tenant_is_erased_with_its_folder_and_the_log_that_is_left_verifies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
