@@ -1,4 +1,4 @@
-"""Python functions as operations: types become schemas, docstrings become docs.
+"""Python functions as operations: types become schemas, docstrings become docs (`signatures`).
 
     orders = Capability("shop.orders", "A customer's orders")
 
@@ -31,15 +31,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
-from pydantic.fields import FieldInfo
-from pydantic.json_schema import GenerateJsonSchema, PydanticJsonSchemaWarning
+from pydantic import ValidationError
 
+from inhabit.connectors.signatures import Signature, signature_of
 from inhabit.connectors.still import still_async, still_sync
 from inhabit.contracts.connector import Call, ConnectorContext, ConnectorProblem
 from inhabit.contracts.effects import Effects, Reads, Trust, Writes, checked_effects
-from inhabit.contracts.operation import ErrorDoc, Operation, Resource, Schema
+from inhabit.contracts.operation import ErrorDoc, Operation, Resource
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.reconciled import Reconciled
 from inhabit.contracts.schema import Schemas
@@ -48,11 +46,6 @@ from inhabit.errors import CallError, ConfigError, Effect, InhabitError, Invalid
 __all__ = ["Capability", "FunctionConnector"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*\Z")
-_PARAMETER_DOC = re.compile(r"^\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?:\s+(.+)$")
-_INJECTED = (Principal, Call)
-_NO_JSON = (complex,)
-"""Types that pydantic writes as text: a program would be told that a string is asked for."""
-_JSON_TYPES = "annotate with pydantic models, dataclasses, TypedDicts or JSON types"
 _EFFECTS = typing.get_args(Effect)
 _THREADS = 32
 """Of one capability, made as they are needed. What is called beyond waits, within its own deadline."""
@@ -62,9 +55,7 @@ _THREADS = 32
 class _Function:
     operation: Operation
     implementation: Callable[..., Any]
-    parameters: Mapping[str, TypeAdapter[Any]]
-    injected: Mapping[str, type]
-    result: TypeAdapter[Any] | None
+    signature: Signature
     is_async: bool
 
 
@@ -81,14 +72,16 @@ class Capability:
 
     def __init__(self, name: str, description: str = "") -> None:
         if not _NAME.match(name):
-            raise ConfigError(f"capability name {name!r} is not allowed", fix="dotted identifiers such as shop.orders")
+            raise ConfigError(f"capability name {name!r} is not allowed",
+                              fix="dotted identifiers such as shop.orders")
         self.name = name
         self.description = description
         self._functions: dict[str, _Function] = {}
 
     def operation(
-        self, function: Callable[..., Any] | None = None, *, name: str | None = None, reads: Reads = "private",
-        trust: Trust = "trusted", writes: Writes = "none", irreversible: bool | None = None, idempotent: bool | None = None,
+        self, function: Callable[..., Any] | None = None, *, name: str | None = None,
+        reads: Reads = "private", trust: Trust = "trusted", writes: Writes = "none",
+        irreversible: bool | None = None, idempotent: bool | None = None,
         revert: Callable[..., Any] | str | None = None, preview: Callable[..., Any] | str | None = None,
         reconcile: Callable[..., Any] | str | None = None,
         errors: Mapping[str, str] | None = None, timeout_s: float | None = None, url_argument: str = "",
@@ -111,21 +104,23 @@ class Capability:
             def decorate(real: Callable[..., Any]) -> Any:
                 return self.operation(
                     real, name=name, reads=reads, trust=trust, writes=writes, irreversible=irreversible,
-                    idempotent=idempotent, revert=revert, preview=preview, reconcile=reconcile, errors=errors, timeout_s=timeout_s, url_argument=url_argument,
-                    content=content, resource=resource)
+                    idempotent=idempotent, revert=revert, preview=preview, reconcile=reconcile, errors=errors,
+                    timeout_s=timeout_s, url_argument=url_argument, content=content, resource=resource)
             return decorate
         short = name or function.__name__
+        full_name = f"{self.name}.{short}"
         effects = checked_effects({
             "reads": reads, "trust": trust, "writes": writes,
             "irreversible": (writes != "none" and revert is None) if irreversible is None else irreversible,
-            "idempotent": (writes == "none") if idempotent is None else idempotent}, where=f"{self.name}.{short}")
+            "idempotent": (writes == "none") if idempotent is None else idempotent}, where=full_name)
         if short in self._functions:
-            raise ConfigError(f"{self.name}.{short} is declared twice")
+            raise ConfigError(f"{full_name} is declared twice")
         self._functions[short] = _build(
-            f"{self.name}.{short}", self.name, function, effects,
+            full_name, self.name, function, effects,
             tuple(ErrorDoc(code, text) for code, text in (errors or {}).items()),
             None if timeout_s is None else int(timeout_s * 1000),
-            _Named(self._reference(revert), self._reference(preview), self._reference(reconcile)), url_argument)
+            _Named(self._reference(revert), self._reference(preview), self._reference(reconcile)),
+            url_argument)
         if resource is not None:
             self._functions[short] = _with_resource(self._functions[short], resource)
         if content:
@@ -140,6 +135,9 @@ class Capability:
         declared = (f.operation.name for f in self._functions.values() if f.implementation is other)
         return next(declared, f"{self.name}.{other.__name__}")
 
+    def _named(self, full_name: str) -> _Function:
+        return self._functions[full_name.rpartition(".")[2]]
+
     def connector(self) -> FunctionConnector:
         """The capability as it stands now, for `Inhabit(capabilities=[...])`. Raises `ConfigError` for a
         `revert`, `preview` or `reconcile` that names no operation of it, and for a `reconcile` that cannot
@@ -147,15 +145,17 @@ class Capability:
         """
         known = [function.operation.name for function in self._functions.values()]
         for operation in (function.operation for function in self._functions.values()):
-            for role, named in (("revert", operation.revert), ("preview", operation.preview), ("reconcile", operation.reconcile)):
+            other = _Named(operation.revert, operation.preview, operation.reconcile)
+            for role, named in zip(_Named._fields, other, strict=True):
                 if named is not None and named not in known:
                     near = difflib.get_close_matches(named, known, 1, 0.0)[0]
                     raise ConfigError(f"{operation.name}: {role}={named!r} is no operation of {self.name}",
                                       fix=f"declare it with @operation; the nearest is {near!r}")
-            if operation.preview is not None and self._functions[operation.preview.rpartition(".")[2]].operation.effects.may_write:
-                raise ConfigError(f"{operation.name}: preview={operation.preview!r} may write", fix="a preview only reads: declare it without `writes`")
-            if operation.reconcile is not None:
-                _check_reconcile(operation, self._functions[operation.reconcile.rpartition(".")[2]])
+            if other.preview is not None and self._named(other.preview).operation.effects.may_write:
+                raise ConfigError(f"{operation.name}: preview={other.preview!r} may write",
+                                  fix="a preview only reads: declare it without `writes`")
+            if other.reconcile is not None:
+                _check_reconcile(operation, self._named(other.reconcile))
         return FunctionConnector(self.name, self.description, dict(self._functions))
 
 
@@ -172,7 +172,8 @@ class FunctionConnector:
         del context
 
     def fingerprint(self) -> str:
-        hashes = sorted(f.operation.schema_hash() + f.operation.summary + f.operation.description for f in self._functions.values())
+        operations = [function.operation for function in self._functions.values()]
+        hashes = sorted(one.schema_hash() + one.summary + one.description for one in operations)
         return hashlib.sha256(orjson.dumps([self.name, self._description, hashes])).hexdigest()
 
     def operations(self) -> Iterable[Operation]:
@@ -200,10 +201,11 @@ class FunctionConnector:
         except InhabitError:
             raise
         except (ValueError, LookupError, PermissionError) as error:
-            # What a product raises on purpose for its caller; anything else stays inside and is logged by the
-            # bridge.
-            raise CallError(str(error) or type(error).__name__, effect=_effect_of(function, error), code=_error_code(function, error)) from error
-        return function.result.serializer.to_python(value, mode="json", warnings="none") if function.result is not None else value
+            # What a product raises on purpose for its caller: the rest stays inside, logged by the bridge.
+            effect, code = _effect_of(function, error), _error_code(function, error)
+            raise CallError(str(error) or type(error).__name__, effect=effect, code=code) from error
+        result = function.signature.result
+        return value if result is None else result.serializer.to_python(value, mode="json", warnings="none")
 
     async def close(self) -> None:
         """What still runs in a thread is not waited for: it cannot be ended."""
@@ -214,7 +216,8 @@ class FunctionConnector:
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=self.name)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, work)
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, work)
 
 
 def _with_resource(function: _Function, resource: Resource) -> _Function:
@@ -223,17 +226,23 @@ def _with_resource(function: _Function, resource: Resource) -> _Function:
     """
     operation = function.operation
     given = operation.input_schema["properties"]
-    alone = resource.role in ("create", "list") or not (resource.key or resource.argument)     # the last: there is only one
+    only_one = not (resource.key or resource.argument)
+    alone = resource.role in ("create", "list") or only_one
     if (not alone and resource.argument not in given) or (alone and resource.argument):
-        raise ConfigError(f"{operation.name}: {resource.argument!r} is not the parameter that names a {resource.kind}",
-                          fix="none for create, list and the only one" if alone else f"one of {', '.join(given) or 'its parameters'}")
-    strange = [name for name in (*resource.within, *(name.partition(".")[0] for name, _ in resource.members or ())) if name not in given]
-    if strange:
-        raise ConfigError(f"{operation.name} has no parameter {', '.join(strange)}, which its resource {resource.kind} speaks of",
-                          fix=f"`within` and `members` name parameters: {', '.join(given) or 'there are none'}")
+        one_of = f"one of {', '.join(given) or 'its parameters'}"
+        raise ConfigError(
+            f"{operation.name}: {resource.argument!r} is not the parameter that names a {resource.kind}",
+            fix="none for create, list and the only one" if alone else one_of)
+    told = (*resource.within, *(name.partition(".")[0] for name, _ in resource.members or ()))
+    if strange := [name for name in told if name not in given]:
+        speaks = f"which its resource {resource.kind} speaks of"
+        parameters = ", ".join(given) or "there are none"
+        raise ConfigError(f"{operation.name} has no parameter {', '.join(strange)}, {speaks}",
+                          fix=f"`within` and `members` name parameters: {parameters}")
     if resource.members is None and (members := _members(operation, resource)):
         named = {resource.argument, *resource.within}
-        resource = replace(resource, members=tuple((name, name) for name in given if name in members and name not in named))
+        shared = (name for name in given if name in members and name not in named)
+        resource = replace(resource, members=tuple((name, name) for name in shared))
     return replace(function, operation=replace(operation, resource=resource))
 
 
@@ -248,26 +257,30 @@ def _check_reconcile(operation: Operation, reads: _Function) -> None:
     """Raises `ConfigError` for what can never say whether a call of `operation` took effect."""
     given = {*operation.input_schema.get("properties", {}), "idempotency_key"}
     missing = [name for name in reads.operation.input_schema.get("required", ()) if name not in given]
+    answers = inspect.signature(reads.implementation).return_annotation in (Reconciled, "Reconciled")
     wrong = (
         "it may write" if reads.operation.effects.may_write else
         f"it needs {', '.join(missing)}, which the call does not have" if missing else
-        "it does not answer `Reconciled`" if inspect.signature(reads.implementation).return_annotation not in (Reconciled, "Reconciled") else "")
+        "" if answers else "it does not answer `Reconciled`")
     if wrong:
-        raise ConfigError(f"{operation.name}: reconcile={reads.operation.name!r} cannot settle a call: {wrong}",
-                          fix="an operation that only reads, takes arguments of the call or `idempotency_key`, and is annotated `-> Reconciled`")
+        raise ConfigError(
+            f"{operation.name}: reconcile={reads.operation.name!r} cannot settle a call: {wrong}",
+            fix="an operation that only reads, takes arguments of the call or `idempotency_key`, and is"
+                " annotated `-> Reconciled`")
 
 
 def _bind(function: _Function, call: Call) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    for name, adapter in function.parameters.items():
+    for name, adapter in function.signature.parameters.items():
         if name in call.arguments:
             try:
                 arguments[name] = adapter.validate_python(call.arguments[name])
             except ValidationError as error:
                 first = error.errors()[0]
                 pointer = "/".join(str(part) for part in ("", name, *first["loc"]))
-                raise InvalidInput(f"{call.operation.name}: {pointer}: {first['msg']}", code="arguments_invalid") from None
-    for name, kind in function.injected.items():
+                raise InvalidInput(f"{call.operation.name}: {pointer}: {first['msg']}",
+                                   code="arguments_invalid") from None
+    for name, kind in function.signature.injected.items():
         arguments[name] = call.principal if kind is Principal else call
     return arguments
 
@@ -292,103 +305,23 @@ def _error_code(function: _Function, error: Exception) -> str:
     return "forbidden" if isinstance(error, PermissionError) else "rejected"
 
 
-def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects, errors: tuple[ErrorDoc, ...],
-           timeout_ms: int | None, named: _Named, url_argument: str) -> _Function:
-    at = "its annotations"
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-        summary, description, docs = _docs(function)
-        definitions: dict[str, Schema] = {}
-        parameters: dict[str, TypeAdapter[Any]] = {}
-        injected: dict[str, type] = {}
-        properties: dict[str, Any] = {}
-        required: list[str] = []
-        for parameter in inspect.signature(function).parameters.values():
-            at = f"parameter {parameter.name}"
-            hint = hints.get(parameter.name, Any)
-            if hint in _INJECTED:
-                injected[parameter.name] = hint
-                continue
-            _check_parameter(full_name, parameter, hint)
-            parameters[parameter.name] = adapter = TypeAdapter(hint)
-            schema = _schema(adapter, "validation", definitions)
-            if parameter.name in docs:
-                schema = {**schema, "description": docs[parameter.name]}
-            if parameter.default is parameter.empty:
-                required.append(parameter.name)
-            elif not isinstance(parameter.default, FieldInfo) and parameter.default is not None:
-                schema = {**schema, "default": adapter.dump_python(parameter.default, mode="json")}
-            properties[parameter.name] = schema
-        at = "its result"
-        if _mentions(hints.get("return"), _NO_JSON):
-            raise ConfigError(f"{full_name}: {at}: {_shown_type(hints['return'])} has no JSON form", fix=_JSON_TYPES)
-        result: TypeAdapter[Any] | None = TypeAdapter(hints["return"]) if "return" in hints else None
-        output = _schema(result, "serialization", definitions) if result is not None else None
-    except (PydanticSchemaGenerationError, PydanticUserError, PydanticJsonSchemaWarning, NameError) as error:
-        raise ConfigError(f"{full_name}: {at}: a type has no JSON form: {str(error).splitlines()[0]}", fix=_JSON_TYPES) from error
+def _build(full_name: str, capability: str, function: Callable[..., Any], effects: Effects,
+           errors: tuple[ErrorDoc, ...], timeout_ms: int | None, named: _Named,
+           url_argument: str) -> _Function:
+    signature = signature_of(full_name, function)
     operation = Operation(
-        name=full_name, connector=capability, summary=summary, description=description, effects=effects, errors=errors,
-        input_schema={"type": "object", "properties": properties, "required": required, "additionalProperties": False},
-        output_schema=output, definitions=definitions, origin=f"{function.__module__}.{function.__qualname__}",
-        timeout_ms=timeout_ms, revert=named.revert, preview=named.preview, reconcile=named.reconcile, url_argument=url_argument)
-    return _Function(operation, function, parameters, injected, result, inspect.iscoroutinefunction(function))
+        name=full_name, connector=capability, summary=signature.summary, description=signature.description,
+        effects=effects, errors=errors, input_schema=signature.input_schema,
+        output_schema=signature.output_schema, definitions=signature.definitions,
+        origin=f"{function.__module__}.{function.__qualname__}", timeout_ms=timeout_ms, revert=named.revert,
+        preview=named.preview, reconcile=named.reconcile, url_argument=url_argument)
+    return _Function(operation, function, signature, inspect.iscoroutinefunction(function))
 
 
 def _with_content(function: _Function, content: tuple[str, ...]) -> _Function:
     operation = function.operation
-    if unknown := set(content) - function.parameters.keys():
-        raise ConfigError(f"{operation.name}: content={sorted(unknown)} names no parameter", fix=f"some of {', '.join(function.parameters) or 'none'}")
+    known = function.signature.parameters
+    if unknown := set(content) - known.keys():
+        raise ConfigError(f"{operation.name}: content={sorted(unknown)} names no parameter",
+                          fix=f"some of {', '.join(known) or 'none'}")
     return replace(function, operation=replace(operation, content=content))
-
-
-def _check_parameter(full_name: str, parameter: inspect.Parameter, hint: Any) -> None:
-    if parameter.name in ("self", "cls") and parameter.annotation is parameter.empty:
-        raise ConfigError(f"{full_name}: parameter {parameter.name} would be asked of the program: this is a method of a class",
-                          fix="declare a function, or a bound method: capability.operation(thing.method)")
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-        raise ConfigError(f"{full_name}: parameter {parameter.name} must be a plain named one")
-    # `Principal | None`, `list[Principal]`, …: pydantic would read them from the program's own arguments
-    if _mentions(hint, _INJECTED):
-        raise ConfigError(f"{full_name}: parameter {parameter.name} would let a program say for whom it runs",
-                          fix="annotate it with Principal (or Call) alone, without a default")
-    if _mentions(hint, _NO_JSON):
-        raise ConfigError(f"{full_name}: parameter {parameter.name}: {_shown_type(hint)} has no JSON form", fix=_JSON_TYPES)
-
-
-def _mentions(hint: Any, types: tuple[Any, ...]) -> bool:
-    return any(hint is one for one in types) or any(_mentions(part, types) for part in typing.get_args(hint))
-
-
-def _shown_type(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-
-
-class _Untitled(GenerateJsonSchema):
-    """Without `"title": "Order Id"` beside `order_id`: it tells a model nothing and costs tokens."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        del schema
-        return False
-
-
-def _schema(adapter: TypeAdapter[Any], mode: typing.Literal["validation", "serialization"], definitions: dict[str, Schema]) -> dict[str, Any]:
-    schema = adapter.json_schema(mode=mode, ref_template="#/$defs/{model}", schema_generator=_Untitled)
-    definitions.update(schema.pop("$defs", {}))
-    return schema
-
-
-def _docs(function: Callable[..., Any]) -> tuple[str, str, dict[str, str]]:
-    """Summary line, the rest, and `name: text` lines of known parameters."""
-    text = inspect.getdoc(function) or ""
-    summary, _, rest = text.partition("\n")
-    names = set(inspect.signature(function).parameters)
-    parameters: dict[str, str] = {}
-    kept: list[str] = []
-    for line in rest.splitlines():
-        match = _PARAMETER_DOC.match(line)
-        if match and match[1] in names:
-            parameters[match[1]] = match[2].strip()
-        elif line.strip().lower() not in {"args:", "arguments:", "parameters:"}:
-            kept.append(line)
-    return summary.strip(), "\n".join(kept).strip(), parameters
-
