@@ -14,7 +14,7 @@ from inhabit.contracts.operation import Operation
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.program import IssuedCall
 from inhabit.contracts.run import Intent, Outcome, RunHeader, Write
-from inhabit.errors import InhabitError, LimitExceeded
+from inhabit.errors import Denied, InhabitError, LimitExceeded
 from inhabit.kernel.decide import NO_LEDGER, Charge, Decision, RunFacts
 from inhabit.kernel.flow import CLEAN, Labels
 from inhabit.kernel.grants import Grant
@@ -116,7 +116,8 @@ class Control(NamedTuple):
 
 @dataclass(slots=True)
 class RunContext:
-    """One run's authority and counters. `history`: its calls as conditions see them, kept where there is a policy."""
+    """One run's authority and counters. `history`: its calls as conditions see them, kept where there is a policy.
+    `told`: by call that a person approved, the rules that asked them."""
 
     run_id: str
     principal: Principal
@@ -127,6 +128,7 @@ class RunContext:
     charges: Charges = field(default_factory=lambda: _NOTHING_KEPT)
     holder: Holder | None = None
     applying: Approved | None = None
+    told: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     granted_calls: dict[str, int] = field(default_factory=dict[str, int])
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
@@ -210,7 +212,14 @@ class RunContext:
         return self.applying.approves(issued.sequence, standing.operation.name, arguments, standing.schema_hash)
 
     def agrees(self, issued: IssuedCall, standing: Standing, decision: Decision) -> None:
-        """A change set that nobody was asked about lifts nothing: where a write of it would be asked now, the run parks."""
+        """A change set that nobody was asked about lifts nothing: where a write of it would be asked now, the run parks. Nor does a
+        person's yes to one call lift a limit that they were not told of: several calls that wait may go past it together.
+        """
+        if decision.verdict == "allow" and (told := self.told.get(issued.sequence)) is not None:
+            limits = {limit.name for limit in standing.policy.applicable(standing.operation).limits}
+            if unseen := sorted(limits.intersection(decision.rule.split(" & ")) - told):
+                raise Denied(f"{issued.operation}: limit {', '.join(unseen)} asks by now, and whoever approved the call was not told of it",
+                             details=decision.as_value(), fix="make the call again: it is asked anew")
         if self.applying is not None and standing.may_write:
             self.applying.agrees(issued.sequence, decision.verdict, decision.reason)
 

@@ -307,6 +307,7 @@ class RunDriver:
         if decided.verdict == "approve":
             # Only after this entry may the call have begun: without it, a crash leaves no doubt.
             entries.append(Resumed(self._now_ms(), "approved", (issued.sequence,)))
+            self._context.told[issued.sequence] = self.waiting.told(issued.sequence)
             return self._bridge.admit_approved(self._context, issued, decided.arguments)
         self.waiting.ready.append(self._bridge.refuse(self._context, issued, refusal(decided)))
         return None

@@ -60,6 +60,10 @@ class Waiting:
         self.asks[issued.sequence], self._asked[issued.sequence] = issued, asked
         self._questions.asked(self._run_id, self._who, asked)
 
+    def told(self, sequence: int) -> frozenset[str]:
+        """The rules that asked a person about this call."""
+        return frozenset(self._asked[sequence].rule.split(" & "))
+
     def launch(self, admitted: Admitted, work: Coroutine[Any, Any, None], *, mark: str = "") -> None:
         sequence = admitted.issued.sequence
         self.calls[sequence] = asyncio.create_task(work, name=f"{self._run_id}:{sequence}{mark}"), admitted

@@ -14,12 +14,13 @@ from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Asked, Decided, Resumed, Suspended
 from inhabit.errors import Denied, InvalidInput, TooMany, Unavailable
 from inhabit.kernel.grants import Grant
-from inhabit.kernel.policy import Policy, Rule
+from inhabit.kernel.policy import Limit, Policy, Rule
 from inhabit.limits import LiveRuns
 from inhabit.runtime.approvals import AlreadyDecided, Approver, Desk
 from inhabit.runtime.context import Control
 from inhabit.runtime.driver import RunDriver
 from inhabit.runtime.service import Caller, Runtime
+from inhabit.store.ledger import TenantLedger
 from tests.runtime.inprocess import InProcessIsolate
 
 ADA = Caller(Principal("ada"), Grant.of("**"))
@@ -70,6 +71,27 @@ async def test_E04_a_rule_that_holds_since_the_approval_holds(opened_runtime: An
         await Desk(runtime, store.approvals).decide(run.approvals[0].approval, "approve", BOSS)
         result = await settled(runtime, run.run_id)
         assert result.value[0] == "denied" and "held for review" in result.value[1] and shop.cancelled == []
+
+
+@pytest.mark.parametrize("edited", [None, b'{"id":"b"}'])
+async def test_E08_calls_that_wait_together_pass_no_limit_that_their_approver_was_not_told_of(opened_runtime: Any, edited: bytes | None) -> None:
+    """Each was asked about while there was room; what the limit asks is another question, and is put when the call is made again."""
+    shop, ledger = Shop(), TenantLedger("default", lambda: 1_000)
+    policy = Policy(POLICY.rules, [Limit("a day", ("shop.cancel",), 1, 86_400_000, verdict="ask", reason="one a day")])
+    program = "const once = () => shop.cancel({ id: 'a' }); try { return await once() } catch (error) { return [error.code, error.message, await once()] }"
+    async with opened_runtime(shop.capability.connector(), control=Control(lambda _who: policy, lambda _tenant: ledger)) as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        runs = [await runtime.execute(program, ADA) for _ in range(2)]
+        for run, more in zip(runs, (None, edited), strict=True):
+            assert run.approvals[0].rule == "cancelling"
+            await desk.decide(run.approvals[0].approval, "approve", BOSS, arguments=more)
+            await settled(runtime, run.run_id)
+        assert shop.cancelled == ["a"]
+        (asked,) = await desk.pending(BOSS)
+        assert asked.asked.rule == "a day & cancelling" and "1 used, 1 more is over 1" in asked.asked.reason
+        await desk.decide(asked.asked.approval, "approve", BOSS)
+        code, message, answer = (await settled(runtime, runs[1].run_id)).value
+        assert (code, answer) == ("denied", "cancelled a") and "limit a day asks by now" in message and shop.cancelled == ["a", "a"]
 
 
 async def test_run_sleeps_over_its_questions_and_wakes_with_each_answer(opened: Any) -> None:
@@ -284,14 +306,30 @@ async def test_edited_call_is_decided_anew_and_both_forms_are_recorded(opened: A
     never = Policy([*POLICY.rules, Rule("not b", ("shop.cancel",), "deny", "never b", condition=_is_b)])
     async with opened(shop, never) as (runtime, store):
         desk = Desk(runtime, store.approvals)
-        for edited, state in ((b'{"id": "c"}', "completed"), (b'{"id": "b"}', "failed"), (b'{"nope": 1}', "failed")):
+        for edited, state in ((b'{"id": "c"}', "completed"), (b'{"id": "b"}', "failed")):
             run = await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
             (approval,) = await desk.pending(BOSS)
             await desk.decide(approval.asked.approval, "approve", BOSS, arguments=edited)
             assert (await settled(runtime, run.run_id)).state == state
         assert shop.cancelled == ["c"]
         entries = [e.entry for e in (await runtime.parts.journal.read(run.run_id, tenant="default")).entries]
-        assert next(e for e in entries if isinstance(e, Decided)).arguments == b'{"nope":1}'
+        assert next(e for e in entries if isinstance(e, Decided)).arguments == b'{"id":"b"}'
+
+
+async def test_an_edit_that_does_not_fit_uses_no_answer_up(opened: Any) -> None:
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        run = await runtime.execute("return await shop.cancel({ id: 'a' })", ADA)
+        (approval,) = await desk.pending(BOSS)
+        for slip in (b'{"nope": 1}', b'{"id": 7}', b'["a"]', b'{"id"', b"{}"):
+            with pytest.raises(InvalidInput, match="nothing is answered") as refused:
+                await desk.decide(approval.asked.approval, "approve", BOSS, arguments=slip)
+            assert refused.value.specific_code == "edit_unfit" and "shop.cancel" in (refused.value.fix or "")
+        await desk.decide(approval.asked.approval, "approve", BOSS, arguments=b'{"id": "c"}')
+        assert (await settled(runtime, run.run_id)).state == "completed" and shop.cancelled == ["c"]
+        with pytest.raises(AlreadyDecided):
+            await desk.decide(approval.asked.approval, "approve", BOSS, arguments=b'{"nope": 1}')
 
 
 async def test_a_question_expires(opened: Any) -> None:
