@@ -16,6 +16,9 @@ from inhabit.wire.values import decode_value
 
 __all__ = ["ended_result", "parked_result", "recorded_result", "suspended_result"]
 
+_LINE_CHARS = 1_000
+_CUT = "the result was cut: return less (filter, map, aggregate in the program); the journal has it whole"
+
 
 def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
     logs = tuple(LogLine(entry.level, entry.text) for entry in ending.logs)  # type: ignore[arg-type]
@@ -25,29 +28,36 @@ def recorded_result(run: RunSummary, ending: RunEnding) -> RunResult:
         return suspended_result(run.run_id, logs, ending.logs_cut, run.calls, ending.asked)
     if ending.terminal is None:
         return RunResult(run.run_id, run.state, logs=logs, logs_truncated=ending.logs_cut, calls=run.calls)
-    return ended_result(run.run_id, ending.terminal, Limits.of(run.limits).result_tokens, logs, ending.logs_cut, run.calls)
+    tokens = Limits.of(run.limits).result_tokens
+    return ended_result(run.run_id, ending.terminal, tokens, logs, ending.logs_cut, run.calls)
 
 
-def parked_result(run_id: str, why: Mapping[str, Any], logs: tuple[LogLine, ...], logs_cut: bool, calls: int) -> RunResult:
+def parked_result(
+    run_id: str, why: Mapping[str, Any], logs: tuple[LogLine, ...], logs_cut: bool, calls: int,
+) -> RunResult:
     return RunResult(run_id, "parked", error=why, logs=logs, logs_truncated=logs_cut, calls=calls)
 
 
-def suspended_result(run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int, waiting: Sequence[Asked]) -> RunResult:
-    return RunResult(run_id, "suspended", logs=logs, logs_truncated=logs_cut, calls=calls, approvals=tuple(waiting),
+def suspended_result(
+    run_id: str, logs: tuple[LogLine, ...], logs_cut: bool, calls: int, waiting: Sequence[Asked],
+) -> RunResult:
+    return RunResult(run_id, "suspended", logs=logs, logs_truncated=logs_cut, calls=calls,
+                     approvals=tuple(waiting),
                      next=f"waits for a person's approval; ask again with run={run_id!r} when it was given")
 
 
-def ended_result(run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int) -> RunResult:
+def ended_result(
+    run_id: str, terminal: Terminal, tokens: int, logs: tuple[LogLine, ...], logs_truncated: bool, calls: int,
+) -> RunResult:
     value = decode_value(terminal.value)
     shown_logs, cut = _bounded_logs(logs, tokens)
-    result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut, calls=calls, usage=terminal.usage,
-                       binaries=terminal.binaries)
+    result = RunResult(run_id, terminal.state, logs=shown_logs, logs_truncated=logs_truncated or cut,
+                       calls=calls, usage=terminal.usage, binaries=terminal.binaries)
     shown, truncated = bounded(value, tokens)
     if terminal.state != "completed":
         error = shown if is_object(shown) else {"code": value.get("code", "failed"), "message": shown}
         return replace(result, error=error, truncated=truncated)
-    hint = "the result was cut: return less (filter, map, aggregate in the program); the journal has it whole" if truncated else ""
-    return replace(result, value=shown, truncated=truncated, next=hint)
+    return replace(result, value=shown, truncated=truncated, next=_CUT if truncated else "")
 
 
 def _bounded_logs(logs: tuple[LogLine, ...], tokens: int) -> tuple[tuple[LogLine, ...], bool]:
@@ -55,7 +65,8 @@ def _bounded_logs(logs: tuple[LogLine, ...], tokens: int) -> tuple[tuple[LogLine
     room = tokens
     kept: list[LogLine] = []
     for line in reversed(logs):
-        text = line.text if len(line.text) <= 1_000 else f"{line.text[:1_000]}… {len(line.text) - 1_000} more characters"
+        beyond = len(line.text) - _LINE_CHARS
+        text = line.text if beyond <= 0 else f"{line.text[:_LINE_CHARS]}… {beyond} more characters"
         room -= len(text.encode(errors="replace")) + 8
         if room < 0:
             return tuple(reversed(kept)), True

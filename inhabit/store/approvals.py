@@ -23,8 +23,8 @@ MAX_LIST = 500
 
 
 def standing(run: int, entries: Sequence[Entry], *, closes: bool) -> list[Write]:
-    """What the entries change in the tables beside the journal: the run's state, the list of approvals. `closes`: the
-    run ends and may leave questions that nobody needs to answer any more.
+    """What the entries change in the tables beside the journal: the run's state, the list of approvals.
+    `closes`: the run ends and may leave questions that nobody needs to answer any more.
     """
     writes: list[Write] = []
     for entry in entries:

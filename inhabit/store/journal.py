@@ -1,10 +1,10 @@
 """The journal of one store, on SQLite: what `tenants.journal` makes the home's `contracts.run.Journal` of.
 
-Model: numbers are given here, when an entry is appended; the writer thread commits in that order. Readings go to
-the file through reader connections, after what was appended before them is committed, so that a caller always
-reads its own records.
-Invariants: the entries of a run are 1..n without gaps; nothing follows a terminal entry; another tenant's run is
-answered like one that does not exist.
+Model: numbers are given here, when an entry is appended; the writer thread commits in that order. Readings go
+to the file through reader connections, after what was appended before them is committed, so that a caller
+always reads its own records.
+Invariants: the entries of a run are 1..n without gaps; nothing follows a terminal entry; another tenant's run
+is answered like one that does not exist.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class SqliteJournal:
         with self._lock:
             run = self._open.get(run_id)
             if run is None:
-                raise self.failure or InvalidInput(f"run {run_id} has ended or never began; nothing was recorded",
-                                   fix="begin a run before its entries, and append nothing after its end")
+                raise self.failure or InvalidInput(
+                    f"run {run_id} has ended or never began; nothing was recorded",
+                    fix="begin a run before its entries, and append nothing after its end")
             number, size, calls, ends, stands = run.number, run.bytes, run.calls, False, False
             rows: list[Row] = []
             for draft in drafts:
@@ -123,7 +124,8 @@ class SqliteJournal:
         """Whether a run is under way that this process records. One whose record was interrupted is not."""
         generation = self._writer.generation
         with self._lock:
-            return self._writer.failure is None and any(run.active and run.generation == generation for run in self._open.values())
+            under_way = any(run.active and run.generation == generation for run in self._open.values())
+            return self._writer.failure is None and under_way
 
     def gauges(self) -> Mapping[str, int]:
         return {"journal_commits": self._writer.commits, "journal_pending_bytes": self._writer.pending_bytes}
@@ -172,8 +174,10 @@ class SqliteJournal:
         return [self._current(shown) for shown in found]
 
     async def unfinished(self) -> AsyncIterator[RunRecord]:
-        """Runs without a terminal entry that do not wait for people alone, oldest first, each read when its turn comes. One interrupted
-        by a full disk is taken up again here: what was lost of it is forgotten, and it can be appended to after its last durable entry."""
+        """Runs without a terminal entry that do not wait for people alone, oldest first, each read when its
+        turn comes. One interrupted by a full disk is taken up again here: what was lost of it is forgotten,
+        and it can be appended to after its last durable entry.
+        """
         await self._writer.flush()
         self._take_up_interrupted(await self._database.read(open_runs))
         keys: list[int] = await self._database.read(lambda c: [key for (key,) in c.execute(
@@ -206,7 +210,8 @@ class SqliteJournal:
                     self._open[run.run_id] = run
 
     def _sweep_endings(self) -> None:
-        """Forget ends that are on disk; a run whose end was lost is open again, as one that was interrupted."""
+        """Forget ends that are on disk; a run whose end was lost is open again, as one that was interrupted.
+        """
         while self._endings and self._endings[0][1].settled:
             run, ticket = self._endings.popleft()
             if ticket.error is not None:
@@ -217,6 +222,7 @@ def _ending(run: OpenRun, entries: Sequence[Entry], calls: int, size: int) -> En
     for place, entry in enumerate(entries):
         if isinstance(entry, Terminal):
             if place != len(entries) - 1:
-                raise InvalidInput(f"run {run.run_id}: entries after its end", fix="the terminal entry comes last")
+                raise InvalidInput(f"run {run.run_id}: entries after its end",
+                                   fix="the terminal entry comes last")
             return Ending(run, entry.state, entry.at_ms, calls, size)
     return None

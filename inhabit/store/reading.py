@@ -1,7 +1,7 @@
 """Readings of the journal's tables: run on a reader connection, inside one transaction.
 
-Only `record` reads a run whole. What is shown to people and clients is read in pages: bounded in number and bytes,
-with `{"$omitted": BYTES}` in the place of a long value, which is then not read at all.
+Only `record` reads a run whole. What is shown to people and clients is read in pages: bounded in number and
+bytes, with `{"$omitted": BYTES}` in the place of a long value, which is then not read at all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ MAX_SHOWN_BYTES = 64 * 1024
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """A page ends after this much, however few entries that are."""
 _LINES = f"SELECT number, body FROM entries INDEXED BY entries_logged WHERE run = ? AND kind = {LOGGED} ORDER BY number DESC"
-"""Left to itself, SQLite walks over all entries of the run. (The kind is written out: a parameter fits no partial index.)"""
+"""Left to itself, SQLite walks over all entries of the run. (The kind is written out: a parameter fits no
+partial index.)
+"""
 _MAX_LOG_BYTES = 512 * 1024
 """Of the last lines that a run printed; a result shows far less."""
 
@@ -88,7 +90,8 @@ def one_entry(connection: sqlite3.Connection, key: int, number: int) -> StoredEn
 
 
 def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
-    """The terminal entry, whole, the last lines of log, and what is asked; the calls in between are not read."""
+    """The terminal entry, whole, the last lines of log, and what is asked; the calls in between are not read.
+    """
     run_id, tenant = _names(connection, key)
     row = connection.execute("SELECT number, kind FROM entries WHERE run = ? ORDER BY number DESC LIMIT 1", (key,)).fetchone()
     last = one_entry(connection, key, row[0]) if row is not None and row[1] in (TERMINAL, SUSPENDED) else None
@@ -109,7 +112,8 @@ def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
 
 
 def _asked(connection: sqlite3.Connection, key: int) -> tuple[Asked, ...]:
-    """Questions without an answer, in the order of their calls; those about what became of a call come last."""
+    """Questions without an answer, in the order of their calls; those about what became of a call come last.
+    """
     rows = connection.execute(
         "SELECT id, sequence, operation, digest, rule, reason, asked_ms, expires_ms FROM approvals"
         " WHERE run = ? AND decided_ms IS NULL ORDER BY sequence, id", (key,))
@@ -178,7 +182,9 @@ def _entries(connection: sqlite3.Connection, key: int, tenant: str, run_id: str)
 
 def _sized(connection: sqlite3.Connection, key: int, tenant: str, run_id: str, after: int, limit: int,
            shown: int | None) -> Iterator[tuple[StoredEntry, int]]:
-    """Entries and the bytes each took; `limit` -1 is none, `shown` bounds the values (what is printed is text, and stays)."""
+    """Entries and the bytes each took; `limit` -1 is none, `shown` bounds the values (what is printed is
+    text, and stays).
+    """
     for number, kind, body in connection.execute(
             "SELECT number, kind, body FROM entries WHERE run = ? AND number > ? ORDER BY number LIMIT ?", (key, after, limit)):
         bound = None if kind == LOGGED else shown

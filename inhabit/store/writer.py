@@ -1,14 +1,14 @@
 """The one writer thread: group commit.
 
-Model: appends go into the open batch under a lock. The thread takes the batch as soon as somebody waits for it, or
-at most `LINGER_S` after its first record when nobody does, and commits it with one fsync; what is appended meanwhile
-makes the next batch, so that the number of waiters, not a timer, sets the size of a batch. A thread that was busy
-looks by itself every `LINGER_S` and rests only when it found nothing for a while: waking a thread costs the one who
-appends more than the append.
-Invariants: batches are committed in the order of their records; a waiter is released only after its commit; per
-commit and event loop there is one `call_soon_threadsafe`. After a failed commit nothing is accepted: a full disk
-is tried again every second and starts a new generation (runs of the old one stay interrupted), any other failure
-is final, since a page whose fsync failed may be lost while looking written.
+Model: appends go into the open batch under a lock. The thread takes the batch as soon as somebody waits for
+it, or at most `LINGER_S` after its first record when nobody does, and commits it with one fsync; what is
+appended meanwhile makes the next batch, so that the number of waiters, not a timer, sets the size of a batch.
+A thread that was busy looks by itself every `LINGER_S` and rests only when it found nothing for a while:
+waking a thread costs the one who appends more than the append.
+Invariants: batches are committed in the order of their records; a waiter is released only after its commit;
+per commit and event loop there is one `call_soon_threadsafe`. After a failed commit nothing is accepted: a
+full disk is tried again every second and starts a new generation (runs of the old one stay interrupted), any
+other failure is final, since a page whose fsync failed may be lost while looking written.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ _T = TypeVar("_T")
 class Writer:
     """Owns the writing connection. Thread-safe; `close` is to be called once, from any thread."""
 
-    def __init__(self, connection: sqlite3.Connection, ownership: Ownership, epoch: int, last_run: int, log: AuditLog) -> None:
+    def __init__(self, connection: sqlite3.Connection, ownership: Ownership, epoch: int, last_run: int,
+                 log: AuditLog) -> None:
         self._connection = connection
         self._audit = log
         self._ownership = ownership
@@ -73,12 +74,14 @@ class Writer:
             batch.begun.append((run, header, draft))
             return batch
 
-    def append(self, run: OpenRun, rows: list[Row], ending: Ending | None, size: int, also: Sequence[Write] = ()) -> Batch:
+    def append(self, run: OpenRun, rows: list[Row], ending: Ending | None, size: int,
+               also: Sequence[Write] = ()) -> Batch:
         with self._lock:
             if run.generation != self.generation:
-                raise Unavailable(f"the record of run {run.run_id} was interrupted", code="journal_interrupted",
-                                  fix="it is settled at the next start of the server")
-            batch = self._accepting(size)
+                raise Unavailable(f"the record of run {run.run_id} was interrupted",
+                raise Unavailable(
+                    f"the record of run {run.run_id} was interrupted", code="journal_interrupted",
+                    fix="it is settled at the next start of the server")
             batch.rows += rows
             if ending is not None:
                 batch.ended.append(ending)
@@ -94,8 +97,9 @@ class Writer:
         return await _done(job, batch)
 
     async def maintain(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Like `perform`, outside a transaction. No connection but the writer's may write or checkpoint: SQLite
-        before 3.51.3 could lose a commit when one connection reset the log while another wrote."""
+        """Like `perform`, outside a transaction. No connection but the writer's may write or checkpoint:
+        SQLite before 3.51.3 could lose a commit when one connection reset the log while another wrote.
+        """
         job = Job(work)
         with self._lock:
             batch = self._accepting(0)
@@ -313,7 +317,9 @@ def _release(waiters: list[asyncio.Future[None]]) -> None:
 def _failure(error: Exception) -> Unavailable:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_FULL:
-        return Unavailable("the journal cannot be written: the disk is full", code="journal_full",
-                           fix="free space on its disk; the journal goes on by itself, runs it interrupted at the next start")
+        return Unavailable(
+            "the journal cannot be written: the disk is full", code="journal_full",
+            fix="free space on its disk; the journal goes on by itself,"
+                " runs it interrupted at the next start")
     return Unavailable(f"the journal cannot be written: {error}", code="journal_failed",
                        fix="check the disk, then start the server again")

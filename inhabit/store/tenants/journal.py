@@ -1,8 +1,8 @@
 """The journal of a home: implements `contracts.run.Journal` over the journals of its tenants' stores.
 
-Every method finds the one store by the tenant that it is given, and reads no other; an append finds it by the run, which
-must be one that an open store has not ended. Invariant: no answer holds anything of two tenants, but `unfinished`, which is
-for the start alone.
+Every method finds the one store by the tenant that it is given, and reads no other; an append finds it by the
+run, which must be one that an open store has not ended. Invariant: no answer holds anything of two tenants,
+but `unfinished`, which is for the start alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _log = logging.getLogger(__name__)
 
 
 class TenantsJournal:
-    """`begin` and `append` do not block on the disk where the tenant's store is open: `ready` opens it, `hold` keeps it so."""
+    """`begin` and `append` do not block on the disk where the tenant's store is open: `ready` opens it,
+    `hold` keeps it so.
+    """
 
     def __init__(self, opening: Opening, overview: Overview) -> None:
         self._opening = opening
@@ -46,7 +48,9 @@ class TenantsJournal:
         self._followed: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
     async def ready(self, tenant: str) -> None:
-        """Open the tenant's store, made if it is not there, so that a run can begin without waiting for the disk."""
+        """Open the tenant's store, made if it is not there, so that a run can begin without waiting for the
+        disk.
+        """
         async with self._opening.using(tenant, make=True):
             pass
 
@@ -55,7 +59,9 @@ class TenantsJournal:
         return self._opening.holding(tenant)
 
     def begin(self, header: RunHeader) -> Ticket:
-        """Raises `InvalidInput` for an id in use, `Unavailable` when nothing can be written or all stores are in use."""
+        """Raises `InvalidInput` for an id in use, `Unavailable` when nothing can be written or all stores are
+        in use.
+        """
         journal = self._opening.now(header.principal.tenant).store.journal
         ticket = journal.begin(header)
         self._routes[header.run_id] = journal
@@ -64,7 +70,8 @@ class TenantsJournal:
     def append(self, run_id: str, *entries: Entry, also: Sequence[Write] = ()) -> Ticket:
         """Raises `InvalidInput` for a run that is not open, `Unavailable` when nothing can be written."""
         journal = self._routes.get(run_id)
-        if journal is None or journal.failure is not None or not journal.holds(run_id):   # a store that failed may be open anew
+        # a store that failed may be open anew
+        if journal is None or journal.failure is not None or not journal.holds(run_id):
             journal = self._routes[run_id] = self._found(run_id)
         try:
             ticket = journal.append(run_id, *entries, also=also)
@@ -91,7 +98,8 @@ class TenantsJournal:
         each = [journal.gauges() for journal in journals]
         return {"journal_commits": self._opening.commits + sum(one["journal_commits"] for one in each),
                 "journal_pending_bytes": sum(one["journal_pending_bytes"] for one in each),
-                "open_stores": len(journals), "stores_failed": sum(journal.failure is not None for journal in journals)}
+                "open_stores": len(journals),
+                "stores_failed": sum(journal.failure is not None for journal in journals)}
 
     async def read(self, run_id: str, *, tenant: str) -> RunRecord:
         async with self._of(run_id, tenant) as journal:
@@ -121,16 +129,18 @@ class TenantsJournal:
         async with self._of(run_id, tenant) as journal:
             return await journal.child(run_id, rung, tenant=tenant)
 
-    async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None, before: str | None = None,
-                   limit: int = 50) -> Sequence[RunSummary]:
+    async def list(self, *, tenant: str, user: str | None = None, state: RunState | None = None,
+                   before: str | None = None, limit: int = 50) -> Sequence[RunSummary]:
         async with self._opening.using(tenant) as opened:
             if opened is None:
                 return []
-            return await opened.store.journal.list(tenant=tenant, user=user, state=state, before=before, limit=limit)
+            journal = opened.store.journal
+            return await journal.list(tenant=tenant, user=user, state=state, before=before, limit=limit)
 
     async def follow(self, run_id: str, *, tenant: str, after: int = 0) -> AsyncIterator[StoredEntry]:
-        """The store is held while a page is read, and not between: whoever waits for a run that waits for a person, or reads
-        slowly, keeps no other tenant's store closed. Raises `NotFound`, `Unavailable`."""
+        """The store is held while a page is read, and not between: whoever waits for a run that waits for a
+        person, or reads slowly, keeps no other tenant's store closed. Raises `NotFound`, `Unavailable`.
+        """
         with self._appended(run_id) as changed:
             while True:
                 changed.clear()
@@ -147,8 +157,9 @@ class TenantsJournal:
                     await changed.wait()
 
     async def unfinished(self) -> AsyncIterator[RunRecord]:
-        """Of all tenants, one after the other. The store is open while its runs are taken up. A tenant whose store cannot be
-        opened is said, and left as it is: it is no reason to keep the others waiting."""
+        """Of all tenants, one after the other. The store is open while its runs are taken up. A tenant whose
+        store cannot be opened is said, and left as it is: it is no reason to keep the others waiting.
+        """
         for tenant in await self._overview.unfinished():
             try:
                 async with self._opening.using(tenant) as opened:
@@ -183,4 +194,5 @@ class TenantsJournal:
                 return opened.store.journal
         known = self._routes.pop(run_id, None)
         raise (known.failure if known else None) or InvalidInput(
-            f"run {run_id} has ended or never began; nothing was recorded", fix="begin a run before its entries, and append nothing after its end")
+            f"run {run_id} has ended or never began; nothing was recorded",
+            fix="begin a run before its entries, and append nothing after its end")
