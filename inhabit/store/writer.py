@@ -78,7 +78,6 @@ class Writer:
                also: Sequence[Write] = ()) -> Batch:
         with self._lock:
             if run.generation != self.generation:
-                raise Unavailable(f"the record of run {run.run_id} was interrupted",
                 raise Unavailable(
                     f"the record of run {run.run_id} was interrupted", code="journal_interrupted",
                     fix="it is settled at the next start of the server")
