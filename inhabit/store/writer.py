@@ -81,6 +81,7 @@ class Writer:
                 raise Unavailable(
                     f"the record of run {run.run_id} was interrupted", code="journal_interrupted",
                     fix="it is settled at the next start of the server")
+            batch = self._accepting(size)
             batch.rows += rows
             if ending is not None:
                 batch.ended.append(ending)
