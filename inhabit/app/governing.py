@@ -70,7 +70,10 @@ class Governing:
             return self._policy
         loaded = self._loader.look()
         if loaded.problems is not self._said or loaded.changed:
+            was_wrong = any(problem.severity == "error" for problem in self._said)
             self._note(str(self.file), loaded.problems)
+            if was_wrong and not self.trouble():    # whoever was told that it does not hold is told that it does
+                _log.warning("%s: in order again; policy %s holds", self.file, loaded.policy.version)
             if loaded.changed:
                 _log.info("%s: policy %s holds from now on", self.file, loaded.policy.version)
         return loaded.policy

@@ -23,7 +23,7 @@ from typing import Any
 from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
 from inhabit.cli.options import add_app_options, home_of
-from inhabit.cli.terminal import progress, say, show_json
+from inhabit.cli.terminal import complain, progress, say, show_json
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, NotFound
@@ -136,7 +136,10 @@ def _verified(
     server = home / SERVER
     whole = [(None, verify(server, keys))] if server.is_file() else []
     tenants = tuple(tenants_in(home)) or (() if whole else (_only_tenant(home),))
-    each = ((tenant, verify(existing_journal(home, tenant), keys, None, tenant)) for tenant in tenants)
+    bare = [tenant for tenant in tenants if whole and not journal_of(home, tenant).exists()]
+    for tenant in bare:     # who has connected a source and run nothing; nobody can tell that from a journal that was taken away
+        complain(f"tenant {tenant} has a folder and no journal: either nothing was recorded, or all of it is gone")
+    each = ((tenant, verify(existing_journal(home, tenant), keys, None, tenant)) for tenant in tenants if tenant not in bare)
     return [*each, *whole]
 
 

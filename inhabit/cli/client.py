@@ -186,7 +186,7 @@ def _value(response: httpx2.Response) -> Any:
         raise Unavailable(f"{response.url} answered {response.status_code} with something that is not JSON") from None
     if response.status_code < 400:
         return value
-    if not is_object(value) or "code" not in value:
+    if not is_object(value) or (response.status_code == 404 and "code" not in value):
         raise Unavailable(f"{response.url} answered {response.status_code}, and not as Inhabit does",
                           fix="INHABIT_URL is where it is mounted, with the path: http://127.0.0.1:8000/inhabit")
     kind = _ERRORS.get(response.status_code, CallError)

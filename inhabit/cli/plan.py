@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,11 +55,11 @@ def _say_write(write: Mapping[str, Any]) -> None:
     effects = write["effects"] or {"writes": "unknown", "irreversible": True}
     back = f"undone by {write['revert']}" if write["revert"] else "cannot be undone" if effects["irreversible"] else "has no revert"
     say(f"{write['number']}. {write['operation']}({_shown(write['arguments'])})")
-    told = f"would fail: {write['error']['message']}" if "error" in write else f"answers {str(write['answer'])[:200]} ({write['from']})"
+    told = f"would fail: {write['error']['message']}" if "error" in write else f"answers {json.dumps(write['answer'], ensure_ascii=False)[:200]} ({write['from']})"
     say(f"   {effects['writes']}, {back}; {told}")
     if write["rule"] != "plan":
         say(f"   asked by {write['rule']}: {write['reason']}")
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())[:500]
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())[:500]

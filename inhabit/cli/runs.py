@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, get_args
@@ -132,7 +133,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 160 else f"{text[:160]}… ({len(text)} characters)"
 
 

@@ -89,7 +89,7 @@ async def _list(client: Api, args: argparse.Namespace) -> None:
         show_json(tokens)
         return
     table(("ID", "FOR", "RIGHT", "LABEL", "MADE", "EXPIRES", "REVOKED"), [
-        (t["id"], t["principal"], "approves" if t["approve"] else "vouches" if t["vouch"] else "", t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
+        (t["id"], t["principal"], "approves" if t["approve"] else "vouches" if t["vouch"] else "attenuable" if t["attenuable"] else "", t["label"], _day(t["created_ms"]), _day(t["expires_ms"]), _day(t["revoked_ms"])) for t in tokens])
 
 
 async def _revoke(client: Api, args: argparse.Namespace) -> None:

@@ -12,14 +12,16 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from inhabit.contracts.json import is_object
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Approval, Decided, Intent, Verdict
 from inhabit.errors import Denied, InhabitError, InvalidInput, NotFound
+from inhabit.limits import MAX_JSON_DEPTH
 from inhabit.runtime.bodies import canonical
 from inhabit.runtime.doubts import Doubts
 from inhabit.runtime.schemas import Validators
 from inhabit.runtime.service import Runtime
-from inhabit.wire.values import encode_value
+from inhabit.wire.values import decode_value, encode_value
 
 __all__ = ["AlreadyDecided", "Approver", "Desk", "Questions", "Shown"]
 
@@ -137,6 +139,8 @@ class Desk:
                                fix="`inhabit settle` answers a doubt, `inhabit approve` and `inhabit reject` a call that is to be made")
         if verdict == "happened":
             arguments = self._result(approval.asked.operation, value)
+        elif verdict == "approve" and arguments is not None and approval.verdict is None:
+            self._edit_fits(approval.asked.operation, arguments)
         now_ms = self._runtime.parts.now_ms()
         late = now_ms >= approval.asked.expires_ms
         decided = Decided(
@@ -157,6 +161,22 @@ class Desk:
             raise InvalidInput(f"the result does not fit: {error.message}", code="result_unfit", details=error.details,
                                fix=f"give the result of {name} as it was, as JSON") from None
         return body
+
+    def _edit_fits(self, name: str, arguments: bytes) -> None:
+        """Before the one answer that there is has been given: a slip of the pen would end the run. What a handle holds is not known
+        here, and the bridge looks at every call anyway. Raises `InvalidInput`.
+        """
+        operation = self._runtime.parts.directory.operation(name)
+        if operation is None or b'"$handle"' in arguments:
+            return
+        try:
+            value = decode_value(arguments, max_depth=MAX_JSON_DEPTH)
+            if not is_object(value):
+                raise InvalidInput(f"{name} takes one object of named arguments")
+            self._validators.arguments(operation, value)
+        except InhabitError as error:
+            raise InvalidInput(f"the edited call does not fit, and nothing is answered: {error.message}", code="edit_unfit",
+                               details=error.details, fix=f"give all arguments of {name}, as one JSON object") from None
 
     async def expire(self) -> int:
         """Answer every question whose time is over. Returns how many. A person's answer that comes at the same moment wins, and

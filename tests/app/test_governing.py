@@ -149,7 +149,9 @@ async def test_a_file_with_a_type_error_keeps_the_last_good_policy(bank: Bank, c
         async with as_user(create_app(app.runtime, journal=app.home.journal, check_token=app.check_token), None) as nobody:
             assert "last good" in (await nobody.get("/v1/health")).json()["policy"]
         bank.write(BUDGET)
+        caplog.clear()
         assert await refund(app, 150) == "refunded" and app.runtime.health()["policy"] == ""
+        assert [r.message for r in caplog.records if "in order again" in r.message and r.levelno == logging.WARNING]
 
 
 @pytest.mark.parametrize(("text", "said"), [

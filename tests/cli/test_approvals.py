@@ -51,7 +51,7 @@ def asked(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.mark.parametrize(("answer", "result"), [
     (["approve"], ["cancelled", "cancelled"]), (["reject", "--reason", "no"], ["cancelled", "rejected"]),
-    (["approve", "--edit", '{"order_id": "o1", "colour": 1}'], ["cancelled", "arguments_invalid"]),
+    (["approve", "--edit", '{"order_id": "o1"}'], ["cancelled", "order_not_found"]),
 ])
 def test_an_answer_without_a_server_carries_the_run_on(capsys: pytest.CaptureFixture[str], home: Path, answer: list[str], result: list[str]) -> None:
     run = asked(capsys)

@@ -96,6 +96,14 @@ def test_F15_a_tenant_is_erased_with_its_folder_and_the_log_that_is_left_verifie
     assert main(["audit", "erase", "--tenant", "default", "--yes", *at]) == 3
 
 
+def test_a_tenant_without_a_journal_is_named_and_hides_no_other(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "tenants" / "acme").mkdir()     # as `inhabit connect --as acme/ada` leaves it
+    assert main(["audit", "verify", "--home", str(home)]) == 0
+    said = capsys.readouterr()
+    assert "tenant acme has a folder and no journal" in said.err and said.out.startswith("sound: ") and "server.db: sound" in said.out
+    assert main(["audit", "verify", "--tenant", "acme", "--home", str(home)]) == 3
+
+
 def test_where_a_home_has_several_tenants_the_command_asks_whose(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--home", str(home)]
     (home / "tenants" / "acme").mkdir()

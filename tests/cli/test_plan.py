@@ -38,7 +38,7 @@ def test_E20_a_plan_is_shown_applied_by_its_hash_and_only_once(
 
     runs = [json.loads(told("run", "note.ts", "--plan", "--json", "--as", "ada")[1])["run"] for _ in range(2)]
     code, shown = told("plan", "show", runs[0], "--as", "ada")
-    assert code == 0 and "1. shop.note(text='hello')" in shown and "cannot be undone" in shown and "nobody else is asked" in shown
+    assert code == 0 and '1. shop.note(text="hello")' in shown and "cannot be undone" in shown and "nobody else is asked" in shown
     digest = shown.split("--hash ")[1].strip()
     assert told("apply", runs[0], "--hash", "0" * 64, "--as", "ada")[0] == 2 and not (tmp_path / "notes.txt").exists()
     assert told("plan", "drop", runs[1], "--as", "ada")[0] == 0
