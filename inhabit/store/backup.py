@@ -21,6 +21,7 @@ import orjson
 
 from inhabit.contracts.run import Terminal
 from inhabit.errors import InvalidInput, Unavailable
+from inhabit.store.approvals import standing
 from inhabit.store.audit.log import AuditLog, Gathered
 from inhabit.store.codec import encode_entry
 from inhabit.store.database import Database, connect
@@ -205,6 +206,8 @@ def _prepared(fresh: Path, ownership: Ownership, held: Sequence[_Held],
                                (run.key, run.number + 1, end.kind, body))
             connection.execute("UPDATE runs SET state = 'unknown', ended_ms = ?, calls = ?, bytes = ? WHERE key = ?",
                                (now_ms, run.calls, run.bytes + end.size, run.key))
+            for write in standing(run.key, (), closes=True):
+                connection.execute(write.sql, write.values)
         log.open(gathered.items())
         log.note(connection, {"restored": [run.key for run in runs]})
         acted_on = [run for one in held for run in _hold_on(connection, one, now_ms)]

@@ -49,6 +49,19 @@ async def test_F17_a_whole_home_goes_back_as_it_was(tmp_path: Path) -> None:
     await stores.close()
 
 
+async def test_F17_nobody_is_asked_for_a_run_that_a_restore_closed(tmp_path: Path) -> None:
+    """Its questions would count against the tenant's for ever."""
+    home, stores = tmp_path / "home", opened(tmp_path / "home")
+    await recorded(stores, "a", 1, end=False, asks=now_ms() + 60_000)
+    assert len(await stores.approvals.pending(tenant="a")) == 1
+    await stores.backup(tmp_path / "copy")
+    await stores.close()
+    restore_home(tmp_path / "copy", home, now_ms=now_ms())
+    stores = opened(home)
+    assert await stores.approvals.pending(tenant="a") == []
+    await stores.close()
+
+
 async def test_F17_who_only_connected_stays_connected(tmp_path: Path) -> None:
     """No journal, so in no backup."""
     home, eve = tmp_path / "home", Principal("eve", "only")
