@@ -113,8 +113,7 @@ class _Things:
         roles = {resource["role"] for resource in found.values()}
         return found.items() if roles & {"read", "list"} and roles - {"read", "list"} else ()
 
-    # -- what a thing is
-    # ----------------------------------------------------------------------------------------
+    # -- what a thing is --------------------------------------------------------------------------------
 
     def _thing(
         self, items: Mapping[str, int], whole: Mapping[str, int],
@@ -187,8 +186,7 @@ class _Things:
             return members["id"] if said or not rivals else ""
         return members[rivals[0]] if len(rivals) == 1 else ""
 
-    # -- operations over one, and over all
-    # -------------------------------------------------------------------------
+    # -- operations over one, and over all --------------------------------------------------------------
 
     def _of_one(
         self, items: Mapping[str, int], key: str, thing: Mapping[str, Any],
