@@ -29,6 +29,7 @@ from inhabit.policy.examples import facts_of, tried
 from inhabit.policy.explain import explained
 from inhabit.policy.problems import suggestion
 from inhabit.policy.suggest import suggested
+from inhabit.store.journal import SqliteJournal
 from inhabit.store.store import Store
 from inhabit.store.tenants.naming import existing_journal
 
@@ -90,8 +91,13 @@ async def _test(args: argparse.Namespace) -> int:
 
 async def _explain(args: argparse.Namespace) -> int:
     policy = _document(args).policy()
+    used = dict(_used(text) for text in args.used)
+    limits = [limit.name for limit in policy.limits]
+    for name in used:
+        if name not in limits:
+            raise InvalidInput(f"--used: there is no limit {name!r}", fix=suggestion(name, limits) or "the policy has none")
     facts = facts_of({"principal": str(principal_from(args)), "args": _json(args.args), "labels": args.label,
-                      "used": dict(_used(text) for text in args.used), "run": {"attended": args.attended}})
+                      "used": used, "run": {"attended": args.attended}})
     async with _known(args) as known:
         operation = known.by_name.get(args.operation)
         if operation is None:
@@ -179,7 +185,7 @@ async def _records(app: Inhabit, args: argparse.Namespace) -> Sequence[RunRecord
             await store.close()
 
 
-async def _newest(journal: Journal, tenant: str, most: int) -> Sequence[RunRecord]:
+async def _newest(journal: Journal | SqliteJournal, tenant: str, most: int) -> Sequence[RunRecord]:
     most = max(1, min(most, MAX_RUNS))
     ids: list[str] = []
     while len(ids) < most:

@@ -87,7 +87,7 @@ def _locked(path: Path, database: Path, wait_s: float) -> int:
         os.close(descriptor)
         if time.monotonic() >= deadline:
             raise Unavailable(f"{database} is in use by another process (pid {holder})", code="journal_in_use",
-                              fix="stop that process, or give this one a data directory of its own")
+                              fix="speak to it, if it serves: INHABIT_URL and INHABIT_TOKEN; else stop it, or take another home")
         time.sleep(_PAUSE_S)  # a killed predecessor's workers may hold the lock for a moment
 
 

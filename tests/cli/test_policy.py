@@ -64,7 +64,8 @@ def test_explain_shows_why(typed: Type) -> None:
     code, said, _ = typed("policy", "explain", "shop.returns.request", "--args", '{"product_id": "p1"}', "--used", "pieces per product and day=9", "--json")
     assert code == 0 and "9 used, 1 more, at most 10" in said
     for words, wrong in ((("shop.order.place",), 3), (("shop.orders.place", "--args", "[1]"), 2), (("shop.orders.place", "--args", "x"), 2),
-                         (("shop.orders.place", "--used", "x"), 2)):
+                         (("shop.orders.place", "--used", "x"), 2),
+                         (("shop.orders.place", "--used", "peces per product and day=9"), 2)):
         assert typed("policy", "explain", *words)[0] == wrong
 
 
