@@ -21,6 +21,7 @@ from inhabit.policy import conditions, loader
 from inhabit.runtime import bridge, visibility
 from inhabit.runtime.approvals import Desk
 from inhabit.runtime.check import Checker
+from inhabit.runtime.context import RunContext
 from inhabit.runtime.driving import Driving
 from inhabit.runtime.questions import OpenQuestions
 from inhabit.runtime.service import Runtime
@@ -45,7 +46,7 @@ HTTP_TOKENS, AUTHOR = "tests/server/test_http_tokens.py", "tests/attacks/test_at
 
 _desk, _decided, _bridged, _call = Desk.decide, Desk._record, bridge.decide, approvals.shown_call
 _server, _signed, _said, _read = ceremonies._server, Ceremonies.signed, chain._said, chain.read
-_checked = caveats.checked
+_checked, _agrees = caveats.checked, RunContext.agrees
 
 
 # -- approvals ------------------------------------------------------------------------------------------------
@@ -61,6 +62,14 @@ async def _by_whoever_asked(desk: Any, *given: Any, **more: Any) -> Any:
         return await _desk(desk, *given, **more)
     finally:
         desk.own = own
+
+
+def _whatever_was_told(context: Any, *given: Any) -> None:
+    told, context.told = context.told, {}
+    try:
+        _agrees(context, *given)
+    finally:
+        context.told = told
 
 
 async def _by_an_agent(desk: Any, approval: Any, verdict: Any, by: Any, **more: Any) -> Any:
@@ -180,6 +189,7 @@ CONTROLS: dict[str, Control] = {
     "ledger: charges are booked": Control(gone((ledger.TenantLedger, "reserve"), answer=()), (LEDGER, "-k", "E08_concurrent or F01_a_restart")),
     "approvals: of what was shown": Control(replaced(Desk, "decide", _of_another_digest), (ASKING, APPROVALS, "-k", "E04")),
     "approvals: one answer": Control(replaced(Desk, "_record", _twice), (ASKING, "-k", "E04_an_answer")),
+    "approvals: limits that they tell of": Control(replaced(RunContext, "agrees", _whatever_was_told), (ASKING, "-k", "E08_calls_that_wait")),
     "approvals: edits are decided anew": Control(replaced(bridge, "decide", _as_approved), (ASKING, APPROVALS, "-k", "E04_an_edit or edited_call")),
     "approvals: never by whoever asks": Control(replaced(Desk, "decide", _by_whoever_asked), (APPROVALS, PASSKEYS, "-k", "E07_no_program or who_may_not")),
     "approvals: never by an agent": Control(replaced(Desk, "decide", _by_an_agent), (ASKING, "-k", "E07")),
