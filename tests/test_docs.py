@@ -212,7 +212,7 @@ def test_F02_the_approvals_page_works_as_written_over_a_killed_server(program: s
         answered = shell(tagged(page, "answer")[0], tmp_path, URL=words["MCP"].removesuffix("/mcp"))
         after = shell(tagged(page, "after")[0], tmp_path)
     assert "approve: " in answered and "by default/boss (token)" in answered and "reject: " in answered
-    assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
+    assert "completed" in after and "on the truck already" in after and after.count('"cancelled"') >= 2
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         assert _orders(shop)["placed"] == 1
     assert "the same again" in shell(tagged(page, "replay")[0], tmp_path)
@@ -254,7 +254,7 @@ def test_F16_a_run_that_waits_over_an_upgrade_of_its_engine_is_parked_and_goes_o
             assert _orders(shop)["cancelled"] == 1, "nothing was done for the answers"
     with server(*serve, folder=tmp_path, ready="token"):
         after = shell(tagged(page, "after")[0], tmp_path)
-    assert "completed" in after and "on the truck already" in after and after.count("'cancelled'") >= 2
+    assert "completed" in after and "on the truck already" in after and after.count('"cancelled"') >= 2
 
 
 @pytest.mark.parametrize("program", ["tidy.ts", "tidy.py"])
