@@ -208,8 +208,11 @@ async def _erased_tenant(home: Path, tenant: str) -> int:
 async def _erased(home: Path, whom: Principal) -> int:
     async with _erasing(home, whom.tenant) as stores:
         gone = await erase_user(stores, whom)
-    say(f"erased: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens,"
-        f" {gone.charges} counts of usage, {gone.connections} connections")
+    if not any((gone.runs, gone.values, gone.tokens, gone.charges, gone.connections)):
+        say(f"there is nothing of {whom} to erase")
+    else:
+        say(f"erased of {whom}: {gone.runs} runs, {gone.values} values, {gone.tokens} tokens,"
+            f" {gone.charges} counts of usage, {gone.connections} connections")
     _copies(gone.copies)
     return 0
 

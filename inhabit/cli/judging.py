@@ -22,6 +22,7 @@ from inhabit.contracts.json import is_object
 from inhabit.contracts.operation import Operation
 from inhabit.contracts.run import TERMINAL_STATES, Journal, RunRecord
 from inhabit.errors import ConfigError, InvalidInput, NotFound
+from inhabit.policy.arguments import unfit
 from inhabit.policy.backtest import Backtest, backtest
 from inhabit.policy.check import checked
 from inhabit.policy.document import Document, read_policy
@@ -34,7 +35,6 @@ from inhabit.store.store import Store
 from inhabit.store.tenants.naming import existing_journal
 
 POLICY_NAME = "policy.toml"
-MAX_RUNS = 100_000
 _PAGE = 500
 
 
@@ -102,6 +102,8 @@ async def _explain(args: argparse.Namespace) -> int:
         operation = known.by_name.get(args.operation)
         if operation is None:
             raise NotFound(f"there is no operation {args.operation!r}", fix=suggestion(args.operation, sorted(known.by_name)))
+        for message, fix in unfit(operation, facts(operation).arguments):
+            raise InvalidInput(f"--args: {message}", fix=fix)
         found = explained(facts(operation), known.app.grant_of(principal_from(args)), policy)
     if args.json:
         show_json({"decision": found.decision.as_value(), "parts": [part._asdict() for part in found.parts]})
@@ -186,7 +188,6 @@ async def _records(app: Inhabit, args: argparse.Namespace) -> Sequence[RunRecord
 
 
 async def _newest(journal: Journal | SqliteJournal, tenant: str, most: int) -> Sequence[RunRecord]:
-    most = max(1, min(most, MAX_RUNS))
     ids: list[str] = []
     while len(ids) < most:
         page = await journal.list(tenant=tenant, before=ids[-1] if ids else None, limit=min(_PAGE, most - len(ids)))

@@ -9,12 +9,13 @@ import argparse
 import getpass
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from inhabit.contracts.principal import Principal
 from inhabit.errors import ConfigError
 
-__all__ = ["CONFIG_NAME", "HOME_NAME", "add_app_options", "add_principal_option", "find_config", "home_of", "principal_from"]
+__all__ = ["CONFIG_NAME", "HOME_NAME", "add_app_options", "add_principal_option", "find_config", "home_of", "number_within", "principal_from"]
 
 CONFIG_NAME = "inhabit.toml"
 HOME_NAME = ".inhabit"
@@ -27,6 +28,19 @@ def add_app_options(parser: argparse.ArgumentParser) -> None:
 
 def add_principal_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="principal", metavar="USER", help="for whom: user or tenant/user; default: your login name")
+
+
+def number_within(least: int, most: int, *, whole: bool = True) -> Callable[[str], float]:
+    """The type of an option that is a number: no other is quietly taken for the nearest one."""
+    def read(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if whole else ''}number from {least} to {most}")
+        return value
+    return read
 
 
 def find_config(start: Path) -> Path | None:

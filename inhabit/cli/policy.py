@@ -11,7 +11,9 @@ from pathlib import Path
 
 from inhabit.cli.loading import load
 from inhabit.cli.loop import run_async
-from inhabit.cli.options import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option, number_within
+
+MAX_RUNS = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "explain":
             _add_call(action)
         elif name in ("backtest", "suggest"):
-            action.add_argument("--runs", type=int, default=10_000, help="the newest so many")
+            action.add_argument("--runs", type=number_within(1, MAX_RUNS), default=10_000, help=f"the newest so many, at most {MAX_RUNS:,}")
 
 
 def _add_call(action: argparse.ArgumentParser) -> None:

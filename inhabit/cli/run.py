@@ -15,10 +15,12 @@ import orjson
 
 from inhabit.cli.client import api
 from inhabit.cli.loop import run_async
-from inhabit.cli.options import add_app_options, add_principal_option
+from inhabit.cli.options import add_app_options, add_principal_option, number_within
 from inhabit.cli.terminal import complain, progress, show_json
 from inhabit.errors import InvalidInput
 
+MAX_WAIT_S = 600
+"""What a server waits for a run at most."""
 _ENDINGS = {".py": "python", ".ts": "typescript", ".js": "typescript", ".mts": "typescript", ".mjs": "typescript"}
 
 
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="program file, or - for stdin")
     parser.add_argument("--language", choices=["typescript", "javascript", "python"])
     parser.add_argument("--input", metavar="JSON", help="what the program reads as `input`")
-    parser.add_argument("--wait", type=float, default=600.0, metavar="SECONDS", help="give the run this long, then leave it going")
+    parser.add_argument("--wait", type=number_within(0, MAX_WAIT_S, whole=False), default=MAX_WAIT_S, metavar="SECONDS", help="give the run this long, then leave it going")
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE", help="a narrower limit, e.g. cpu_ms=500")
     parser.add_argument("--plan", action="store_true", help="hold what it would write, for `inhabit plan show` and `inhabit apply`")
     parser.add_argument("--json", action="store_true", help="print the whole answer: run, state, result, logs, calls")
@@ -69,7 +71,7 @@ def _show(answer: dict[str, Any], planned: bool) -> None:
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
-    body: dict[str, Any] = {"program": _source(args.file), "wait_s": min(max(args.wait, 0.0), 600.0)}
+    body: dict[str, Any] = {"program": _source(args.file), "wait_s": args.wait}
     language = args.language or _ENDINGS.get(Path(args.file).suffix)
     if language:
         body["language"] = language

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from inhabit.contracts.json import is_array, is_object
+from inhabit.contracts.json import is_array, is_number, is_object
 from inhabit.contracts.operation import Operation, Schema
 from inhabit.contracts.schema import Schemas, types_of
 from inhabit.policy.expression import EVERY, ReadPath
+from inhabit.policy.problems import suggestion
 
-__all__ = ["Argument", "argument", "hidden"]
+__all__ = ["Argument", "argument", "hidden", "unfit"]
 
 _KINDS = {"string": "text", "number": "a number", "integer": "a number", "boolean": "a truth value",
           "array": "a list", "object": "a map", "null": "null"}
@@ -48,6 +49,23 @@ def argument(operation: Operation, path: ReadPath) -> Argument:
     enums = [schema.get("enum") for schema in schemas]
     values = tuple(value for enum in enums if is_array(enum) for value in enum)
     return Argument(kinds, optional, values=values if all(map(is_array, enums)) else ())
+
+
+def unfit(operation: Operation, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the arguments of an example, and the fix. It may leave out what it is not about."""
+    for name, value in arguments.items():
+        found, kind = argument(operation, (name,)), _kind(value)
+        if found.missing:
+            yield f"{operation.name} has no argument {name!r}", suggestion(name, found.known)
+        elif value is not None and found.kinds and kind not in found.kinds:     # what may be null is read as what it is otherwise
+            takes = " or ".join(sorted(found.kinds))
+            yield f"{name} is {kind}, and {operation.name} takes {takes}", "give what a call would"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return "text" if isinstance(value, str) else "a truth value"
+    return "a list" if is_array(value) else "a map" if is_object(value) else "a number" if is_number(value) else "a date"
 
 
 def hidden(operation: Operation, path: Sequence[str]) -> Argument:

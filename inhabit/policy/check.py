@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inhabit.contracts.operation import Operation
 from inhabit.kernel.grants import matches
 from inhabit.kernel.policy import Limit, Policy, ResultRule, Rule, Scope
-from inhabit.policy.arguments import argument, hidden
+from inhabit.policy.arguments import argument, hidden, unfit
 from inhabit.policy.comparing import mismatches
 from inhabit.policy.conditions import CelCondition
 from inhabit.policy.document import Document, Written
@@ -43,9 +43,13 @@ def checked(document: Document, operations: Sequence[Operation], *, complete: bo
             _redactions(table, one.item.redact, concerned)
     _dead(document, found)
     for example in document.examples:
-        if example.operation not in by_name:
+        operation = by_name.get(example.operation)
+        if operation is None:
             found.append(Problem("error" if complete else "warning", example.place, example.name,
                                  f"there is no operation {example.operation!r}", suggestion(example.operation, sorted(by_name))))
+            continue
+        for message, fix in unfit(operation, example.facts(operation).arguments):
+            found.append(Problem("warning", example.place, example.name, message, fix))
     return ordered(found)
 
 

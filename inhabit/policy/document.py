@@ -75,7 +75,8 @@ def read_policy(given: str | Mapping[str, Any], *, file: str = "policy.toml", sc
     _named_once(written)
     _known_usage(written)
     tables = [Table(toml, "test", number, problems) for number in range(counts["test"])]
-    examples = tuple(example for table in tables if (example := read_example(table)) is not None)
+    limits = [one.item.name for one in written if isinstance(one.item, Limit)]
+    examples = tuple(example for table in tables if (example := read_example(table, limits)) is not None)
     return Document(file, toml, tuple(written), examples, ordered(problems), _version(toml.value, scope))
 
 
@@ -143,7 +144,7 @@ def _limit(table: Table, around: Scope) -> Written:
     when, amount = table.condition("when", "BOOL"), table.condition("amount", *_NUMBERS)
     per = table.conditions("per", MAX_PER)
     maximum = table.number("max")
-    if maximum == 0 and table.has("max"):
+    if maximum == 0 and table.get("max") == 0:
         table.warn(("max",), "max = 0 lets nothing through", 'a [[rule]] with then = "deny" says so plainly')
     limit = Limit(table.name, table.patterns(), maximum, table.window(), amount, per, when, table.verdict(missing="deny"),
                   table.text("reason", ""), table.effects(), table.scope(around))

@@ -60,7 +60,8 @@ class Tried(NamedTuple):
     problem: str = ""
 
 
-def read_example(table: Table) -> Example | None:
+def read_example(table: Table, limits: Sequence[str]) -> Example | None:
+    """`limits`: the names that `used` may speak of."""
     table.only(EXAMPLE_KEYS)
     if table.has("name"):
         table.name = table.text("name") or table.name
@@ -71,6 +72,9 @@ def read_example(table: Table) -> Example | None:
     except InvalidInput as error:
         table.error((), error.message, error.fix or "")
         return None
+    for name in table.get("used") or ():
+        if name not in limits:
+            table.error(("used", name), f"there is no limit {name!r}", suggestion(name, limits))
     return Example(table.name, table.place(), operation, facts, expect, rule) if table.sound else None
 
 

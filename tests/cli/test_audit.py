@@ -67,8 +67,11 @@ def test_F15_erase_needs_a_yes_and_leaves_a_log_that_verifies(home: Path, capsys
     at = ["--home", str(home)]
     assert main(["audit", "erase", "--user", "ada", *at]) == 2
     assert main(["audit", "erase", "--user", "ada", "--yes", *at]) == 0
-    assert "12 runs" in capsys.readouterr().out
+    assert "erased of default/ada: 12 runs" in capsys.readouterr().out
     assert main(["audit", "verify", *at]) == 0
+    capsys.readouterr()
+    assert main(["audit", "erase", "--user", "adam", "--yes", *at]) == 0
+    assert capsys.readouterr().out.startswith("there is nothing of default/adam to erase\n")
 
 
 @pytest.mark.parametrize("whom", [("--user", "ada"), ("--tenant", "default")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -65,8 +65,18 @@ def test_explain_shows_why(typed: Type) -> None:
     assert code == 0 and "9 used, 1 more, at most 10" in said
     for words, wrong in ((("shop.order.place",), 3), (("shop.orders.place", "--args", "[1]"), 2), (("shop.orders.place", "--args", "x"), 2),
                          (("shop.orders.place", "--used", "x"), 2),
+                         (("shop.returns.request", "--args", '{"product": "p1"}'), 2),
                          (("shop.orders.place", "--used", "peces per product and day=9"), 2)):
         assert typed("policy", "explain", *words)[0] == wrong
+
+
+@pytest.mark.parametrize("words", [("policy", "backtest", "--runs", "0"), ("policy", "suggest", "--runs", "many"), ("run", "x.ts", "--wait", "-1"),
+                                   ("run", "x.ts", "--wait", "601"), ("run", "x.ts", "--wait", "nan")])
+def test_a_number_that_cannot_be_meant_is_refused(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(list(words))
+    complaint = capsys.readouterr().err
+    assert f"{words[-1]!r} is no " in complaint and "number from" in complaint and complaint.count("\n") == 1
 
 
 def test_backtest_and_suggest_look_at_recorded_runs(typed: Type, tmp_path: Path) -> None:

@@ -130,3 +130,13 @@ def test_a_redaction_that_hides_nothing_is_named(path: str, warned: bool) -> Non
 
 def test_results_that_nobody_described_are_not_guessed_at() -> None:
     assert problems('[[result]]\non = "mail.*"\nredact = ["a.b.*.c"]') == []
+
+
+@pytest.mark.parametrize(("args", "expected"), [
+    ("{ amuont = 5 }", "shop.refunds.pay has no argument 'amuont' (did you mean 'amount'?)"),
+    ("{ amount = '5' }", "amount is text, and shop.refunds.pay takes a number (give what a call would)"),
+    ("{ lines = 2026-01-01 }", "lines is a date, and shop.refunds.pay takes a list (give what a call would)"),
+    ("{ amount = 5, lines = [], maybe = 3 }", ""), ("{}", "")])
+def test_an_example_whose_arguments_no_call_has_is_named(args: str, expected: str) -> None:
+    text = f"[[test]]\nname = 't'\noperation = 'shop.refunds.pay'\nargs = {args}\nexpect = 'allow'"
+    assert problems(text, OPERATIONS) == ([f"p:1:1: warning: t: {expected}"] if expected else [])

@@ -95,10 +95,17 @@ def test_version_is_of_what_decides() -> None:
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nrun = { atended = true }", "p:1:1: error: test 1: unknown key 'atended' in run"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\ncalls = [1]", "p:1:1: error: test 1: calls must be a list of tables"),
     ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nused = { a = 'x' }", "p:1:1: error: test 1: used must give a number"),
+    ("[[test]]\noperation = 'mail.send'\nexpect = 'ask'\nused = { a = 1 }", "p:4:14: error: test 1: there is no limit 'a'"),
 ])
 def test_mistake_is_named_with_its_place(text: str, expected: str) -> None:
     found = problems(text)
     assert any(line.startswith(expected) for line in found), found
+
+
+def test_a_maximum_that_is_no_number_is_one_mistake() -> None:
+    text = "[[limit]]\nname = 'l'\non = '**'\nwindow = '1d'\nmax = "
+    assert [line.partition("error: ")[2] for line in problems(text + "'5'")] == ["l: max must be a number from 0 to 1e+15"]
+    assert problems(text + "0") == ["p:5:7: warning: l: max = 0 lets nothing through (a [[rule]] with then = \"deny\" says so plainly)"]
 
 
 def test_mistakes_are_named_together_and_in_order() -> None:
