@@ -29,8 +29,9 @@ from inhabit.contracts.principal import Principal
 from inhabit.errors import InvalidInput, NotFound
 from inhabit.store.audit.export import lines, spans
 from inhabit.store.audit.notes import PublicKey, public_key
-from inhabit.store.audit.verify import Verified, newest_checkpoint, open_readonly, verify
+from inhabit.store.audit.verify import Finding, Verified, newest_checkpoint, open_readonly, verify
 from inhabit.store.database import audit_key
+from inhabit.store.ownership import was_owned
 from inhabit.store.tenants.erasing import erase_tenant, erase_user
 from inhabit.store.tenants.naming import AUDIT_KEY, JOURNAL, SERVER, existing_journal, journal_of, tenants_in
 from inhabit.store.tenants.stores import Stores
@@ -136,11 +137,18 @@ def _verified(
     server = home / SERVER
     whole = [(None, verify(server, keys))] if server.is_file() else []
     tenants = tuple(tenants_in(home)) or (() if whole else (_only_tenant(home),))
-    bare = [tenant for tenant in tenants if whole and not journal_of(home, tenant).exists()]
-    for tenant in bare:     # who has connected a source and run nothing; nobody can tell that from a journal that was taken away
-        complain(f"tenant {tenant} has a folder and no journal: either nothing was recorded, or all of it is gone")
-    each = ((tenant, verify(existing_journal(home, tenant), keys, None, tenant)) for tenant in tenants if tenant not in bare)
-    return [*each, *whole]
+    return [*((tenant, one) for tenant in tenants if (one := _tenants(home, tenant, keys, alone=not whole))), *whole]
+
+
+def _tenants(home: Path, tenant: str, keys: Sequence[PublicKey], *, alone: bool) -> Verified | None:
+    """None: nothing was recorded, as of somebody who only connected a source. A folder without a journal says no more than that."""
+    journal = journal_of(home, tenant)
+    if alone or journal.exists():
+        return verify(existing_journal(home, tenant), keys, None, tenant)
+    if was_owned(journal):
+        return Verified(0, 0, 0, 0, 0, (Finding(str(journal), "it was there, and is gone"),))
+    complain(f"tenant {tenant} has a folder and no journal: either nothing was recorded, or all of it is gone")
+    return None
 
 
 def _as_json(tenant: str | None, found: Verified) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from inhabit.errors import Unavailable
 
-__all__ = ["Mark", "Ownership"]
+__all__ = ["Mark", "Ownership", "was_owned"]
 
 _SLOT = struct.Struct("<QQQQI4x")
 _FILE_BYTES = 4096
@@ -43,7 +43,7 @@ class Ownership:
     """The held lock of one database. Raises `Unavailable` when another process holds it after `wait_s`."""
 
     def __init__(self, database: Path, wait_s: float = 1.0) -> None:
-        self.path = database.with_name(database.name + ".lock")
+        self.path = _beside(database)
         self._descriptor = _locked(self.path, database, wait_s)
         try:
             _filled(self._descriptor)
@@ -75,6 +75,19 @@ class Ownership:
             self._map.close()
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def was_owned(database: Path) -> bool:
+    """Whether there ever was such a database, by the lock beside it, which outlives it."""
+    try:
+        held = _beside(database).read_bytes()
+    except FileNotFoundError:
+        return False
+    return len(held) >= _FILE_BYTES and any(_slot(held, index).epoch for index in (0, 1))
+
+
+def _beside(database: Path) -> Path:
+    return database.with_name(database.name + ".lock")
 
 
 def _locked(path: Path, database: Path, wait_s: float) -> int:
@@ -114,7 +127,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _slot(held: mmap.mmap, index: int) -> Mark:
+def _slot(held: mmap.mmap | bytes, index: int) -> Mark:
     *fields, checksum = _SLOT.unpack_from(held, index * _SLOT.size)
     mark = Mark(*fields)
     return mark if zlib.crc32(struct.pack("<QQQQ", *mark)) == checksum else Mark()

@@ -12,6 +12,7 @@ import pytest
 from inhabit.catalog.observe import OBSERVED, Observations
 from inhabit.cli import main
 from inhabit.contracts.clock import now_ms
+from inhabit.store.ownership import Mark, Ownership
 from inhabit.store.tenants.stores import Stores
 from tests.store.audit.audit_kit import sample
 
@@ -105,6 +106,17 @@ def test_a_tenant_without_a_journal_is_named_and_hides_no_other(home: Path, caps
     said = capsys.readouterr()
     assert "tenant acme has a folder and no journal" in said.err and said.out.startswith("sound: ") and "server.db: sound" in said.out
     assert main(["audit", "verify", "--tenant", "acme", "--home", str(home)]) == 3
+
+
+def test_F10_a_journal_that_was_taken_away_is_found(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = home / "tenants" / "default" / "journal.db"
+    owner = Ownership(journal)
+    owner.write(Mark(1, 1, 1, 1))       # as its writer does with each commit
+    owner.release()
+    journal.unlink()
+    assert main(["audit", "verify", "--home", str(home)]) == 1
+    said = capsys.readouterr().out
+    assert "journal.db: it was there, and is gone" in said and "NOT SOUND" in said and "server.db: sound" in said
 
 
 def test_where_a_home_has_several_tenants_the_command_asks_whose(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

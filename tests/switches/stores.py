@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from inhabit.cli import audit as audit_command
 from inhabit.cli import forgetting
 from inhabit.store import backup, commit, database, journal, ledger, ownership, reading, retention
 from inhabit.store.audit import erase, log, verify
@@ -139,6 +140,7 @@ CONTROLS: dict[str, Control] = {
     "erasure: the write-ahead log": Control(gone((erase, "tighten"), (erasing, "tighten"), answer=True), (ERASE, ERASING, "-k", "F15_a_users or F15_an_erased")),
     "erasure: waits for runs": Control(gone((erase, "refuse_unfinished"), (erasing, "refuse_unfinished")), (ERASE, ERASING, "-k", "F15_eras")),
     "erasure: what names the user": Control(gone((erase, "_drop_named"), answer=(0, 0, 0)), (ERASE, CONVERSATIONS, "-k", "F15")),
+    "audit: a journal that is gone": Control(gone((audit_command, "was_owned"), answer=False), ("tests/cli/test_audit.py", "-k", "F10_a_journal_that_was_taken")),
     "erasure: what was learnt": Control(gone((forgetting, "forget_learnt")), ("tests/cli/test_audit.py", "-k", "F15_what_was_learnt")),
     "erasure: with a note": Control(gone((AuditLog, "note"), answer=0), (ERASE, "-k", "F15_a_users")),
     "erasure of a tenant: its folder": Control(replaced(erasing, "shutil", SimpleNamespace(rmtree=lambda _: None)), (ERASING, "-k", "F15_an_erased")),
