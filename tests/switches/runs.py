@@ -185,7 +185,7 @@ async def _raw(holder: Any, admitted: Any, live: Any, shaped: Any) -> Any:
     """What is read is laid over as it came."""
     async def seen() -> Any:
         value = await live()
-        holder._overlay.saw(admitted.standing.operation.resource, value)
+        holder._overlay.saw(admitted.standing.operation.resource, admitted.arguments, value)
         return value
     return await _shown(holder, admitted, seen, shaped)
 
@@ -221,7 +221,7 @@ CONTROLS: dict[str, Control] = {
     "plan: previews are counted": Control(replaced(previewing, "decide", lambda *given: _decide(*given)._replace(charges=())), (PLANNED, "-k", "E08_a_preview")),
     "plan: rules on results": Control(replaced(ResultRules, "shaped", lambda *given: given[-1]), (PLANNED, PLAN, "-k", "E03_what_the_policy or redacted_like")),
     "plan: the overlay knows what was told": Control(replaced(PlanHolder, "read", _raw), (PLANNED, "-k", "E03_what_the_policy_hides_of_a_read or E01_what_a_handle")),
-    "plan: the overlay": Control(replaced(Overlay, "read", lambda _, __, ___, value: value), (PLAN, "-k", "E20_a_plan_sees")),
+    "plan: the overlay": Control(replaced(Overlay, "read", lambda *given: given[3]), (PLAN, "-k", "E20_a_plan_sees")),
     "plan: made-up ids stay here": Control(gone((Symbols, "within"), answer=()), (PLAN, "-k", "made_up_id_never or E20_a_plan_sees")),
     "apply: each write is the next one": Control(replaced(Applying, "approves", _anything_goes), (PLAN, PLANNED, "-k", "first_write_that_differs or one_write_more or E04_a_handle_of_another or E04_an_upstream")),
     "apply: declared as it was": Control(replaced(Applying, "approves", _under_any_schema), (PLANNED, "-k", "E14")),
