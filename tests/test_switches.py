@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -12,7 +13,15 @@ from tests.switches.off import Switch, gone
 
 
 class Looking(Switch):
-    """Looks, and replaces nothing."""
+    """Looks, and replaces nothing. Raises `TypeError` where the function could not be called as the one that it stands for."""
+
+    def replace(self, owner: Any, name: str, what: Any) -> None:
+        super().replace(owner, name, what)
+        held = inspect.getattr_static(owner, name)
+        if inspect.isfunction(held) and callable(what):
+            asked = inspect.signature(held).parameters.values()
+            inspect.signature(what).bind(*[one for one in asked if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) and one.default is one.empty],
+                                         **{one.name: one for one in asked if one.kind is one.KEYWORD_ONLY and one.default is one.empty})
 
     def put(self, owner: Any, name: str, what: Any) -> None: ...
 
@@ -20,6 +29,11 @@ class Looking(Switch):
 @pytest.mark.parametrize("name", CONTROLS)
 def test_what_a_control_replaces_is_there(name: str) -> None:
     CONTROLS[name].off(Looking(lambda *_: None))
+
+
+def test_a_replacement_for_another_signature_is_told() -> None:
+    with pytest.raises(TypeError):
+        Looking(lambda *_: None).replace(Switch, "_reach", lambda _: None)
 
 
 def test_a_name_that_is_gone_is_told() -> None:

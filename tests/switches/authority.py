@@ -81,8 +81,8 @@ async def _twice(desk: Any, approval: Any, decided: Any) -> None:
     await desk._runtime.decide(run, decided).durable()
 
 
-def _as_approved(facts: Any, grant: Any, policy: Any) -> Any:
-    return Decision("allow", "approval", "a person said yes") if facts.approved else _bridged(facts, grant, policy)
+def _as_approved(facts: Any, *given: Any) -> Any:
+    return Decision("allow", "approval", "a person said yes") if facts.approved else _bridged(facts, *given)
 
 
 # -- passkeys -------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ CONTROLS: dict[str, Control] = {
     "approvals: edits are decided anew": Control(replaced(bridge, "decide", _as_approved), (ASKING, APPROVALS, "-k", "E04_an_edit or edited_call")),
     "approvals: never by whoever asks": Control(replaced(Desk, "decide", _by_whoever_asked), (APPROVALS, PASSKEYS, "-k", "E07_no_program or who_may_not")),
     "approvals: never by an agent": Control(replaced(Desk, "decide", _by_an_agent), (ASKING, "-k", "E07")),
-    "approvals: shown whole": Control(replaced(approvals, "shown_call", lambda arguments, most: _call(arguments, most)._replace(truncated=False)), (APPROVALS, "-k", "E05_what_hides")),
+    "approvals: shown whole": Control(replaced(approvals, "shown_call", lambda *given: _call(*given)._replace(truncated=False)), (APPROVALS, "-k", "E05_what_hides")),
     "approvals: shown as it is": Control(all_of(replaced(showing, "_visible", lambda char: char), replaced(showing, "_unmixed", lambda word: word)), (
         APPROVALS, "-k", "E05")),
     "approvals: what is odd stands first": Control(replaced(approvals, "oddities", lambda calls: [[] for _ in calls]), (APPROVALS, "-k", "E06_the_odd")),

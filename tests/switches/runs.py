@@ -201,7 +201,7 @@ CONTROLS: dict[str, Control] = {
     "doubts: what was made counts": Control(replaced(Doubts, "of", _as_issued), (DOUBTS, "-k", "F02_a_call_approved_with_edits")),
     "doubts: decided anew": Control(replaced(bridge.Bridge, "admit_again", _blindly_again), (DOUBTS, "-k", "F02_a_call_made_again or F02_a_call_that_is_refused")),
     "doubts: no program settles": Control(replaced(Settling, "asks", lambda _, issued: issued.operation == SETTLE), (DOUBTS, "-k", "F02_no_program")),
-    "doubts: rules on reconciling": Control(replaced(reconciling, "decide", lambda facts, grant, _: _decide(facts, grant)), (DOUBTS, "-k", "E18_a_rule_against")),
+    "doubts: rules on reconciling": Control(replaced(reconciling, "decide", lambda facts, grant, *_: _decide(facts, grant)), (DOUBTS, "-k", "E18_a_rule_against")),
     "replay: divergence parks": Control(replaced(Recording, "follow", _follows_anything), (DRIVER, ASKING, "-k", "F08")),
     "replay: one result a delivery": Control(replaced(image, "boot_script", _two_at_once), (PROPERTY, "-k", "chance or settling_two")),
     "replay: order of deliveries": Control(replaced(Recording, "next_deliveries", _as_they_lie), (PROPERTY, "-k", "chance")),
