@@ -144,10 +144,10 @@ async def _measure(folder: Path, rounds: int) -> list[Resumed]:
 async def _resumed(runtime: Runtime, store: Store, sold: _Sold) -> Resumed:
     run = await runtime.execute(_PROGRAM, ADA)
     assert run.state == "suspended" and run.calls == CALLS, run
-    (asked,) = await store.approvals.of_run(run.run_id, tenant="default")
+    (asked,) = (await store.journal.ending(run.run_id, tenant="default")).asked
     sold.made.clear()
     workers_s, begun_s, spent_s = _workers_cpu_s(), time.perf_counter(), time.process_time()
-    await Desk(runtime, store.approvals).decide(asked.asked.approval, "approve", Approver(Principal("boss"), "bench"))
+    await Desk(runtime, store.approvals).decide(asked.approval, "approve", Approver(Principal("boss"), "bench"))
     await asyncio.wait_for(sold.made.wait(), 60)
     resumed = Resumed((sold.at_s - begun_s) * 1000, (sold.cpu_s - spent_s) * 1000, (_workers_cpu_s() - workers_s) * 1000)
     while (result := await runtime.wait(run.run_id, ADA, wait_s=10)).state != "completed" or run.run_id in runtime.live:

@@ -190,11 +190,11 @@ async def _answer(stage: Stage, world: World, runtime: Runtime, run_id: str) -> 
             return sleeps
         if result.state == "suspended" and run_id not in runtime.live:
             sleeps += 1
-            asked = [a for a in await stage.gate.during(stage.store.approvals.of_run(run_id, tenant="default")) if a.verdict is None]
+            asked = (await stage.gate.during(stage.store.journal.ending(run_id, tenant="default"))).asked
             assert asked, f"run {run_id} sleeps over nothing"
-            first = min(asked, key=lambda approval: world.turn_of(approval.asked.sequence))
-            verdict = "give_up" if first.asked.doubt else "approve" if world.approves(first.asked.sequence) else "reject"
-            await stage.gate.during(_decide(desk, first.asked.approval, verdict))
+            first = min(asked, key=lambda one: world.turn_of(one.sequence))
+            verdict = "give_up" if first.doubt else "approve" if world.approves(first.sequence) else "reject"
+            await stage.gate.during(_decide(desk, first.approval, verdict))
         else:
             if runtime.parts.journal.dead:   # type: ignore[attr-defined]
                 raise Unavailable("this process is dead")

@@ -31,7 +31,7 @@ import inhabit.app as _app  # noqa: F401
 from inhabit.isolates.javascript import JavaScriptEngine
 from tests.attacks.ids import WORDS, ids_in
 from tests.switches.controls import CONTROLS, STRUCTURAL
-from tests.switches.plugin import Plugin
+from tests.switches.plugin import Plugin, images_in
 
 ROOT = Path(__file__).resolve().parents[2]
 _CASE_S, _CONTROL_S, _ALL_S = 120, 600, 3_600
@@ -55,14 +55,14 @@ class Ran:
     misses: list[str] = field(default_factory=list[str])
 
 
-def run(cases: Sequence[str], images: Path, switched_off: str = "", limit_s: float = _CONTROL_S) -> Ran:
+def run(cases: Sequence[str], cache: Path, switched_off: str = "", limit_s: float = _CONTROL_S) -> Ran:
     """`cases`: arguments of pytest. Raises `NoCases` when there is none."""
     case_s = CONTROLS[switched_off].case_s if switched_off else _CASE_S
     with tempfile.TemporaryDirectory() as folder:
         path, said, listed = Path(folder) / "report", Path(folder) / "said", Path(folder) / "cases"
         path.touch()
         listed.write_text("\n".join(cases))
-        _in_a_fork(lambda: _pytest(f"@{listed}", switched_off, path, said, case_s or _CASE_S, images), limit_s)
+        _in_a_fork(lambda: _pytest(f"@{listed}", switched_off, path, said, case_s or _CASE_S, cache), limit_s)
         lines: list[list[str]] = [json.loads(line) for line in path.read_text().splitlines()]
         end = said.read_text(errors="replace")[-1_500:]
     told: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -76,13 +76,13 @@ def run(cases: Sequence[str], images: Path, switched_off: str = "", limit_s: flo
     return Ran({case: case in passed for case in told["began"] if case not in told["skipped"]}, told["failed"], misses)
 
 
-def _pytest(cases: str, switched_off: str, report: Path, said: Path, case_s: int, images: Path) -> int:
+def _pytest(cases: str, switched_off: str, report: Path, said: Path, case_s: int, cache: Path) -> int:
     """In this process, which is a fork of the one that has everything imported."""
     output = os.open(said, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    options = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--timeout={case_s}")
-    code = pytest.main([*options, cases], [Plugin(report, switched_off, images)])
+    options = ("-q", "-o", f"cache_dir={cache}", "-W", "ignore::pytest.PytestAssertRewriteWarning", f"--timeout={case_s}")
+    code = pytest.main([*options, cases], [Plugin(report, switched_off, cache)])
     sys.stdout.flush()
     return code
 
@@ -151,13 +151,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names: Sequence[str] = parser.parse_args(arguments).names
     os.nice(5)
     os.chdir(ROOT)
-    with tempfile.TemporaryDirectory() as images:
-        _in_a_fork(lambda: JavaScriptEngine.build(Path(images)), _CONTROL_S)     # it leaves threads behind, and what has threads is not forked
-        return judged(names, Path(images))
+    with tempfile.TemporaryDirectory() as cache:
+        _in_a_fork(lambda: JavaScriptEngine.build(images_in(Path(cache))), _CONTROL_S)     # it leaves threads behind, and what has threads is not forked
+        return judged(names, Path(cache))
 
 
-def judged(names: Sequence[str], images: Path) -> int:
-    """The code that the command ends with. `images`: of engines, made once."""
+def judged(names: Sequence[str], cache: Path) -> int:
+    """The code that the command ends with. `cache`: pytest's own, with the engines' images."""
     chosen = names or [*CONTROLS, "jail"]
     proved: dict[str, bool] = {}
     red: dict[str, list[str]] = {}
@@ -165,7 +165,7 @@ def judged(names: Sequence[str], images: Path) -> int:
     for name in chosen:
         if name != "jail":
             try:
-                off = run(CONTROLS[name].cases, images, name)
+                off = run(CONTROLS[name].cases, cache, name)
             except NoCases as error:
                 print(f"{name:38} NOT PROVED: {error}", flush=True)
                 proved[name], red[name] = False, []
@@ -173,7 +173,7 @@ def judged(names: Sequence[str], images: Path) -> int:
             red[name] = show(name, off)
             proved[name] = bool(red[name]) and not off.misses
             seen |= dict.fromkeys(off.green)
-    on = run([*seen], images, limit_s=_ALL_S) if seen else Ran({})
+    on = run([*seen], cache, limit_s=_ALL_S) if seen else Ran({})
     for case in seen:
         if not on.green.get(case):
             print(f"not green with all controls: {_short(case)}: {on.why.get(case, 'did not come to its end')}")
@@ -181,7 +181,7 @@ def judged(names: Sequence[str], images: Path) -> int:
         red[name] = [case for case in cases if on.green.get(case)]
         proved[name] = proved[name] and bool(red[name])
     if "jail" in chosen:
-        layers = run(_JAIL, images).green
+        layers = run(_JAIL, cache).green
         for case, green in layers.items():
             name = f"jail: {case.rpartition('[')[2].rstrip(']')}"
             print(f"{name:38} {'red without it' if green else 'NOT PROVED'}")

@@ -12,9 +12,14 @@ import pytest
 from tests.switches.controls import CONTROLS
 from tests.switches.off import Switch
 
-__all__ = ["Plugin", "switch_off"]
+__all__ = ["Plugin", "images_in", "switch_off"]
 
 _HERE = Path(__file__).parent
+
+
+def images_in(cache: Path) -> Path:
+    """Where in pytest's own cache the tests of the engine keep images (`tests/isolates/js_harness.py`)."""
+    return cache / "d" / "inhabit-images"
 
 
 def switch_off(name: str, report: Path) -> None:
@@ -27,10 +32,10 @@ class Plugin:
     absence. Appended at once: it is read also when the process did not come to its end.
     """
 
-    def __init__(self, report: Path, switched_off: str, images: Path) -> None:
+    def __init__(self, report: Path, switched_off: str, cache: Path) -> None:
         self._path = report
         self._switched_off = switched_off
-        self._images = images
+        self._cache = cache
 
     def pytest_configure(self) -> None:
         if self._switched_off:
@@ -44,7 +49,7 @@ class Plugin:
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """An engine's image where tests of the runtime look for one (`tests/runtime/conftest.py`): to make it takes seconds."""
-        shutil.copytree(self._images, session.config._tmp_path_factory.getbasetemp() / "engine-cache")  # type: ignore[attr-defined]
+        shutil.copytree(images_in(self._cache), session.config._tmp_path_factory.getbasetemp() / "engine-cache")  # type: ignore[attr-defined]
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         _note(self._path, "began", nodeid, "")
