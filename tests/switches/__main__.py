@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -88,12 +89,19 @@ def _pytest(cases: str, switched_off: str, report: Path, said: Path, case_s: int
 
 
 def _in_a_fork(work: Callable[[], object], limit_s: float) -> None:
-    """With what it started it is killed when it takes too long."""
+    """With what it started it is killed when it takes too long. What it raises ends there: further up folders are removed that
+    are not its own.
+    """
     process = os.fork()
     if not process:
-        os.setsid()
-        work()
-        os._exit(0)
+        try:
+            os.setsid()
+            work()
+        except BaseException:  # noqa: BLE001 - whatever it was, it is told where the cases would be
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
     deadline = time.monotonic() + limit_s
     while os.waitpid(process, os.WNOHANG) == (0, 0):
         if time.monotonic() > deadline:
