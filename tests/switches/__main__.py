@@ -17,8 +17,8 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
