@@ -18,7 +18,8 @@ Sums = TypeVar("Sums")
 GONE = "gone"
 STRANGER = "stranger"
 """In the ledger: somebody else wrote, after the plan had read."""
-_REPEATABLE = "put"
+_REPEATABLE = ("put", STRANGER)
+"""Two clients may both play the stranger before the plan is tried: that is the benchmark's own doing."""
 _UNDONE_BY = {"ledger.pay": "refund", "ledger.make": "remove"}
 
 
@@ -117,7 +118,7 @@ def summed(whole: Sums, parts: Iterable[Sums]) -> Sums:
 def judge(told: Told, seen: Seen) -> Findings:
     found = Findings(answers=len(told.answered), doubts=told.doubts, plans=len(told.plans), dishonest=list(told.odd))
     found.repeated += [f"{operation} {tag} {times} times" for (operation, tag), times in seen.effects.items()
-                       if times > 1 and operation != _REPEATABLE]
+                       if times > 1 and operation not in _REPEATABLE]
     found.dishonest += [f"a write for {tag} with an id that nothing has" for operation, tag in seen.effects if operation == "stray"]
     _judge_answers(told, seen, found)
     for run_id, work in told.runs.items():

@@ -27,7 +27,7 @@ def _honest() -> tuple[Told, Seen]:
         plans={"plan": {"hash": "hash b", "used": {"run": "applier"}}, "dropped": {"hash": "hash c", "used": {"run": "dropper"}},
                "disturbed": {"hash": "hash d"}},
         verdicts={"applier.0": "approve"},
-        effects=Counter({("pay", "a"): 1, ("refund", "a"): 1, ("put", "a"): 2, ("make", "b"): 1, ("mark", "b"): 1, (STRANGER, "d"): 1}))
+        effects=Counter({("pay", "a"): 1, ("refund", "a"): 1, ("put", "a"): 2, ("make", "b"): 1, ("mark", "b"): 1, (STRANGER, "d"): 2}))
     return told, seen
 
 
