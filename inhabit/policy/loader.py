@@ -2,7 +2,8 @@
 
 Model: nothing watches; whoever wants the policy asks, and the file is looked at again when its identity, size or time
 differ. A new file moved into its place (the way to change a policy) counts at once. One that is written there, in place or as
-a new file under the name, may be half there, and half a policy is a laxer one: it counts once it has stood still for `SETTLE_S`.
+a new file under the name, may be half there, and half a policy is a laxer one: it counts once it has stood still for `SETTLE_S`, by the
+file's own times, or, where those lie ahead of the clock, since it was first seen.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class Loader:
     """Raises `ConfigError` from its constructor when there is no good policy to begin with."""
 
     def __init__(self, path: Path, *, scope: Scope = EVERYBODY, check: Check | None = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._path = path
         self._scope = scope
         self._check: Check = check or (lambda document: document.problems)
         self._clock = clock
+        self._wall = wall
         self._seen: _Identity | None = None
         self._moving: tuple[_Identity, float] | None = None
         identity, text = self._read()
@@ -66,6 +68,8 @@ class Loader:
             if not self._has_settled():
                 return Loaded(self._policy, self._problems)
             identity, text = self._read()
+            if identity is None:
+                return Loaded(self._policy, self._problems)
         except ConfigError as error:
             self._seen = None
             self._problems = (Problem("error", Place(), "", error.message, "the policy that was read before stays in force"),)
@@ -90,17 +94,20 @@ class Loader:
         moved = status.st_ctime_ns > status.st_mtime_ns     # something befell it after its last byte was written
         if moved and (self._seen is None or found[:2] != self._seen[:2]):
             return True
+        if self._wall() - max(status.st_mtime, status.st_ctime) >= SETTLE_S:
+            return True     # whoever asks first after a quiet hour is not told what held before it
         if self._moving is None or self._moving[0] != found:
             self._moving = (found, self._clock())
         return self._clock() - self._moving[1] >= SETTLE_S
 
-    def _read(self) -> tuple[_Identity, str]:
-        """The text with the identity of the very file it was read from."""
+    def _read(self) -> tuple[_Identity | None, str]:
+        """The text with the identity of the very file it was read from; None: it was written meanwhile."""
         try:
             with self._path.open("rb") as file:
                 identity = _identity(os.fstat(file.fileno()))
                 body = file.read(MAX_POLICY_BYTES + 1)
-            return identity, body.decode()
+                still = _identity(os.fstat(file.fileno())) == identity
+            return identity if still else None, body.decode()
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -15,6 +15,11 @@ from inhabit.policy.loader import SETTLE_S, Loader
 from tests.policy.policy_kit import OPERATIONS, rule
 
 
+def long_ago() -> float:
+    """A clock that was set back: what the files say of their time is of no use."""
+    return 0.0
+
+
 class Clock:
     def __init__(self) -> None:
         self.s = 0.0
@@ -71,7 +76,7 @@ def test_half_a_file_is_no_policy(put: Callable[[str], Path]) -> None:
     """Written in place, the first half of a policy is a policy too, and a laxer one."""
     clock = Clock()
     path = put(rule(name="one") + rule(name="two", on="mail.send"))
-    loader = Loader(path, clock=clock)
+    loader = Loader(path, clock=clock, wall=long_ago)
     for part in ("", rule(name="one"), rule(name="one") + rule(name="two", on="mail.send") + rule(name="three", on="http.fetch")):
         path.write_text(part)
         assert not loader.look().changed and names(loader) == ["one", "two"]
@@ -81,6 +86,14 @@ def test_half_a_file_is_no_policy(put: Callable[[str], Path]) -> None:
     assert loader.look().changed and names(loader) == ["one", "two", "three"]
 
 
+def test_E21_what_was_written_a_while_ago_holds_for_the_first_call_after_it(put: Callable[[str], Path]) -> None:
+    """Nobody has looked since: a stricter policy must not wait for its second call."""
+    path = put(rule(name="one"))
+    loader = Loader(path, wall=lambda: path.stat().st_ctime + SETTLE_S)
+    path.write_text(rule(name="one") + rule(name="two", on="mail.send"))
+    assert loader.look().changed and names(loader) == ["one", "two"]
+
+
 @pytest.mark.parametrize("missed", [False, True])
 def test_E21_half_a_new_file_under_the_name_is_no_policy(put: Callable[[str], Path], missed: bool) -> None:
     """As a checkout does it: the old file is removed, and another one is written where it was. `missed`: it was looked for in between."""
@@ -88,7 +101,7 @@ def test_E21_half_a_new_file_under_the_name_is_no_policy(put: Callable[[str], Pa
     path = put(rule(name="one") + rule(name="two", on="mail.send"))
     kept = path.with_name("kept")
     os.link(path, kept)     # so that the new file is not given the old one's number
-    loader = Loader(path, clock=clock)
+    loader = Loader(path, clock=clock, wall=long_ago)
     path.unlink()
     if missed:
         assert not loader.look().changed
