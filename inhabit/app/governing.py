@@ -59,7 +59,7 @@ class Governing:
         assert isinstance(self._source, Mapping)
         document = read_policy(self._source, file="policy")
         problems = tuple(check(document))
-        if any(problem.severity == "error" for problem in problems):
+        if _errors(problems):
             raise refused(document.file, problems)
         self._policy = document.policy()
         self._note("policy", problems)
@@ -70,9 +70,9 @@ class Governing:
             return self._policy
         loaded = self._loader.look()
         if loaded.problems is not self._said or loaded.changed:
-            was_wrong = any(problem.severity == "error" for problem in self._said)
+            mended = _errors(self._said) and not _errors(loaded.problems)
             self._note(str(self.file), loaded.problems)
-            if was_wrong and not self.trouble():    # whoever was told that it does not hold is told that it does
+            if mended:      # whoever was told that it does not hold is told that it does
                 _log.warning("%s: in order again; policy %s holds", self.file, loaded.policy.version)
             if loaded.changed:
                 _log.info("%s: policy %s holds from now on", self.file, loaded.policy.version)
@@ -82,7 +82,7 @@ class Governing:
         """Why the file as it is now is not what holds; empty when it is."""
         if self._loader is None:
             return ""
-        errors = [problem for problem in self._loader.look().problems if problem.severity == "error"]
+        errors = _errors(self._loader.look().problems)
         more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
         return f"{errors[0].text(str(self.file))}{more}; the last good policy stays in force" if errors else ""
 
@@ -92,3 +92,7 @@ class Governing:
             if problem not in self._said:
                 (_log.error if problem.severity == "error" else _log.warning)("%s", problem.text(file))
         self._said = problems
+
+
+def _errors(problems: Sequence[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.severity == "error"]

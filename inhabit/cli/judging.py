@@ -26,7 +26,7 @@ from inhabit.policy.arguments import unfit
 from inhabit.policy.backtest import Backtest, backtest
 from inhabit.policy.check import checked
 from inhabit.policy.document import Document, read_policy
-from inhabit.policy.examples import facts_of, tried
+from inhabit.policy.examples import facts_of, tried, unknown_limits
 from inhabit.policy.explain import explained
 from inhabit.policy.problems import suggestion
 from inhabit.policy.suggest import suggested
@@ -92,19 +92,18 @@ async def _test(args: argparse.Namespace) -> int:
 async def _explain(args: argparse.Namespace) -> int:
     policy = _document(args).policy()
     used = dict(_used(text) for text in args.used)
-    limits = [limit.name for limit in policy.limits]
-    for name in used:
-        if name not in limits:
-            raise InvalidInput(f"--used: there is no limit {name!r}", fix=suggestion(name, limits) or "the policy has none")
+    for _, message, fix in unknown_limits(used, [limit.name for limit in policy.limits]):
+        raise InvalidInput(f"--used: {message}", fix=fix or "the policy has none")
     facts = facts_of({"principal": str(principal_from(args)), "args": _json(args.args), "labels": args.label,
                       "used": used, "run": {"attended": args.attended}})
     async with _known(args) as known:
         operation = known.by_name.get(args.operation)
         if operation is None:
             raise NotFound(f"there is no operation {args.operation!r}", fix=suggestion(args.operation, sorted(known.by_name)))
-        for message, fix in unfit(operation, facts(operation).arguments):
+        asked = facts(operation)
+        for message, fix in unfit(operation, asked.arguments):
             raise InvalidInput(f"--args: {message}", fix=fix)
-        found = explained(facts(operation), known.app.grant_of(principal_from(args)), policy)
+        found = explained(asked, known.app.grant_of(principal_from(args)), policy)
     if args.json:
         show_json({"decision": found.decision.as_value(), "parts": [part._asdict() for part in found.parts]})
     else:

@@ -73,9 +73,9 @@ def read_policy(given: str | Mapping[str, Any], *, file: str = "policy.toml", sc
     written = [*_read(toml, "rule", counts, problems, scope), *_read(toml, "limit", counts, problems, scope),
                *_read(toml, "result", counts, problems, scope)]
     _named_once(written)
-    _known_usage(written)
-    tables = [Table(toml, "test", number, problems) for number in range(counts["test"])]
     limits = [one.item.name for one in written if isinstance(one.item, Limit)]
+    _known_usage(written, limits)
+    tables = [Table(toml, "test", number, problems) for number in range(counts["test"])]
     examples = tuple(example for table in tables if (example := read_example(table, limits)) is not None)
     return Document(file, toml, tuple(written), examples, ordered(problems), _version(toml.value, scope))
 
@@ -185,9 +185,8 @@ def _named_once(written: Sequence[Written]) -> None:
         seen.setdefault(one.item.name, one.table.place())
 
 
-def _known_usage(written: Sequence[Written]) -> None:
+def _known_usage(written: Sequence[Written], limits: Sequence[str]) -> None:
     """`usage["…"]` names limits of this file."""
-    limits = [one.item.name for one in written if isinstance(one.item, Limit)]
     for one in written:
         for at, condition in one.conditions.items():
             for path in sorted(condition.paths):

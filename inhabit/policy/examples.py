@@ -6,7 +6,7 @@ nothing used, no labels, nobody there to ask, noon of a Thursday.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from inhabit.kernel.policy import Policy
 from inhabit.policy.problems import Place, suggestion
 from inhabit.policy.tables import Table
 
-__all__ = ["EXAMPLE_KEYS", "Example", "Tried", "UsedByName", "facts_of", "read_example", "tried"]
+__all__ = ["EXAMPLE_KEYS", "Example", "Tried", "UsedByName", "facts_of", "read_example", "tried", "unknown_limits"]
 
 EXAMPLE_KEYS = ("name", "principal", "operation", "effects", "args", "labels", "used", "run", "calls", "approved", "now", "expect", "rule")
 _NOON_MS = 1_767_268_800_000
@@ -72,10 +72,16 @@ def read_example(table: Table, limits: Sequence[str]) -> Example | None:
     except InvalidInput as error:
         table.error((), error.message, error.fix or "")
         return None
-    for name in table.get("used") or ():
-        if name not in limits:
-            table.error(("used", name), f"there is no limit {name!r}", suggestion(name, limits))
+    for name, message, fix in unknown_limits(table.get("used") or (), limits):
+        table.error(("used", name), message, fix)
     return Example(table.name, table.place(), operation, facts, expect, rule) if table.sound else None
+
+
+def unknown_limits(used: Iterable[str], limits: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Names that are no limits: each with what is wrong, and the fix."""
+    for name in used:
+        if name not in limits:
+            yield name, f"there is no limit {name!r}", suggestion(name, limits)
 
 
 def facts_of(given: Mapping[str, Any]) -> Callable[[Operation], Facts]:

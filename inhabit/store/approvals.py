@@ -5,20 +5,22 @@ The entries are the truth; the rows here are committed with them and make lists 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import Approval, Asked, Decided, Entry, Resumed, Suspended, Write
 from inhabit.store.database import Database
 
-__all__ = ["Approvals", "standing"]
+__all__ = ["Approvals", "open_questions", "standing"]
 
 _ASK = "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)"
 _DECIDE = "UPDATE approvals SET decided_ms = ?, verdict = ? WHERE id = ? AND decided_ms IS NULL"
 _CLOSE = "UPDATE approvals SET decided_ms = 0, verdict = 'moot' WHERE run = ? AND decided_ms IS NULL"
 _STATE = "UPDATE runs SET state = ? WHERE key = ?"
-_SELECT = ("SELECT run_id, user, tenant, agent, id, sequence, operation, digest, rule, reason, asked_ms, expires_ms,"
-           " decided_ms, verdict FROM approvals JOIN runs ON key = run")
+_ASKED = "id, sequence, operation, digest, rule, reason, asked_ms, expires_ms"
+"""The fields of `Asked`, in their order."""
+_SELECT = f"SELECT run_id, user, tenant, agent, {_ASKED}, decided_ms, verdict FROM approvals JOIN runs ON key = run"
 MAX_LIST = 500
 
 
@@ -41,6 +43,13 @@ def standing(run: int, entries: Sequence[Entry], *, closes: bool) -> list[Write]
     if closes:
         writes.append(Write(_CLOSE, (run,)))
     return writes
+
+
+def open_questions(connection: sqlite3.Connection, run: int) -> tuple[Asked, ...]:
+    """Those of a run without an answer, in the order of their calls; those about what became of a call come last."""
+    rows = connection.execute(
+        f"SELECT {_ASKED} FROM approvals WHERE run = ? AND decided_ms IS NULL ORDER BY sequence, id", (run,))
+    return tuple(sorted((Asked(*row) for row in rows), key=lambda asked: asked.doubt))
 
 
 class Approvals:

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from inhabit.contracts.principal import Principal
 from inhabit.contracts.run import (
-    Asked,
     EntryPage,
     Logged,
     RunEnding,
@@ -26,6 +25,7 @@ from inhabit.contracts.run import (
     Terminal,
 )
 from inhabit.errors import NotFound
+from inhabit.store.approvals import open_questions
 from inhabit.store.batch import OpenRun
 from inhabit.store.codec import INTENT, LOGGED, SUSPENDED, TERMINAL, decode_entry, decode_header
 from inhabit.store.packing import BlobRef, damaged, unpack, unpack_inline
@@ -108,16 +108,7 @@ def ending(connection: sqlite3.Connection, key: int) -> RunEnding:
     entry = last.entry if last is not None else None
     asleep = entry if isinstance(entry, Suspended) else None
     return RunEnding(entry if isinstance(entry, Terminal) else None, tuple(reversed(logs)), room < 0,
-                     asleep.parked if asleep else None, _asked(connection, key) if asleep else ())
-
-
-def _asked(connection: sqlite3.Connection, key: int) -> tuple[Asked, ...]:
-    """Questions without an answer, in the order of their calls; those about what became of a call come last.
-    """
-    rows = connection.execute(
-        "SELECT id, sequence, operation, digest, rule, reason, asked_ms, expires_ms FROM approvals"
-        " WHERE run = ? AND decided_ms IS NULL ORDER BY sequence, id", (key,))
-    return tuple(sorted((Asked(*row) for row in rows), key=lambda asked: asked.doubt))
+                     asleep.parked if asleep else None, open_questions(connection, key) if asleep else ())
 
 
 def shown_header(connection: sqlite3.Connection, key: int) -> RunHeader:
