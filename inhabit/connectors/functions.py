@@ -205,7 +205,7 @@ class FunctionConnector:
             effect, code = _effect_of(function, error), _error_code(function, error)
             raise CallError(str(error) or type(error).__name__, effect=effect, code=code) from error
         result = function.signature.result
-        return value if result is None else result.serializer.to_python(value, mode="json", warnings="none")
+        return value if result is None else result.serializer.to_python(value, mode="json", warnings=False)
 
     async def close(self) -> None:
         """What still runs in a thread is not waited for: it cannot be ended."""

@@ -7,8 +7,10 @@ Nothing here is trusted by the host: a guest that takes this process over owns a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
+import time
 from collections.abc import Callable, Mapping
 
 from inhabit.contracts.program import Engine, Guest
@@ -33,8 +35,10 @@ _GUESTS = 256   # a host asks for far fewer; more means that it lost count
 class Worker:
     """Serves one socket until SHUTDOWN or its end."""
 
-    def __init__(self, connection: socket.socket, engines: Mapping[str, Engine]) -> None:
+    def __init__(self, connection: socket.socket, engines: Mapping[str, Engine], *, looks_s: float = 0.0) -> None:
         self._connection = connection
+        self._looks_s = looks_s
+        self._soon = False   # the last wait was a short one
         self._engines = engines
         self._guests: dict[int, Guest] = {}
         self._answers: dict[Kind, Callable[[int, bytes], tuple[Kind, bytes]]] = {
@@ -46,7 +50,7 @@ class Worker:
         connection, parser = self._connection, FrameParser(FROM_HOST)
         connection.sendall(frame(Kind.READY, 0, encode_ready(ready)))
         gc.freeze()   # what was loaded before is kept for good: no collection walks it, no shared page is copied
-        while data := connection.recv(_READ_BYTES):
+        while data := self._received():
             for kind, isolate, body in parser.feed(data):
                 if kind is Kind.SHUTDOWN:
                     return
@@ -54,6 +58,20 @@ class Worker:
                     self._close(isolate)
                 else:
                     connection.sendall(self._answer(kind, isolate, body))
+
+    def _received(self) -> bytes:
+        """What the host says next; b"" when it is gone."""
+        began = now = time.perf_counter()
+        until = began + self._looks_s if self._soon else began
+        data: bytes | None = None
+        while data is None and now < until:
+            with contextlib.suppress(BlockingIOError):
+                data = self._connection.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            now = time.perf_counter()
+        if data is None:
+            data = self._connection.recv(_READ_BYTES)
+        self._soon = time.perf_counter() - began < self._looks_s
+        return data
 
     def _answer(self, kind: Kind, isolate: int, body: bytes) -> bytes:
         try:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
+from inhabit.isolates.looking import LOOKS_S
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.wire.frames import FROM_WORKER, FrameParser, Kind, frame
 from inhabit.wire.replies import decode_failed
@@ -24,6 +25,7 @@ __all__ = ["Channel", "Request", "Watcher"]
 
 _READ_BYTES = 64 * 1024   # larger buffers come from mmap: 13 µs a read
 _LONG_MS = 2.0             # a turn that took longer is looked at: computing, or kept waiting
+_LOOKING_MS = LOOKS_S * 1000 * 1.25   # with the last look
 _LOST = WorkerLost("the worker ended", fix="run the program again; its journal says what already happened")
 
 
@@ -31,6 +33,9 @@ class Watcher(Protocol):
     """Keeps time: see `watch`."""
 
     def busy(self, channel: Channel) -> None: ...
+
+    @property
+    def alone(self) -> bool: ...
 
     def answered(self, channel: Channel, wall_ms: float, spent_ms: float) -> None: ...
 
@@ -76,6 +81,7 @@ class Channel:
         self._lost = lost
         self._watcher = watcher
         self._counted_ms = 0.0
+        self._soon = False           # as the last answer came
         self.process = process
         self.broken: InhabitError | None = None
         self.failed = False          # a guest died in it: it takes no new ones
@@ -98,10 +104,13 @@ class Channel:
             raise _innocent(self.broken)
         piece = frame(kind, request.isolate, body)
         if not self._requests:
+            self._forgive()
             self._begin(request)
             self._watcher.busy(self)
         self._requests.append(request)
         self._send(piece)
+        if self._soon and kind is Kind.DELIVER and self._watcher.alone:
+            self._loop.call_soon(self._look_for, request, time.monotonic() + LOOKS_S)
         return request.answer
 
     def tell(self, kind: Kind, isolate: int) -> None:
@@ -131,11 +140,21 @@ class Channel:
         """What was spent until now was for getting ready: nobody pays for it."""
         self._counted_ms = self.process.cpu_ns() / 1e6
 
+    def _forgive(self) -> None:
+        """What the worker spent on looking for this request nobody pays for; what it computed unasked its guests do."""
+        self._counted_ms += min(self.spent_ms(), _LOOKING_MS)
+
     def spent_ms(self) -> float:
         """CPU time of the turn that is under way. While nothing is asked nothing is spent, so one reading a reply will do."""
         return self.process.cpu_ns() / 1e6 - self._counted_ms
 
     # -- in -----------------------------------------------------------------------------------------------
+
+    def _look_for(self, request: Request, until_s: float) -> None:
+        """Once a turn of the loop, so that it serves others all the while."""
+        self._readable()
+        if not request.answer.done() and time.monotonic() < until_s:
+            self._loop.call_soon(self._look_for, request, until_s)
 
     def _readable(self) -> None:
         try:
@@ -166,6 +185,7 @@ class Channel:
         failed = kind is Kind.FAILED
         request.spent_ms = self.spent_ms()
         wall_ms = (time.monotonic() - request.began_s) * 1000
+        self._soon = wall_ms < LOOKS_S * 1000
         if wall_ms > _LONG_MS:
             self._watcher.answered(self, wall_ms, request.spent_ms)
         answer = decode_failed(body) if failed else request.read(body)

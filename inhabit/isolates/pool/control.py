@@ -24,22 +24,25 @@ _MESSAGE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a zygote is born with. `engines`: language → "module:Class"."""
+    """What a zygote is born with. `engines`: language → "module:Class". `looks_s`: how long a worker looks for the host's
+    next word before it sleeps.
+    """
 
     engines: Mapping[str, str]
     cache: str
     host_pid: int
+    looks_s: float = 0.0
     jail: JailPolicy = field(default_factory=JailPolicy)
 
     def as_value(self) -> dict[str, Any]:
-        return {"engines": dict(self.engines), "cache": self.cache, "host_pid": self.host_pid,
+        return {"engines": dict(self.engines), "cache": self.cache, "host_pid": self.host_pid, "looks_s": self.looks_s,
                 "jail": {**asdict(self.jail), "accept_missing": sorted(self.jail.accept_missing), "off": sorted(self.jail.off)}}
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> Settings:
         jail = value["jail"]
         policy = JailPolicy(jail["require"], frozenset(jail["accept_missing"]), frozenset(jail["off"]), jail["data_bytes"])
-        return cls(value["engines"], value["cache"], value["host_pid"], policy)
+        return cls(value["engines"], value["cache"], value["host_pid"], value["looks_s"], policy)
 
 
 def send(connection: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:

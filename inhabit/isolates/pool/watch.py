@@ -4,8 +4,7 @@ A request's budget is CPU time. While a worker computes alone, wall time is CPU 
 when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent a while ago,
 in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
 
-Workers run where nobody else wants to (SCHED_IDLE), which on idle cores also keeps a host call on one core,
-where a wake-up is cheap. One that gets less than its share among our own workers competes with others than us: it is lifted
+Workers run where nobody else wants to (SCHED_IDLE). One that gets less than its share among our own workers competes with others than us: it is lifted
 to a normal share, and for a while so are the rest. One that has had its share and computes for long stays low
 while the others are lifted above it, so that many spinning guests do not slow an honest one. Where this process
 may not lift what it lowered (it is not root and has no RLIMIT_NICE), a worker runs like anyone until it has
@@ -21,6 +20,7 @@ import sys
 import time
 
 from inhabit.errors import WorkerLost
+from inhabit.isolates.looking import cores
 from inhabit.isolates.pool.channel import Channel, Request
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.limits import KILL_GRACE_MS
@@ -46,7 +46,7 @@ class Watch:
         self._busy: set[Channel] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._may_lift = _may_lift()
-        self._cores = os.cpu_count() or 1
+        self._cores = cores()
         self._contended_until_s = 0.0
 
     def busy(self, channel: Channel) -> None:
@@ -54,6 +54,11 @@ class Watch:
         self.settle(channel.process)
         if self._timer is None:
             self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but one worker was asked anything lately, and this process has a core beside that worker's."""
+        return len(self._busy) == 1 and self._cores > 1
 
     def settle(self, process: WorkerProcess) -> None:
         """Give a worker that waits the share it should wake up with."""

@@ -51,6 +51,7 @@ class Timekeeping(Protocol):
 class Zygote:
     def __init__(self, control: socket.socket, settings: Settings) -> None:
         self._control = control
+        self._looks_s = settings.looks_s
         self._engines = {language: _load(where, settings.cache) for language, where in settings.engines.items()}
         needed = [path for engine in self._engines.values() if isinstance(engine, Spawning) for path in engine.executables()]
         self._jail = Jail(settings.jail, needed)
@@ -109,7 +110,7 @@ class Zygote:
         except Exception as error:   # noqa: BLE001 - the host must hear why this worker never got ready
             connection.sendall(frame(Kind.FAILED, 0, encode_failed(error)))
             return
-        Worker(connection, {language: engine}).serve(Ready({language: engine.version}, _reported(layers)))
+        Worker(connection, {language: engine}, looks_s=self._looks_s).serve(Ready({language: engine.version}, _reported(layers)))
 
 
 def _reported(layers: Sequence[Layer]) -> tuple[ReportedLayer, ...]:
