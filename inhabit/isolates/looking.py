@@ -14,8 +14,8 @@ from pathlib import Path
 
 __all__ = ["LOOKS_S", "cores"]
 
-LOOKS_S = 0.0002
-"""How short a wait must be to be looked through: longer than a host takes to decide and journal a call."""
+LOOKS_S = 0.0005
+"""How short a wait must be to be looked through: longer than a host takes to decide and journal a call, with what comes between."""
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 

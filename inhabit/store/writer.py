@@ -32,7 +32,7 @@ from inhabit.store.packing import Draft
 
 __all__ = ["LINGER_S", "MAX_PENDING_BYTES", "Writer"]
 
-LINGER_S = 0.005
+LINGER_S = 0.01
 """How long a record nobody waits for may gather company."""
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 """Records queued for the disk; more are refused, so that a slow disk does not become a full memory."""
