@@ -344,7 +344,7 @@ def _explained(error: ValidationError, data: Mapping[str, Any], text: str, path:
     place = _written(data, first["loc"])
     where = f"{path}{_where(text, place)}"
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=_nearest(place[-1], _known(first["loc"])))
+        return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=_FOREIGN.get((place[0], place[-1])) or _nearest(place[-1], _known(first["loc"])))
     if first["type"] == "missing":
         return ConfigError(f"{where}: {'.'.join(place)} needs {first['loc'][-1]}")
     words = _in_words(first["type"], first.get("ctx", {}).get("pattern"), place, _value_at(data, place))
@@ -353,9 +353,15 @@ def _explained(error: ValidationError, data: Mapping[str, Any], text: str, path:
     message = first["msg"].removeprefix("Value error, ")
     for theirs, ours in (("valid tuple", "list"), ("valid dictionary", "table"), ("valid string", "text"), ("Input should", "it should")):
         message = message.replace(theirs, ours)
+    message = message.partition(" or instance of ")[0]   # names a class of ours, which the file knows nothing of
     return ConfigError(f"{where}: {'.'.join(place) or 'the file'}: {message}")
 
 
+_FOREIGN = {
+    ("mcp", "args"): 'command is the whole list: command = ["npx", "-y", "the-server"]',
+    ("mcp", "type"): "leave it out: command means stdio, url means streamable HTTP",
+}
+"""Keys that an .mcp.json has and this file says otherwise: the nearest name would mislead."""
 _FORMS = {
     r"^https?://[^\s/?#@]+$": ("it is no origin: scheme and host, and nothing after them", 'e.g. "https://api.example.com"'),
     r"^https?://[^\s/?#@]+": ("it is no http or https address", 'e.g. "https://mcp.example.com/mcp"'),
@@ -418,6 +424,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 def _where(text: str, place: list[str]) -> str:
     """`:LINE` of the last key, searched after its table's header; empty when it cannot be told."""
+    place = [part for part in place if not part.isdigit()]   # an element stands where its list does
     if not place:
         return ""
     lines = text.splitlines()

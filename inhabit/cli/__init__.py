@@ -61,6 +61,7 @@ _EXITS: tuple[tuple[type[InhabitError], int], ...] = (
 _OS_FIXES = {
     errno.EADDRINUSE: "another program uses it: stop that, or take another with --port",
     errno.EACCES: "take a folder that you may write, with --home",
+    errno.ENOTDIR: "a part of that path is a file, not a folder: take another",
     errno.EROFS: "the file system is read-only: take another folder with --home",
     errno.ENOSPC: "the disk is full: make room, then start again; nothing acknowledged is lost",
 }

@@ -59,6 +59,8 @@ def main(args: argparse.Namespace) -> int:
         for name, source in config.mcp.items():
             if source.url is not None and source.auth is None:
                 complain(f"where {name} wants a sign-in: inhabit connect {name}")
+        if config.mcp:
+            complain("until you confirm what they do, their tools count as able to do anything, and may wait for you: inhabit effects review")
         complain("commands are run as they were; only the variables named in the file reach them")
     complain("next: inhabit doctor, then inhabit serve")
     return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inhabit.app import Inhabit
 from inhabit.cli.client import remote_api, running_server
-from inhabit.cli.opening import open_app
+from inhabit.cli.opening import config_from, open_app
 from inhabit.cli.options import HOME_NAME, find_config
 from inhabit.cli.terminal import progress, say
 from inhabit.contracts.clock import now_ms
@@ -51,14 +51,21 @@ async def main(args: argparse.Namespace) -> int:
     report = _Report()
     say(f"python {platform.python_version()} on {platform.system()} {platform.release()}, {os.cpu_count()} cores, {sys.executable}")
     app = _configured(args, report)
-    home = app.home.path if app is not None else args.home or Path.cwd() / HOME_NAME
+    home = app.home.path if app is not None else args.home or _beside(args)
     engines = await _workers(home, report)
     await _storage(home, report, engines)
     if app is not None:
         await _approvals(app, report)
-    if app is not None and not report.failed and running_server(home) is None:
-        await _sources(app, report)
+    if app is not None and not report.failed:
+        note = running_server(home)
+        await (_sources(app, report) if note is None else _served(note, args, report))
     return 1 if report.failed else 0
+
+
+def _beside(args: argparse.Namespace) -> Path:
+    """The home that a configuration would have which cannot be read."""
+    path = args.config or find_config(Path.cwd())
+    return (path.resolve().parent if path is not None else Path.cwd()) / HOME_NAME
 
 
 def _configured(args: argparse.Namespace, report: _Report) -> Inhabit | None:
@@ -178,6 +185,21 @@ async def _waiting(store: Stores, report: _Report, engines: set[str]) -> None:
     for engine, count in others.items():
         report.warn("engine", f"{count} unfinished run{'' if count == 1 else 's'} began under {engine}, which is not here, and park{'s' if count == 1 else ''}",
                     "finish them with the version that began them, or `inhabit runs cancel RUN`")
+
+
+async def _served(note: dict[str, str], args: argparse.Namespace, report: _Report) -> None:
+    """What the running server has of the sources in the file; they are not opened a second time."""
+    say("sources")
+    async with remote_api(note) as client:
+        served = {one["name"]: one for one in (await client.get("/v1/capabilities"))["capabilities"]}
+    for name, one in served.items():
+        problems = len(one["problems"])
+        report.fine(name, f"{one['operations']} operations" + (f", {problems} problems" if problems else ""))
+    config = config_from(args)
+    for name in (*config.mcp, *config.openapi, *config.sql, *config.http, *config.python):
+        if name not in served:
+            report.warn(name, "the running server has no operations of it that you may use",
+                        "`inhabit serve` said why when it started; a source that was added since needs a restart")
 
 
 async def _sources(app: Inhabit, report: _Report) -> None:

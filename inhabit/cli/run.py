@@ -21,6 +21,8 @@ from inhabit.errors import InvalidInput
 
 MAX_WAIT_S = 600
 """What a server waits for a run at most."""
+_MAX_FRAMES = 10
+"""Lines of a stack; `--json` has all of it."""
 _ENDINGS = {".py": "python", ".ts": "typescript", ".js": "typescript", ".mts": "typescript", ".mjs": "typescript"}
 
 
@@ -58,7 +60,10 @@ def _show(answer: dict[str, Any], planned: bool) -> None:
     error = answer.get("error")
     if error:
         complain(f"{error.get('code', 'error')}: {error.get('message', '')}" + (f" ({error['fix']})" if error.get("fix") else ""))
-        cause = error.get("details", {}).get("details")
+        details = error.get("details", {})
+        for frame in _frames(details.get("stack")):
+            complain(f"    {frame}")
+        cause = details.get("details")
         if cause:
             complain(f"    {orjson.dumps(cause).decode()}")
     for asked in answer.get("approvals", []):
@@ -68,6 +73,11 @@ def _show(answer: dict[str, Any], planned: bool) -> None:
     complain(f"run {answer['run']}: {answer['state']}, {answer['calls']} call{'' if answer['calls'] == 1 else 's'}" + (f"; {then}" if then else ""))
     if planned and answer["state"] == "completed":
         complain(f"nothing was written: inhabit plan show {answer['run']}")
+
+
+def _frames(stack: Any) -> list[str]:
+    """Where in the program it failed, innermost first as the engine says it."""
+    return [line.strip() for line in stack.splitlines() if line.strip()][:_MAX_FRAMES] if isinstance(stack, str) else []
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def test_A27_what_a_program_prints_is_inert_in_the_terminal(demo: Demo, capsys: 
 
 @pytest.mark.parametrize(("source", "code", "says"), [
     ("return await shop.orders.lst({})", 2, "shop.orders.list"), ("return (", 2, "1"), ("throw new Error('boom')", 1, "boom"),
+    ("const a = null;\nreturn a.b", 1, "program.ts:2:8"),
     ("while (true) {}", 1, "cpu_ms")])
 def test_a_program_that_fails_has_an_exit_code_and_a_reason(demo: Demo, capsys: pytest.CaptureFixture[str], tmp_path: Path,
                                                            source: str, code: int, says: str):
@@ -276,6 +277,9 @@ def test_an_unwritable_home_is_one_line_with_the_fix(capsys: pytest.CaptureFixtu
     (tmp_path / "file").write_text("")
     code, _, err = inhabit(capsys, "demo", "--home", str(tmp_path / "file" / "home"), "--once")
     assert code == 5 and len(err.strip().splitlines()) == 1
+    (tmp_path / "inhabit.toml").write_text("")
+    code, _, err = inhabit(capsys, "search", "x", "--config", str(tmp_path / "inhabit.toml"), "--home", str(tmp_path / "file"))
+    assert code == 5 and len(err.strip().splitlines()) == 1 and "not a folder" in err
 
 
 @pytest.mark.parametrize(("options", "command", "says"), [
@@ -410,9 +414,20 @@ def test_every_source_is_named_by_doctor_and_by_serve_also_one_that_cannot_be_re
         assert process.stdout is not None
         while not process.stdout.readline().startswith("token"):
             assert process.poll() is None
+        code, out, _ = inhabit(capsys, "doctor", "--home", str(home), "--config", str(config))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
+    told = {line.split()[1].rstrip(":"): line for line in out.partition("sources")[2].splitlines() if line.startswith("  ")}
+    assert code == 0 and told["polite"].startswith("  ok ") and "3 operations" in told["polite"]
+    assert told["gone"].startswith("  missing") and "the running server has no operations" in told["gone"]
     assert "gone has no operations now" in err and "keyless has no operations now" in err and "polite" not in err
+
+
+def test_doctor_looks_at_the_home_of_a_configuration_that_cannot_be_read(capsys: pytest.CaptureFixture[str], home: Path):
+    broken = home / "inhabit.toml"
+    broken.write_text("[servr]\nport = 1\n")
+    code, out, _ = inhabit(capsys, "doctor", "--config", str(broken))
+    assert code == 1 and "unknown key servr" in out and f"{home / '.inhabit'}: no stores yet" in out
 
 
 def test_output_into_a_closed_pipe_is_no_fault(demo: Demo):
