@@ -4,7 +4,8 @@ Waking a process that sleeps on an idle core takes longer than a small turn of a
 hypervisor). So both ends of a worker's socket look for a moment before they sleep, if the last wait was a short one.
 The host looks between the turns of its loop, and only while no other worker is asked anything; a worker looks with
 its low priority and for nobody's account. Nobody looks where there is but one core: it would keep the other end from
-its turn.
+its turn. Nor on a machine that has other work: who looks has used up its share of the core when the answer is there,
+and comes after everyone else. Whoever finds in the middle of a look that it was off its core for long sleeps for a while.
 """
 
 from __future__ import annotations
@@ -12,33 +13,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["LOOKS_S", "cores"]
+__all__ = ["AWAY_S", "LOOKS_S", "PAUSE_S", "cores"]
 
 LOOKS_S = 0.0005
 """How short a wait must be to be looked through: longer than a host takes to decide and journal a call, with what comes between."""
+AWAY_S, PAUSE_S = 0.002, 1.0
+"""Off the core for longer than the journal's writer takes it for, and how long nobody looks then."""
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores() -> float:
-    """How many cores this process may use at once: those it is bound to, or the less that its control group (version 2)
-    grants.
-    """
+    """How many cores this process may use at once: those it is bound to, or the less that its control group grants."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([float(bound), *_granted()])
 
 
 def _granted() -> list[float]:
     try:
-        own = _OWN.read_text().rpartition("0::/")[2].splitlines()[0]
-    except (OSError, IndexError):
+        lines = _OWN.read_text().splitlines()
+    except OSError:
         return []
     found: list[float] = []
-    group = _GROUPS / own
-    while group.is_relative_to(_GROUPS):
-        try:
-            quota, period = (group / "cpu.max").read_text().split()
-            found.append(int(quota) / int(period))
-        except (OSError, ValueError):   # no limit is written as "max"
-            pass
-        group = group.parent
+    for line in lines:
+        controllers, _, own = line.partition(":")[2].partition(":")
+        if controllers == "" or "cpu" in controllers.split(","):   # version 2, version 1
+            group = _GROUPS / ("cpu" if controllers else "") / own.lstrip("/")
+            found += [granted for each in (group, *group.parents) if each.is_relative_to(_GROUPS) and (granted := _quota(each)) > 0]
     return found
+
+
+def _quota(group: Path) -> float:
+    """Not above zero: none."""
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((group / name).read_text() for name in names).split()
+            return int(quota) / int(period)
+        except (OSError, ValueError):   # no limit is written as "max", or as -1
+            continue
+    return 0.0

@@ -7,15 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Turn, Usage
+from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Timer, Turn, Usage
 from inhabit.errors import LimitExceeded, WorkerLost
 from inhabit.isolates import looking
-from inhabit.isolates.looking import LOOKS_S, cores
+from inhabit.isolates.looking import AWAY_S, LOOKS_S, cores
 from inhabit.isolates.pool.channel import Channel
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
@@ -82,11 +83,22 @@ class Process:
         pass
 
 
+class Ears(socket.socket):
+    """The host's end of a socket: counts how often it is read."""
+
+    looks = 0
+
+    def recv(self, *given: int) -> bytes:
+        self.looks += 1
+        return super().recv(*given)
+
+
 class Scene:
     """One isolate, the worker's end of its socket, and what its worker computes while nobody asks."""
 
     def __init__(self) -> None:
-        ours, self.worker = socket.socketpair()
+        pair, self.worker = socket.socketpair()
+        self.ears = ours = Ears(fileno=pair.detach())
         self.worker.setblocking(False)
         self.loop = asyncio.get_running_loop()
         self.process = Process()
@@ -94,9 +106,37 @@ class Scene:
         self.channel = Channel(self.loop, ours, self.process, lambda _: None, self.watch)   # type: ignore[arg-type]
         self.isolate = PooledIsolate(1, self.channel, "typescript", Limits(), "", lambda _: None)
 
+    async def ends(self) -> None:
+        self.watch.close()
+        self.channel.kill(WorkerLost("the test is over"))
+        self.worker.close()
+        await asyncio.sleep(0)
+
     async def answers(self, turn: Turn) -> None:
         await self.loop.sock_recv(self.worker, 1 << 20)
         await self.loop.sock_sendall(self.worker, frame(Kind.TURN, 1, encode_turn(turn)))
+
+    async def waits_for_timers(self, times: int, between_ns: int, cpu_ms: int) -> None:
+        boot = Boot("", (), limits=Limits(cpu_ms=cpu_ms))
+        await asyncio.gather(self.isolate.start(boot), self.answers(Turn(timer=Timer(0, 0))))
+        for n in range(times):
+            self.process.spent_ns += between_ns
+            turn = Turn(issued_before=(0,), timer=Timer(n + 1, 0), usage=Usage(0.0, 0))
+            await asyncio.gather(self.isolate.deliver([Delivery("timer", n, b"null", 0)]), self.answers(turn))
+
+    async def asks(self) -> asyncio.Future[Turn]:
+        """A guest is delivered a result, and does not answer."""
+        await self.waits(2, 0, 1_000)
+        asked = asyncio.ensure_future(self.isolate.deliver([Delivery("result", 3, b"1", 0)]))
+        await asyncio.sleep(0)
+        return asked
+
+    async def looks(self, turns: int) -> int:
+        """How often the host looks in so many turns of its loop."""
+        before = self.ears.looks
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return self.ears.looks - before
 
     async def waits(self, times: int, between_ns: int, cpu_ms: int) -> None:
         """A program that computes nothing waits for so many calls, and its worker spends so much at each."""
@@ -112,9 +152,7 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     scene = Scene()
     yield scene
-    scene.watch.close()
-    scene.channel.kill(WorkerLost("the test is over"))
-    scene.worker.close()
+    await scene.ends()
 
 
 async def test_what_a_worker_spends_on_looking_is_on_nobodys_account(scene: Scene) -> None:
@@ -124,6 +162,12 @@ async def test_what_a_worker_spends_on_looking_is_on_nobodys_account(scene: Scen
 async def test_B01_a_worker_that_computes_while_nobody_asks_pays_for_it(scene: Scene) -> None:
     with pytest.raises(LimitExceeded, match="cpu_ms = 20"):
         await scene.waits(100, 1_000_000, cpu_ms=20)
+
+
+async def test_B01_what_is_forgiven_of_timers_is_bounded(scene: Scene) -> None:
+    """They are not counted as calls are: each would give a worker that was taken over a moment for nothing."""
+    with pytest.raises(LimitExceeded, match="cpu_ms = 20"):
+        await scene.waits_for_timers(1_000, int(LOOKS_S * 1e9), cpu_ms=20)
 
 
 # -- who looks ------------------------------------------------------------------------------------------------
@@ -136,12 +180,14 @@ class Host:
         self._looks = self._left = looks
         self._requests = list(requests)
         self.looked = self.slept = 0
+        self.away_s = 0.0   # at every look
 
     def sendall(self, _data: bytes) -> None: ...
 
     def recv(self, _size: int, flags: int = 0) -> bytes:
         if flags & socket.MSG_DONTWAIT:
             self.looked += 1
+            time.sleep(self.away_s)
             if self._left:
                 self._left -= 1
                 raise BlockingIOError
@@ -170,8 +216,9 @@ def served(host: Host, looks_s: float) -> Host:
     return host
 
 
-def test_a_worker_looks_after_a_short_wait() -> None:
+def test_a_worker_looks_after_a_short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first wait is slept through; an hour of looking finds the rest, and the end."""
+    monkeypatch.setattr("inhabit.isolates.worker.AWAY_S", 3600)
     host = served(Host(3, *REQUESTS), 3600)
     assert (host.slept, host.looked) == (1, 4 * (3 + 1))
 
@@ -197,14 +244,77 @@ async def test_the_host_looks_for_one_worker_alone(monkeypatch: pytest.MonkeyPat
         answer = watch.alone
         watch.close()
         for scene in scenes:
-            scene.channel.kill(WorkerLost("the test is over"))
-            scene.worker.close()
+            await scene.ends()
         return answer
 
     assert await alone(2, 1)
     assert not await alone(2, 2)
     assert not await alone(1, 1)
     assert not await alone(0.5, 1)
+    assert not await alone(1.5, 1)   # two that look use up a second's grant before it is over
+
+
+@pytest.fixture
+def ever(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes an hour, on any machine: a test says when it ends."""
+    monkeypatch.setattr(scene.watch, "_cores", 2.0)
+    monkeypatch.setattr("inhabit.isolates.pool.channel.LOOKS_S", 3600)
+    monkeypatch.setattr("inhabit.isolates.pool.channel.AWAY_S", 3600)
+
+
+@pytest.mark.usefixtures("ever")
+async def test_the_host_looks_once_a_turn_of_its_loop(scene: Scene) -> None:
+    asked = await scene.asks()
+    assert await scene.looks(50) == 50
+    asked.cancel()
+
+
+@pytest.mark.usefixtures("ever")
+async def test_guests_of_one_worker_are_looked_for_together(scene: Scene) -> None:
+    others = [PooledIsolate(n, scene.channel, "typescript", Limits(), "", lambda _: None) for n in range(2, 12)]
+    for isolate in others:
+        answer = frame(Kind.TURN, isolate.id, encode_turn(Turn((IssuedCall(1, "a.b", b"{}"),))))
+        await asyncio.gather(isolate.start(Boot("", ())), scene.loop.sock_sendall(scene.worker, answer))
+    scene.worker.recv(1 << 20)
+    asked = [await scene.asks()]
+    asked += [asyncio.ensure_future(isolate.deliver([Delivery("result", 1, b"1", 0)])) for isolate in others]
+    await asyncio.sleep(0)
+    assert await scene.looks(50) == 50
+    for each in asked:
+        each.cancel()
+
+
+@pytest.mark.usefixtures("ever")
+@pytest.mark.parametrize("killed", [True, False])
+async def test_nobody_looks_when_nothing_is_awaited(scene: Scene, *, killed: bool) -> None:
+    asked = await scene.asks()
+    if killed:
+        scene.channel.kill(WorkerLost("the test says so"))
+    else:
+        await scene.loop.sock_sendall(scene.worker, frame(Kind.TURN, 1, encode_turn(Turn(issued_before=(3,)))))
+    await asyncio.wait([asked])
+    assert (asked.exception() is not None) == killed
+    assert await scene.looks(50) <= 1
+
+
+@pytest.mark.usefixtures("ever")
+async def test_a_host_whose_core_others_want_does_not_look(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inhabit.isolates.pool.channel.AWAY_S", -1.0)   # it is away at every look
+    asked = await scene.asks()
+    assert await scene.looks(50) <= 1
+    monkeypatch.setattr("inhabit.isolates.pool.channel.AWAY_S", 3600)
+    await asyncio.gather(asked, scene.answers(Turn((IssuedCall(4, "a.b", b"{}"),), issued_before=(3,))))
+    asked = asyncio.ensure_future(scene.isolate.deliver([Delivery("result", 4, b"1", 0)]))
+    await asyncio.sleep(0)
+    assert await scene.looks(50) == 0
+    asked.cancel()
+
+
+def test_a_worker_whose_core_others_want_does_not_look() -> None:
+    host = Host(3, *REQUESTS)
+    host.away_s = AWAY_S * 2
+    served(host, 3600)
+    assert (host.slept, host.looked) == (len(REQUESTS) + 1 - 1, 3 + 1)
 
 
 # -- how many cores -------------------------------------------------------------------------------------------
@@ -218,13 +328,19 @@ def test_a_process_bound_to_one_core_has_one() -> None:
 
 @pytest.mark.parametrize(("limits", "granted"), [
     ({}, None), ({"a/b": "max 100000"}, None), ({"a/b": "50000 100000"}, 0.5), ({"a": "25000 100000", "a/b": "max 100000"}, 0.25),
-    ({"": "150000 100000"}, 1.5), ({"a/b": "garbage"}, None),
+    ({"": "150000 100000"}, 1.5), ({"a/b": "garbage"}, None), ({"cpu/elsewhere": "-1 100000"}, None),
+    ({"cpu/elsewhere": "75000 50000"}, 1.5), ({"cpu": "50000 100000"}, 0.5),
 ])
 def test_a_control_group_grants_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, str], granted: float | None) -> None:
     (tmp_path / "fs/a/b").mkdir(parents=True)
+    (tmp_path / "fs/cpu/elsewhere").mkdir(parents=True)
     for group, text in limits.items():
-        (tmp_path / "fs" / group / "cpu.max").write_text(text)
-    (tmp_path / "own").write_text("1:cpu:/elsewhere\n0::/a/b\n")
+        if group.startswith("cpu"):   # version 1
+            for name, part in zip(("quota", "period"), text.split(), strict=True):
+                (tmp_path / "fs" / group / f"cpu.cfs_{name}_us").write_text(part)
+        else:
+            (tmp_path / "fs" / group / "cpu.max").write_text(text)
+    (tmp_path / "own").write_text("7:pids:/a\n1:cpu,cpuacct:/elsewhere\n0::/a/b\n")
     monkeypatch.setattr(looking, "_GROUPS", tmp_path / "fs")
     monkeypatch.setattr(looking, "_OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)

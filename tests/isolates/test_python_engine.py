@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from python_support import CLOCK_MS, NAMES, Fails, Host
 
-from inhabit.contracts.program import Boot, Delivery
+from inhabit.contracts.program import Boot, Delivery, IssuedCall
 from inhabit.isolates.python.engine import PythonEngine
 from inhabit.limits import Limits
 
@@ -320,6 +322,17 @@ def test_the_interpreters_fingerprint_is_kept(tmp_path: Path) -> None:
     kept = [path.read_text() for path in tmp_path.iterdir()]
     assert len(kept) == 1 and kept[0] in first.version
     assert PythonEngine.load(tmp_path).version == first.version
+
+
+def test_usage_counts_nothing_between_turns(host: Host) -> None:
+    """A worker spends it on looking for the host."""
+    def slow(_call: IssuedCall, _arguments: dict[str, Any]) -> int:
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+        return 1
+    ran = host.run("for _ in range(4):\n    await shop.read()\nreturn 1", slow)
+    assert ran.turns[-1].usage.cpu_ms < 300
 
 
 def test_usage_counts_computing_only(host: Host) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from inhabit.isolates.pool.channel import Channel
+from inhabit.isolates.pool.channel import Channel, Request
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
 from inhabit.runtime.schemas import Validators
@@ -25,7 +25,7 @@ def _of_any_length(parser: Any, kinds: Any, **_: Any) -> None:
     _parser(parser, kinds, max_bytes=2**40)
 
 
-def _all_forgiven(channel: Channel) -> None:
+def _all_forgiven(channel: Channel, _request: Request) -> None:
     channel.settle()
 
 

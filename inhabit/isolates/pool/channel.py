@@ -16,16 +16,18 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
-from inhabit.isolates.looking import LOOKS_S
+from inhabit.isolates.looking import AWAY_S, LOOKS_S, PAUSE_S
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.wire.frames import FROM_WORKER, FrameParser, Kind, frame
 from inhabit.wire.replies import decode_failed
 
-__all__ = ["Channel", "Request", "Watcher"]
+__all__ = ["LOOKING_MS", "Channel", "Request", "Watcher"]
+
+LOOKING_MS = LOOKS_S * 1000 * 1.25
+"""What a worker may spend on looking for one request, with the last look."""
 
 _READ_BYTES = 64 * 1024   # larger buffers come from mmap: 13 µs a read
 _LONG_MS = 2.0             # a turn that took longer is looked at: computing, or kept waiting
-_LOOKING_MS = LOOKS_S * 1000 * 1.25   # with the last look
 _LOST = WorkerLost("the worker ended", fix="run the program again; its journal says what already happened")
 
 
@@ -43,18 +45,21 @@ class Watcher(Protocol):
 class Request:
     """One reply that is awaited. `read` turns the body into the answer, raising `ProtocolError` for a bad one.
 
-    `budget_ms` is the CPU time the worker may spend on it; `limit` is the name and value of what that came from."""
+    `budget_ms` is the CPU time the worker may spend on it; `limit` is the name and value of what that came from;
+    `forgiven_ms` what of the CPU time before it may be, and then was, forgiven.
+    """
 
-    __slots__ = ("answer", "began_s", "budget_ms", "isolate", "kind", "limit", "over_ms", "read", "seen_ms", "spent_ms", "still")
+    __slots__ = ("answer", "began_s", "budget_ms", "forgiven_ms", "isolate", "kind", "limit", "over_ms", "read", "seen_ms", "spent_ms", "still")
 
     def __init__(self, isolate: int, kind: Kind, read: Callable[[bytes], Any], answer: asyncio.Future[Any], budget_ms: float,
-                 limit: tuple[str, float]) -> None:
+                 limit: tuple[str, float], forgiven_ms: float = 0.0) -> None:
         self.isolate = isolate
         self.kind = kind
         self.read = read
         self.answer = answer
         self.budget_ms = budget_ms
         self.limit = limit
+        self.forgiven_ms = forgiven_ms
         self.began_s = 0.0
         self.spent_ms = 0.0
         self.seen_ms = -1.0     # CPU time at the last look, and looks since it moved: the kill timer's own
@@ -82,6 +87,8 @@ class Channel:
         self._watcher = watcher
         self._counted_ms = 0.0
         self._soon = False           # as the last answer came
+        self._look_until_s = 0.0     # 0.0 while it does not look
+        self._again_s = 0.0          # when it looks again, after others took its core
         self.process = process
         self.broken: InhabitError | None = None
         self.failed = False          # a guest died in it: it takes no new ones
@@ -104,13 +111,15 @@ class Channel:
             raise _innocent(self.broken)
         piece = frame(kind, request.isolate, body)
         if not self._requests:
-            self._forgive()
+            self._forgive(request)
             self._begin(request)
             self._watcher.busy(self)
+        else:
+            request.forgiven_ms = 0.0
         self._requests.append(request)
         self._send(piece)
         if self._soon and kind is Kind.DELIVER and self._watcher.alone:
-            self._loop.call_soon(self._look_for, request, time.monotonic() + LOOKS_S)
+            self._look_soon()
         return request.answer
 
     def tell(self, kind: Kind, isolate: int) -> None:
@@ -140,9 +149,10 @@ class Channel:
         """What was spent until now was for getting ready: nobody pays for it."""
         self._counted_ms = self.process.cpu_ns() / 1e6
 
-    def _forgive(self) -> None:
+    def _forgive(self, request: Request) -> None:
         """What the worker spent on looking for this request nobody pays for; what it computed unasked its guests do."""
-        self._counted_ms += min(self.spent_ms(), _LOOKING_MS)
+        request.forgiven_ms = min(self.spent_ms(), LOOKING_MS, request.forgiven_ms)
+        self._counted_ms += request.forgiven_ms
 
     def spent_ms(self) -> float:
         """CPU time of the turn that is under way. While nothing is asked nothing is spent, so one reading a reply will do."""
@@ -150,11 +160,25 @@ class Channel:
 
     # -- in -----------------------------------------------------------------------------------------------
 
-    def _look_for(self, request: Request, until_s: float) -> None:
-        """Once a turn of the loop, so that it serves others all the while."""
+    def _look_soon(self) -> None:
+        """Look for a while, however many guests wait for it."""
+        now = time.monotonic()
+        if now < self._again_s:
+            return
+        looks, self._look_until_s = self._look_until_s > 0.0, now + LOOKS_S
+        if not looks:
+            self._loop.call_soon(self._look, now - time.thread_time())
+
+    def _look(self, away_s: float) -> None:
+        """Once a turn of the loop, so that it serves others all the while. `away_s`: the wall's lead over this thread's own time."""
         self._readable()
-        if not request.answer.done() and time.monotonic() < until_s:
-            self._loop.call_soon(self._look_for, request, until_s)
+        now = time.monotonic()
+        if now - time.thread_time() - away_s > AWAY_S:
+            self._again_s = now + PAUSE_S
+        elif self._requests and now < self._look_until_s:
+            self._loop.call_soon(self._look, away_s)
+            return
+        self._look_until_s = 0.0
 
     def _readable(self) -> None:
         try:

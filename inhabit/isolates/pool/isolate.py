@@ -14,7 +14,7 @@ from typing import Any
 
 from inhabit.contracts.program import Boot, Delivery, Language, LogLine, Prepared, Problem, Program, Turn
 from inhabit.errors import LimitExceeded, ProtocolError, WorkerLost
-from inhabit.isolates.pool.channel import Channel, Request
+from inhabit.isolates.pool.channel import LOOKING_MS, Channel, Request
 from inhabit.limits import MAX_FRAME_BYTES, Limits
 from inhabit.wire.frames import Kind
 from inhabit.wire.messages import encode_deliver, encode_prepare, encode_start, encode_typecheck
@@ -28,6 +28,7 @@ _BATCH_BYTES = MAX_FRAME_BYTES - 1024 * 1024
 _DELIVERY_BYTES = 32       # of envelope
 _LOG_SLACK_BYTES = 64 * 1024
 _LOG_LINES = 100_000
+_FORGIVEN_LOOKS = 100      # beside one for each call: timers are not counted, and each would be a moment for nothing
 
 
 class PooledIsolate:
@@ -43,7 +44,7 @@ class PooledIsolate:
         self._release = release
         self._issued = 0
         self._log_bytes = 0
-        self._cpu_ms = 0.0
+        self._cpu_ms = self._forgiven_ms = 0.0
         self._deliveries = 0
         self._running = False
         self._over = False
@@ -101,7 +102,10 @@ class PooledIsolate:
             raise WorkerLost("this isolate is closed or busy with another request")
         answer = asyncio.get_running_loop().create_future()
         self._waiting = True
-        self.channel.request(Request(self.id, due, read, answer, budget_ms, limit), kind, body)
+        forgivable_ms = LOOKING_MS * (_FORGIVEN_LOOKS + self._issued) - self._forgiven_ms
+        request = Request(self.id, due, read, answer, budget_ms, limit, forgivable_ms)
+        self.channel.request(request, kind, body)
+        self._forgiven_ms += request.forgiven_ms
         try:
             result = await answer
         except asyncio.CancelledError:

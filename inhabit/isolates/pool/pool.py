@@ -110,7 +110,7 @@ class WorkerPool:
         or the engine that is missing."""
         self._loop = asyncio.get_running_loop()
         self._watch = Watch(self._loop)
-        looks_s = LOOKS_S if cores() > 1 else 0.0
+        looks_s = LOOKS_S if cores() >= 2 else 0.0
         self._nursery = Nursery(self._loop, Settings(
             self._engines, os.path.abspath(images_folder(self._cache)), os.getpid(), looks_s, self._policy))
         self._open = True

@@ -57,8 +57,8 @@ class Watch:
 
     @property
     def alone(self) -> bool:
-        """Whether nobody but one worker was asked anything lately, and this process has a core beside that worker's."""
-        return len(self._busy) == 1 and self._cores > 1
+        """Whether nobody but one worker was asked anything lately, and this process has a whole core beside that worker's."""
+        return len(self._busy) == 1 and self._cores >= 2
 
     def settle(self, process: WorkerProcess) -> None:
         """Give a worker that waits the share it should wake up with."""

@@ -112,14 +112,25 @@ class Session:
     _on_close: Callable[[], None]
     _pid: int | None
     _began_s: float = field(default=0.0)
+    _rested_s: float = field(default=0.0)
     _closed: bool = False
 
     def __post_init__(self) -> None:
         self._began_s = self._clock()
 
     def cpu_ms(self) -> float:
-        """CPU of this process and its child since the session began; waiting costs nothing."""
+        """CPU of this process and its child since the session began, without what passed between its turns: this process
+        looks for the host then.
+        """
         return (self._clock() - self._began_s) * 1000
+
+    def rest(self) -> None:
+        """A turn is over."""
+        self._rested_s = self._clock()
+
+    def go_on(self) -> None:
+        """The next turn begins."""
+        self._began_s += self._clock() - self._rested_s
 
     def close(self) -> None:
         if self._closed:

@@ -105,6 +105,8 @@ class PythonGuest:
 
     def deliver(self, deliveries: Sequence[Delivery]) -> Turn:
         """Settle each, draining between them. Raises `LimitExceeded` or `WorkerLost`."""
+        assert self._session is not None
+        self._session.go_on()
         issued_before: list[int] = []
         for delivery in deliveries:   # each is answered for, also those that come after the one the program failed over
             issued_before.append(self._issued)
@@ -140,6 +142,7 @@ class PythonGuest:
         calls, self._calls = tuple(self._calls), []
         assert self._session is not None
         usage = Usage(self._session.cpu_ms())
+        self._session.rest()
         if self._finished is not None:
             self.close()
         return Turn(calls, tuple(issued_before), self._finished, None if self._finished else self._next_timer(),
