@@ -8,7 +8,7 @@ from typing import Any
 
 from inhabit.cli.client import Api, api, server_note
 from inhabit.cli.options import add_app_options, add_principal_option
-from inhabit.cli.terminal import say, show_json
+from inhabit.cli.terminal import complain, say, show_json
 
 __all__ = ["add_answer_arguments", "answered"]
 
@@ -34,15 +34,20 @@ async def answered(args: argparse.Namespace, body: dict[str, Any]) -> int:
             for warning in asked["warnings"]:
                 say(f"  ! {warning}")
         answer = await client.post(path, {**body, "digest": asked["digest"]})
-        if server_note(args) is None:
-            await _carried_on(client, asked["run"])
+        state = await _carried_on(client, asked["run"]) if server_note(args) is None else None
     show_json(answer) if args.json else say(f"{answer['verdict']}: {answer['id']}, by {answer['by']} ({answer['credential']})")
+    if state is not None and not args.json:
+        complain(f"run {asked['run']}: {state}" + ("; inhabit approvals shows what it waits for now" if state == "suspended" else ""))
     return 0
 
 
-async def _carried_on(client: Api, run_id: str) -> None:
-    """Without a server this process does what was approved: it stays until the run has ended or waits for people again."""
+async def _carried_on(client: Api, run_id: str) -> str:
+    """Without a server this process does what was approved: it stays until the run has ended or waits for people again.
+    The state that it is in then."""
+    state = "running"
     for _ in range(round(WAIT_S / _LOOK_S)):
-        if (await client.get(f"/v1/runs/{run_id}", wait_s=1))["state"] != "running":
-            return
+        state = (await client.get(f"/v1/runs/{run_id}", wait_s=1))["state"]
+        if state != "running":
+            break
         await asyncio.sleep(_LOOK_S)
+    return state

@@ -60,7 +60,9 @@ def test_an_answer_without_a_server_carries_the_run_on(capsys: pytest.CaptureFix
     listed = told(capsys, "approvals")
     assert "for default/ada: " in listed and "more lines" not in listed
     assert "shop.orders.cancel: 1 waiting" in listed and run["approvals"][0]["id"] in listed and '"order_id"' in listed
-    assert "unprotected" in told(capsys, answer[0], run["approvals"][0]["id"], *answer[1:])
+    assert main([answer[0], run["approvals"][0]["id"], *answer[1:], "--as", "ada"]) == 0
+    out, err = capsys.readouterr()
+    assert "unprotected" in out and err.strip() == f"run {run['run']}: completed"
     shown = json.loads(told(capsys, "runs", "show", run["run"], "--json"))
     assert shown["state"] == "completed" and sorted(shown["result"]) == sorted(result)
     assert told(capsys, "approvals").strip() == "nothing waits for approval"
