@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from inhabit.kernel.grants import Grant
     from inhabit.limits import Limits
     from inhabit.runtime.extraction import Extraction
+    from inhabit.store.retention import Retention
 
 __all__ = [
     "Call", "CallError", "Capability", "Denied", "Effects", "Extraction", "Grant", "HostGrant", "Inhabit", "InhabitError", "Limits", "Principal",
-    "Reconciled", "RunResult", "http", "mcp", "openapi", "sql",
+    "Reconciled", "Retention", "RunResult", "http", "mcp", "openapi", "sql",
 ]
 
 _HOMES = {
@@ -34,7 +35,7 @@ _HOMES = {
     "Denied": "inhabit.errors", "HostGrant": "inhabit.connectors.http",
     "Effects": "inhabit.contracts.effects", "Extraction": "inhabit.runtime.extraction", "Grant": "inhabit.kernel.grants", "Inhabit": "inhabit.app",
     "InhabitError": "inhabit.errors", "Limits": "inhabit.limits", "Principal": "inhabit.contracts.principal",
-    "Reconciled": "inhabit.contracts.reconciled", "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
+    "Reconciled": "inhabit.contracts.reconciled", "Retention": "inhabit.store.retention", "RunResult": "inhabit.contracts.result", "http": "inhabit.app.sources", "mcp": "inhabit.app.sources",
     "openapi": "inhabit.app.sources", "sql": "inhabit.app.sources",
 }
 

@@ -10,6 +10,7 @@ place that `[secrets]` names (else the environment: `INHABIT_SECRET_NAME`, else 
     [grants]    default = ["**"], and more by user
     [policy]    file = "policy.toml"
     [approvals] self, webhook
+    [retention] max_age_days, max_bytes
     [mcp.NAME] [openapi.NAME] [sql.NAME] [http.NAME] [python.NAME]    one table a source
 """
 
@@ -44,8 +45,8 @@ from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
 
 __all__ = [
-    "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "SecretName", "SecretsConfig",
-    "ServerConfig", "SqlSource", "load_config", "parse_config",
+    "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "RetentionConfig", "SecretName",
+    "SecretsConfig", "ServerConfig", "SqlSource", "load_config", "parse_config",
 ]
 
 _T = TypeVar("_T")
@@ -210,6 +211,13 @@ class ApprovalsConfig(_Table):
     passkeys: Literal["enrolled", "required", "optional"] = "enrolled"
 
 
+class RetentionConfig(_Table):
+    """How long finished runs and conversations are kept, and how much of them each tenant keeps."""
+
+    max_age_days: float = Field(30.0, gt=0, le=36_500, strict=False)
+    max_bytes: int = Field(10 * 1024**3, gt=0, le=2**60)
+
+
 class SecretsConfig(_Table):
     """Where the credentials lie that `{secret = "NAME"}` names. `file` and `key_file`: for `backend = "file"`, beside the journal
     unless named; `command`: run once for each, `{name}` in it replaced, for `backend = "command"`.
@@ -241,6 +249,7 @@ class Config(_Table):
     grants: dict[str, Grant] | None = Field(None, description="left out: all for one tenant, nothing for several")
     policy: PolicyConfig | None = None
     approvals: ApprovalsConfig = Field(default_factory=lambda: ApprovalsConfig.model_validate({}))
+    retention: RetentionConfig = RetentionConfig.model_validate({})
     secrets: SecretsConfig = Field(default_factory=lambda: SecretsConfig.model_validate({}))
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
@@ -408,7 +417,7 @@ def _known(location: tuple[int | str, ...]) -> list[str]:
     """The keys that may stand in the table of the last key."""
     sources: dict[str, type[BaseModel]] = {
         "mcp": McpSource, "openapi": OpenApiSource, "sql": SqlSource, "http": HttpSource, "python": PythonSource, "server": ServerConfig,
-        "secrets": SecretsConfig, "policy": PolicyConfig, "approvals": ApprovalsConfig}
+        "secrets": SecretsConfig, "policy": PolicyConfig, "approvals": ApprovalsConfig, "retention": RetentionConfig}
     model: type[BaseModel] = Config
     inner = {"allow": Allow, "SecretName": SecretName, "HeaderSecret": HeaderSecret, "dict[str,SecretName]": SecretName,
              "client_secret": SecretName}

@@ -57,6 +57,7 @@ from inhabit.server.tokens import authority_of, authority_value, check_rights, r
 from inhabit.server.tools import model_tools
 from inhabit.store.audit.events import IN_PROCESS
 from inhabit.store.ids import new_run_id
+from inhabit.store.retention import Retention
 from inhabit.store.secrets import EnvironmentSecrets, Secrets
 from inhabit.store.tokens import TokenRecord
 from inhabit.tokens import PREFIX, TokenKeys
@@ -73,16 +74,17 @@ class Inhabit:
     `home`: where journal, connections and caches lie (default `$INHABIT_HOME`, else `.inhabit`). `grants`: user or
     `tenant/user` → grant; `"default"` for the others. Without `grants`, a user may use all that this app was given,
     which is what a start for oneself means; with several tenants there is no such default. `limits`: as
-    `inhabit.limits`. `policy`: a file, the same as values, or a `Policy`. Raises `ConfigError`, `InvalidInput`.
+    `inhabit.limits`. `policy`: a file, the same as values, or a `Policy`. `retention`: what is forgotten (default 30 days, 10 GiB a
+    tenant). Raises `ConfigError`, `InvalidInput`.
     """
 
     def __init__(self, capabilities: Sequence[Source] = (), *, home: Path | str | None = None, name: str = "inhabit",
                  limits: Mapping[str, Any] | Limits | None = None, grants: Mapping[str, Any] | None = None,
                  server: ServerConfig | None = None, policy: PolicySource = None, approvals: ApprovalsConfig | None = None,
-                 secrets: Secrets | None = None) -> None:
+                 secrets: Secrets | None = None, retention: Retention | None = None) -> None:
         self.name = name
         self.server = server or ServerConfig.model_validate({})
-        self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url)
+        self.home = Home(Path(home or os.environ.get("INHABIT_HOME") or ".inhabit"), url=self.server.public_url, retention=retention)
         self.problems: dict[str, InhabitError] = {}
         self._limits = limits if isinstance(limits, Limits) else Limits.of(limits)
         self._grants = _grants(grants, several=self.server.tenants == "several")
@@ -112,7 +114,7 @@ class Inhabit:
         return cls(connectors_of(config, EffectsReview(place.effects)), home=place.path, name=config.name, limits=config.limits,
                    grants=config.grants, server=config.server,
                    policy=config.resolve(config.policy.file) if config.policy is not None else None, approvals=config.approvals,
-                   secrets=secrets_of(config.secrets, place.path, config.base))
+                   secrets=secrets_of(config.secrets, place.path, config.base), retention=Retention(config.retention.max_age_days, config.retention.max_bytes))
 
     # -- life ---------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from inhabit.connectors.oauth import OAuthFlows
 from inhabit.contracts.clock import now_ms
 from inhabit.egress import Broker
 from inhabit.errors import Unavailable
+from inhabit.store.retention import Retention
 from inhabit.store.tenants.connections import TenantsConnections
 from inhabit.store.tenants.journal import TenantsJournal
 from inhabit.store.tenants.readings import TenantsBlobs
@@ -34,9 +35,10 @@ class Home:
     """Paths of an app; its stores between `open` and `close`. `url`: where people reach the app, once it is known.
     `outbound`: the one way out, of its sources and of sign-ins: one trust store is read for all."""
 
-    def __init__(self, path: Path, *, url: str | None = None) -> None:
+    def __init__(self, path: Path, *, url: str | None = None, retention: Retention | None = None) -> None:
         self.path = path
         self.url = url
+        self.retention = retention or Retention()
         self.outbound = Broker()
         self._store: Stores | None = None
         self._connections: OAuthConnections | None = None
@@ -106,7 +108,7 @@ class Home:
         self._store = stores
         self._flows = OAuthFlows(self.outbound, self._vault, redirect_uri=_NO_WAY_BACK)      # each sign-in names its own way back
         self._connections = OAuthConnections(self._vault, self._flows, connect_url=self._connect_url)
-        self._tasks = [asyncio.create_task(self._store.keep_pruning(now_ms), name="prune the stores"),
+        self._tasks = [asyncio.create_task(self._store.keep_pruning(now_ms, self.retention), name="prune the stores"),
                        asyncio.create_task(self._store.keep_closing(), name="close stores that nobody uses")]
 
     async def close(self) -> None:

@@ -55,6 +55,8 @@ async def main(args: argparse.Namespace) -> int:
     engines = await _workers(home, report)
     await _storage(home, report, engines)
     if app is not None:
+        kept = app.home.retention
+        report.fine("retention", f"finished runs of the last {kept.max_age_days:g} days, at most {kept.max_bytes / 1024**3:g} GiB of each tenant")
         await _approvals(app, report)
     if app is not None and not report.failed:
         note = running_server(home)

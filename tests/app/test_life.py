@@ -170,3 +170,15 @@ async def test_the_end_of_the_lifespan_stops_what_it_started(home: Path, started
 def test_E18_a_file_without_grants_gives_nothing_where_there_are_several_tenants(home: Path, text: str, may: bool) -> None:
     app = Inhabit.from_config(parse_config(text, home / "inhabit.toml"), home=home)
     assert app.grant_of(Principal("mallory", "elsewhere")).shows("shop.orders.list") is may
+
+
+@pytest.mark.parametrize(("table", "left"), [("", 1), ("[retention]\nmax_age_days = 1e-9", 0)])
+async def test_the_file_says_how_long_runs_are_kept(home: Path, table: str, left: int) -> None:
+    async with asyncio.timeout(60):
+        async with Inhabit([], home=home) as app:
+            run = (await app.execute("return 1", principal="ada")).run_id
+        config = parse_config(table, home / "inhabit.toml")
+        async with Inhabit.from_config(config, home=home) as app:
+            while len(kept := await app.home.journal.list(tenant="default")) > left:
+                await asyncio.sleep(0.01)   # pruned soon after the start
+            assert [one.run_id for one in kept] == [run][:left]

@@ -72,6 +72,7 @@ def test_an_empty_file_is_a_single_user_on_loopback():
     config = read("")
     assert config.server.host == "127.0.0.1" and config.server.tenants == "single"
     assert config.grants is None
+    assert (config.retention.max_age_days, config.retention.max_bytes) == (30, 10 * 1024**3)
 
 
 @pytest.mark.parametrize(("text", "says", "fix"), [
@@ -106,6 +107,10 @@ def test_an_empty_file_is_a_single_user_on_loopback():
     ("name = 'x'\n[grants]\nbob = ['**']\nada = 'all'", "inhabit.toml:4: grants.ada: a grant's layer must be a list", None),
     ("[grants]\nada = [{pattern = '**', caveats = [{until = 1}]}]", "unknown or malformed caveat", None),
     ("base = '/'", "unknown key base", None),
+    ("[retention]\nmax_age_days = 0", "inhabit.toml:2: retention.max_age_days", None),
+    ("[retention]\nmax_age_days = inf", "inhabit.toml:2: retention.max_age_days", None),
+    ("[retention]\nmax_bytes = -1", "inhabit.toml:2: retention.max_bytes", None),
+    ("[retention]\ndays = 3", "inhabit.toml:2: unknown key retention.days", "'max_age_days'"),
     ("[http.web]\nallow = []", "http.web.allow", None),
     ("[http.web]\nallow = ['https://x']", "inhabit.toml:2: http.web.allow.0: it should be a table", None),
     ("[http.web]\nallow = [{origin = 'https://x/path'}]", "origin", None),

@@ -114,11 +114,11 @@ class Stores:
                 _log.warning("pruning the store of tenant %s was put off: %s", tenant, error.message)
         return total
 
-    async def keep_pruning(self, now_ms: Callable[[], int], every_s: float = PRUNE_EVERY_S) -> None:
+    async def keep_pruning(self, now_ms: Callable[[], int], retention: Retention | None = None, *, every_s: float = PRUNE_EVERY_S) -> None:
         """Prune now and every `every_s` seconds, until cancelled. A failure is logged and tried again."""
         while True:
             try:
-                pruned = await self.prune(now_ms())
+                pruned = await self.prune(now_ms(), retention)
                 if pruned.runs:
                     _log.info("pruned %d runs and %d values", pruned.runs, pruned.values)
             except Exception as error:  # noqa: BLE001  as below
