@@ -43,6 +43,7 @@ _MIN_BUDGET_TOKENS = 60
 _DESCRIBE_TOKENS = 50_000
 _QUERY_CHARS = 10_000
 _OVERVIEW_NAMES = 40
+_TROUBLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +228,16 @@ class Catalog:
         shown = ", ".join(f"{root} ({count})" for root, count in counts[:_OVERVIEW_NAMES])
         more = f" and {len(counts) - _OVERVIEW_NAMES} more" if len(counts) > _OVERVIEW_NAMES else ""
         if not counts:
-            return SearchResult(f"{mark} there is no operation that you may call: no source has any now, or no grant gives you one")
+            return SearchResult(f"{mark} there is no operation that you may call: {self._why_none(visible)}")
         step = "search('what you want to do'), search('NAMESPACE') or search('type NAME')"
         return SearchResult(f"{mark} operations by namespace: {shown}{more}\n{mark} next: {step}", truncated=bool(counts), next_step=step)
+
+    def _why_none(self, visible: Visible | None) -> str:
+        """A source that has nothing now says why to those whom anything of it would be shown."""
+        silent = [connector for name, connector in self._connectors.items()
+                  if not self._segments[name].names and (visible is None or visible(f"{name}.anything"))]
+        told = [f"{connector.name}: {problems[0].reason}" for connector in silent if (problems := connector.problems())]
+        return "; ".join(told[:_TROUBLES]) or "no source has any now, or no grant gives you one"
 
     def _nothing(self, query: str, direct: Lookup, language: Language, visible: Visible | None) -> SearchResult:
         mark = "#" if language == "python" else "//"

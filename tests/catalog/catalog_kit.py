@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from inhabit.contracts.connector import ConnectorProblem
 from inhabit.contracts.effects import Effects
 from inhabit.contracts.operation import ErrorDoc, Operation
 
@@ -14,8 +15,9 @@ READS = Effects(reads="private", trust="trusted", writes="none", irreversible=Fa
 class GivenConnector:
     """Counts how often its operations are listed, since a valid cache must not need that."""
 
-    def __init__(self, name: str, operations: Sequence[Operation], fingerprint: str = "1") -> None:
+    def __init__(self, name: str, operations: Sequence[Operation], fingerprint: str = "1", trouble: str = "") -> None:
         self.name = name
+        self.trouble = trouble
         self.given = list(operations)
         self.print = fingerprint
         self.listed = 0
@@ -32,8 +34,8 @@ class GivenConnector:
     def operation(self, name: str) -> Operation | None:
         return next((one for one in self.given if one.name == name), None)
 
-    def problems(self) -> tuple[()]:
-        return ()
+    def problems(self) -> tuple[ConnectorProblem, ...]:
+        return (ConnectorProblem(self.name, "", self.trouble),) if self.trouble else ()
 
     async def call(self, call: Any) -> Any:
         raise NotImplementedError

@@ -183,3 +183,12 @@ async def test_ranks_do_not_depend_on_which_connector_brought_them(tmp_path: Pat
     await split.add(GivenConnector("one", tools))
     await split.add(GivenConnector("two", [tool("two.alpha", "alpha beta")]))
     assert split.search("alpha beta").names[0] == "two.alpha"
+
+
+async def test_a_source_that_cannot_be_reached_says_why_where_there_is_nothing_else(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    await catalog.add(GivenConnector("files", [], trouble="npx was not found"))
+    assert "files: npx was not found" in catalog.search("read").text
+    assert "npx" not in catalog.search("read", visible=lambda name: name.startswith("shop.")).text
+    await catalog.add(shop())
+    assert "npx" not in catalog.search("read").text

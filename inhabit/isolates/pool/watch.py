@@ -2,13 +2,14 @@
 
 A request's budget is CPU time. While a worker computes alone, wall time is CPU time; so it is first looked at
 when its budget has passed on the wall, and then killed if the kernel says that the CPU time was spent a while ago,
-in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to compute. One that is kept from the CPU by others is given the time, up to a hard bound.
+in which an engine stops its guest by itself and keeps the guests beside it, or that it does not even try to compute.
+One that is kept from the CPU by others is given the time, up to a hard bound.
 
-Workers run where nobody else wants to (SCHED_IDLE). One that gets less than its share among our own workers competes with others than us: it is lifted
-to a normal share, and for a while so are the rest. One that has had its share and computes for long stays low
-while the others are lifted above it, so that many spinning guests do not slow an honest one. Where this process
-may not lift what it lowered (it is not root and has no RLIMIT_NICE), a worker runs like anyone until it has
-computed for long.
+Workers run where nobody else wants to (SCHED_IDLE). One that gets less than its share among our own workers competes
+with others than us: it is lifted to a normal share, and for a while so are the rest. One that has had its share and
+computes for long stays low while the others are lifted above it, so that many spinning guests do not slow an honest
+one. Where this process may not lift what it lowered (it is not root and has no RLIMIT_NICE), a worker runs like
+anyone until it has computed for long.
 """
 
 from __future__ import annotations
