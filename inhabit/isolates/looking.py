@@ -5,7 +5,8 @@ hypervisor). So both ends of a worker's socket look for a moment before they sle
 The host looks between the turns of its loop, and only while no other worker is asked anything; a worker looks with
 its low priority and for nobody's account. Nobody looks where there is but one core: it would keep the other end from
 its turn. Nor on a machine that has other work: who looks has used up its share of the core when the answer is there,
-and comes after everyone else. Whoever finds in the middle of a look that it was off its core for long sleeps for a while.
+and comes after everyone else. Whoever finds in the middle of a look that it was off its core for long sleeps for a while,
+and for longer if that happens again soon.
 """
 
 from __future__ import annotations
@@ -13,13 +14,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["AWAY_S", "LOOKS_S", "PAUSE_S", "cores"]
+__all__ = ["AWAY_S", "LOOKS_S", "Patience", "cores"]
 
 LOOKS_S = 0.0005
 """How short a wait must be to be looked through: longer than a host takes to decide and journal a call, with what comes between."""
-AWAY_S, PAUSE_S = 0.002, 1.0
-"""Off the core for longer than the journal's writer takes it for, and how long nobody looks then."""
+AWAY_S = 0.002
+"""Off the core for longer than the journal's writer takes it for."""
+_SHORT_S, _LONG_S = 0.1, 2.0
+_CALM_S = 1.0   # a virtual machine's core is taken now and then though nobody else is on it
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+class Patience:
+    """Of one who looks: for how long it does not, once others took its core."""
+
+    __slots__ = ("_again_s",)
+
+    def __init__(self) -> None:
+        self._again_s = 0.0
+
+    def looks(self, now_s: float) -> bool:
+        return now_s >= self._again_s
+
+    def taken(self, now_s: float) -> None:
+        """In the middle of a look it was off its core for longer than `AWAY_S`."""
+        self._again_s = now_s + (_SHORT_S if now_s - self._again_s > _CALM_S else _LONG_S)
 
 
 def cores() -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from inhabit.contracts.program import Engine, Guest
 from inhabit.errors import ProtocolError, WorkerLost
-from inhabit.isolates.looking import AWAY_S, PAUSE_S
+from inhabit.isolates.looking import AWAY_S, Patience
 from inhabit.wire.frames import FROM_HOST, FrameParser, Kind, frame
 from inhabit.wire.messages import decode_deliver, decode_prepare, decode_start, decode_typecheck
 from inhabit.wire.replies import (
@@ -40,7 +40,7 @@ class Worker:
         self._connection = connection
         self._looks_s = looks_s
         self._soon = False   # the last wait was a short one
-        self._again_s = 0.0  # when it looks again, after others took its core
+        self._patience = Patience()
         self._engines = engines
         self._guests: dict[int, Guest] = {}
         self._answers: dict[Kind, Callable[[int, bytes], tuple[Kind, bytes]]] = {
@@ -64,14 +64,14 @@ class Worker:
     def _received(self) -> bytes:
         """What the host says next; b"" when it is gone."""
         began = now = time.perf_counter()
-        until = began + self._looks_s if self._soon and began >= self._again_s else began
+        until = began + self._looks_s if self._soon and self._patience.looks(began) else began
         data: bytes | None = None
         while data is None and now < until:
             with contextlib.suppress(BlockingIOError):
                 data = self._connection.recv(_READ_BYTES, socket.MSG_DONTWAIT)
             before, now = now, time.perf_counter()
             if now - before > AWAY_S:
-                self._again_s = now + PAUSE_S
+                self._patience.taken(now)
         if data is None:
             data = self._connection.recv(_READ_BYTES)
         self._soon = time.perf_counter() - began < self._looks_s

@@ -16,7 +16,7 @@ import pytest
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Timer, Turn, Usage
 from inhabit.errors import LimitExceeded, WorkerLost
 from inhabit.isolates import looking
-from inhabit.isolates.looking import AWAY_S, LOOKS_S, cores
+from inhabit.isolates.looking import AWAY_S, LOOKS_S, Patience, cores
 from inhabit.isolates.pool.channel import Channel
 from inhabit.isolates.pool.isolate import PooledIsolate
 from inhabit.isolates.pool.watch import Watch
@@ -315,6 +315,17 @@ def test_a_worker_whose_core_others_want_does_not_look() -> None:
     host.away_s = AWAY_S * 2
     served(host, 3600)
     assert (host.slept, host.looked) == (len(REQUESTS) + 1 - 1, 3 + 1)
+
+
+def test_a_core_that_is_taken_again_soon_is_left_alone_for_longer() -> None:
+    patience = Patience()
+    assert patience.looks(10.0)
+    patience.taken(10.0)
+    assert not patience.looks(10.09) and patience.looks(10.1)
+    patience.taken(10.2)
+    assert not patience.looks(12.1) and patience.looks(12.2)
+    patience.taken(20.0)
+    assert not patience.looks(20.05) and patience.looks(20.1)
 
 
 # -- how many cores -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from inhabit.errors import InhabitError, LimitExceeded, ProtocolError, WorkerLost
-from inhabit.isolates.looking import AWAY_S, LOOKS_S, PAUSE_S
+from inhabit.isolates.looking import AWAY_S, LOOKS_S, Patience
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.wire.frames import FROM_WORKER, FrameParser, Kind, frame
 from inhabit.wire.replies import decode_failed
@@ -88,7 +88,7 @@ class Channel:
         self._counted_ms = 0.0
         self._soon = False           # as the last answer came
         self._look_until_s = 0.0     # 0.0 while it does not look
-        self._again_s = 0.0          # when it looks again, after others took its core
+        self._patience = Patience()
         self.process = process
         self.broken: InhabitError | None = None
         self.failed = False          # a guest died in it: it takes no new ones
@@ -163,7 +163,7 @@ class Channel:
     def _look_soon(self) -> None:
         """Look for a while, however many guests wait for it."""
         now = time.monotonic()
-        if now < self._again_s:
+        if not self._patience.looks(now):
             return
         looks, self._look_until_s = self._look_until_s > 0.0, now + LOOKS_S
         if not looks:
@@ -174,7 +174,7 @@ class Channel:
         self._readable()
         now = time.monotonic()
         if now - time.thread_time() - away_s > AWAY_S:
-            self._again_s = now + PAUSE_S
+            self._patience.taken(now)
         elif self._requests and now < self._look_until_s:
             self._loop.call_soon(self._look, away_s)
             return
