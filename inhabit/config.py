@@ -43,6 +43,7 @@ from inhabit.limits import Limits
 from inhabit.server.guard import GuardOptions
 from inhabit.server.http import ServerOptions
 from inhabit.server.toolset import ToolOptions
+from inhabit.store.retention import MAX_AGE_DAYS, MAX_BYTES, Retention
 
 __all__ = [
     "Allow", "ApprovalsConfig", "Config", "HeaderSecret", "HttpSource", "McpSource", "OpenApiSource", "PolicyConfig", "PythonSource", "RetentionConfig", "SecretName",
@@ -214,8 +215,8 @@ class ApprovalsConfig(_Table):
 class RetentionConfig(_Table):
     """How long finished runs and conversations are kept, and how much of them each tenant keeps."""
 
-    max_age_days: float = Field(30.0, gt=0, le=36_500, strict=False)
-    max_bytes: int = Field(10 * 1024**3, gt=0, le=2**60)
+    max_age_days: float = Field(Retention().max_age_days, gt=0, le=MAX_AGE_DAYS)
+    max_bytes: int = Field(Retention().max_bytes, gt=0, le=MAX_BYTES)
 
 
 class SecretsConfig(_Table):
@@ -249,7 +250,7 @@ class Config(_Table):
     grants: dict[str, Grant] | None = Field(None, description="left out: all for one tenant, nothing for several")
     policy: PolicyConfig | None = None
     approvals: ApprovalsConfig = Field(default_factory=lambda: ApprovalsConfig.model_validate({}))
-    retention: RetentionConfig = RetentionConfig.model_validate({})
+    retention: RetentionConfig = Field(default_factory=lambda: RetentionConfig.model_validate({}))
     secrets: SecretsConfig = Field(default_factory=lambda: SecretsConfig.model_validate({}))
     mcp: dict[SourceName, McpSource] = Field(default_factory=dict[str, McpSource])
     openapi: dict[SourceName, OpenApiSource] = Field(default_factory=dict[str, OpenApiSource])
@@ -353,7 +354,7 @@ def _explained(error: ValidationError, data: Mapping[str, Any], text: str, path:
     place = _written(data, first["loc"])
     where = f"{path}{_where(text, place)}"
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=_FOREIGN.get((place[0], place[-1])) or _nearest(place[-1], _known(first["loc"])))
+        return ConfigError(f"{where}: unknown key {'.'.join(place)}", fix=(_FOREIGN.get((place[0], place[-1])) if len(place) == 3 else None) or _nearest(place[-1], _known(first["loc"])))
     if first["type"] == "missing":
         return ConfigError(f"{where}: {'.'.join(place)} needs {first['loc'][-1]}")
     words = _in_words(first["type"], first.get("ctx", {}).get("pattern"), place, _value_at(data, place))

@@ -220,6 +220,11 @@ class Inhabit:
         return {source.name: (sum(1 for _ in source.operations()), source.problems()) for source in self._sources
                 if source.name not in self.problems}
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Of every source that it was given, opened or not."""
+        return tuple(source.name for source in self._sources)
+
     def operations(self) -> tuple[Operation, ...]:
         """Of every open source: what a policy is held against."""
         return tuple(operation for source in self._sources if source.name not in self.problems for operation in source.operations())

@@ -233,10 +233,10 @@ class Catalog:
         return SearchResult(f"{mark} operations by namespace: {shown}{more}\n{mark} next: {step}", truncated=bool(counts), next_step=step)
 
     def _why_none(self, visible: Visible | None) -> str:
-        """A source that has nothing now says why to those whom anything of it would be shown."""
+        """A source that has nothing now says why, to those whose grant holds all of it."""
         silent = [connector for name, connector in self._connectors.items()
                   if not self._segments[name].names and (visible is None or visible(f"{name}.anything"))]
-        told = [f"{connector.name}: {problems[0].reason}" for connector in silent if (problems := connector.problems())]
+        told = [f"{connector.name}: {' '.join(problems[0].reason.split())}" for connector in silent if (problems := connector.problems())]
         return "; ".join(told[:_TROUBLES]) or "no source has any now, or no grant gives you one"
 
     def _nothing(self, query: str, direct: Lookup, language: Language, visible: Visible | None) -> SearchResult:

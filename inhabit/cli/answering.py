@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import Any
 
 from inhabit.cli.client import Api, api, server_note
@@ -12,9 +11,9 @@ from inhabit.cli.terminal import complain, say, show_json
 
 __all__ = ["add_answer_arguments", "answered"]
 
-WAIT_S = 20.0
+WAIT_S = 20
 """For the run, where no server carries it on after this command."""
-_LOOK_S = 0.1
+_THEN = {"suspended": "; inhabit approvals shows what it waits for now", "running": "; the next start goes on with it"}
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +36,7 @@ async def answered(args: argparse.Namespace, body: dict[str, Any]) -> int:
         state = await _carried_on(client, asked["run"]) if server_note(args) is None else None
     show_json(answer) if args.json else say(f"{answer['verdict']}: {answer['id']}, by {answer['by']} ({answer['credential']})")
     if state is not None and not args.json:
-        complain(f"run {asked['run']}: {state}" + ("; inhabit approvals shows what it waits for now" if state == "suspended" else ""))
+        complain(f"run {asked['run']}: {state}{_THEN.get(state, '')}")
     return 0
 
 
@@ -45,9 +44,8 @@ async def _carried_on(client: Api, run_id: str) -> str:
     """Without a server this process does what was approved: it stays until the run has ended or waits for people again.
     The state that it is in then."""
     state = "running"
-    for _ in range(round(WAIT_S / _LOOK_S)):
+    for _ in range(WAIT_S):
         state = (await client.get(f"/v1/runs/{run_id}", wait_s=1))["state"]
         if state != "running":
             break
-        await asyncio.sleep(_LOOK_S)
     return state

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inhabit.app import Inhabit
 from inhabit.cli.client import remote_api, running_server
-from inhabit.cli.opening import config_from, open_app
+from inhabit.cli.opening import open_app
 from inhabit.cli.options import HOME_NAME, find_config
 from inhabit.cli.terminal import progress, say
 from inhabit.contracts.clock import now_ms
@@ -60,7 +60,7 @@ async def main(args: argparse.Namespace) -> int:
         await _approvals(app, report)
     if app is not None and not report.failed:
         note = running_server(home)
-        await (_sources(app, report) if note is None else _served(note, args, report))
+        await (_sources(app, report) if note is None else _served(note, app, report))
     return 1 if report.failed else 0
 
 
@@ -189,7 +189,7 @@ async def _waiting(store: Stores, report: _Report, engines: set[str]) -> None:
                     "finish them with the version that began them, or `inhabit runs cancel RUN`")
 
 
-async def _served(note: dict[str, str], args: argparse.Namespace, report: _Report) -> None:
+async def _served(note: dict[str, str], app: Inhabit, report: _Report) -> None:
     """What the running server has of the sources in the file; they are not opened a second time."""
     say("sources")
     async with remote_api(note) as client:
@@ -197,9 +197,8 @@ async def _served(note: dict[str, str], args: argparse.Namespace, report: _Repor
     for name, one in served.items():
         problems = len(one["problems"])
         report.fine(name, f"{one['operations']} operations" + (f", {problems} problems" if problems else ""))
-    config = config_from(args)
-    for name in (*config.mcp, *config.openapi, *config.sql, *config.http, *config.python):
-        if name not in served:
+    for name in app.source_names:
+        if name.partition(".")[0] not in served:
             report.warn(name, "the running server has no operations of it that you may use",
                         "`inhabit serve` said why when it started; a source that was added since needs a restart")
 

@@ -76,8 +76,9 @@ def _show(answer: dict[str, Any], planned: bool) -> None:
 
 
 def _frames(stack: Any) -> list[str]:
-    """Where in the program it failed, innermost first as the engine says it."""
-    return [line.strip() for line in stack.splitlines() if line.strip()][:_MAX_FRAMES] if isinstance(stack, str) else []
+    """Where in the program it failed, in the engine's order: JavaScript says the innermost frame first, Python last."""
+    lines = [line.strip() for line in stack.splitlines() if line.strip()] if isinstance(stack, str) else []
+    return lines if len(lines) <= _MAX_FRAMES else [*lines[:_MAX_FRAMES // 2], "…", *lines[-(_MAX_FRAMES // 2):]]
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:

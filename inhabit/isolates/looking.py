@@ -3,7 +3,7 @@
 Waking a process that sleeps on an idle core takes longer than a small turn of a guest (20 to 40 µs each way under a
 hypervisor). So both ends of a worker's socket look for a moment before they sleep, if the last wait was a short one.
 The host looks between the turns of its loop, and only while no other worker is asked anything; a worker looks with
-its low priority and for nobody's account. Nobody looks where there is but one core: it would keep the other end from
+the priority that it has, the lowest where the server may set that, and for nobody's account. Nobody looks where there is but one core: it would keep the other end from
 its turn. Nor on a machine that has other work: who looks has used up its share of the core when the answer is there,
 and comes after everyone else. Whoever finds in the middle of a look that it was off its core for long sleeps for a while,
 and for longer if that happens again soon.
@@ -19,9 +19,9 @@ __all__ = ["AWAY_S", "LOOKS_S", "Patience", "cores"]
 LOOKS_S = 0.0005
 """How short a wait must be to be looked through: longer than a host takes to decide and journal a call, with what comes between."""
 AWAY_S = 0.002
-"""Off the core for longer than the journal's writer takes it for."""
-_SHORT_S, _LONG_S = 0.1, 2.0
-_CALM_S = 1.0   # a virtual machine's core is taken now and then though nobody else is on it
+"""Off its core for longer than this, others wanted it: the journal's writer holds the interpreter's lock for less."""
+_SHORT_S, _LONG_S = 0.1, 2.0   # for how long one does not look, and where its core is taken again within `_CALM_S`
+_CALM_S = 1.0                  # a virtual machine's core is taken now and then though nobody else is on it
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 

@@ -124,8 +124,9 @@ class Conversations:
 
     async def prune(self, before_ms: int) -> int:
         """Forget conversations that nobody took up since, and clearings older than that. How many rows went."""
-        gone = await self._database.writer.perform(lambda c: self._drop_old(c, before_ms))
-        for key in [key for key, held in self._known.items() if held.used_ms < before_ms]:
+        unused_ms = before_ms - _DAY_MS    # when one was used is kept to the day
+        gone = await self._database.writer.perform(lambda c: self._drop_old(c, before_ms, unused_ms))
+        for key in [key for key, held in self._known.items() if held.used_ms < unused_ms]:
             del self._known[key]    # what is not on disk must not be taken for known
         return gone
 
@@ -137,11 +138,11 @@ class Conversations:
         connection.execute("INSERT INTO conversations_cleared (tenant, user, scope, labels, actor, reason, at_ms, position, salt)"
                            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, position, salt))
 
-    def _drop_old(self, connection: sqlite3.Connection, before_ms: int) -> int:
+    def _drop_old(self, connection: sqlite3.Connection, before_ms: int, unused_ms: int) -> int:
         gone = drop_clearings(connection, self._database.audit, "at_ms < ?", (before_ms,), "retention")
         return gone + connection.execute(
             "DELETE FROM conversations WHERE (tenant, user, scope) IN (SELECT tenant, user, scope FROM conversations"
-            " GROUP BY tenant, user, scope HAVING max(used_ms) < ?)", (before_ms,)).rowcount
+            " GROUP BY tenant, user, scope HAVING max(used_ms) < ?)", (unused_ms,)).rowcount
 
     async def cleared(self, *, tenant: str) -> Sequence[Cleared]:
         """What people took off, and why; the newest first."""

@@ -16,7 +16,10 @@ from inhabit.errors import ConfigError
 from inhabit.store.audit.events import drop_events
 from inhabit.store.database import Database
 
-__all__ = ["Pruned", "Retention", "Went", "drop", "prune", "tighten"]
+__all__ = ["MAX_AGE_DAYS", "MAX_BYTES", "Pruned", "Retention", "Went", "drop", "prune", "tighten"]
+
+MAX_AGE_DAYS, MAX_BYTES = 36_500, 2**60
+"""Of what a retention may say: a hundred years, an exbibyte."""
 
 _DAY_MS = 86_400_000
 _UNUSED_BLOB_MS = 7 * _DAY_MS
@@ -29,16 +32,16 @@ _FINISHED = "SELECT key, bytes FROM runs WHERE ended_ms IS NOT NULL"
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long and how much is kept. Raises `ConfigError` for what is not a positive number."""
+    """How long and how much is kept. Raises `ConfigError` for what is no positive number within `MAX_AGE_DAYS` and `MAX_BYTES`."""
 
     max_age_days: float = 30.0
     max_bytes: int = 10 * 1024**3
 
     def __post_init__(self) -> None:
-        for name in ("max_age_days", "max_bytes"):
+        for name, most in (("max_age_days", MAX_AGE_DAYS), ("max_bytes", MAX_BYTES)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-                raise ConfigError(f"retention {name} must be a positive number, got {value!r}",
+            if isinstance(value, bool) or not math.isfinite(value) or not 0 < value <= most:
+                raise ConfigError(f"retention {name} must be a positive number of at most {most}, got {value!r}",
                                   fix="leave it out for the default")
 
     def before_ms(self, now_ms: int) -> int:

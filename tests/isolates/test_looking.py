@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from inhabit.contracts.program import Boot, Delivery, Finished, IssuedCall, Timer, Turn, Usage
-from inhabit.errors import LimitExceeded, WorkerLost
+from inhabit.errors import LimitExceeded, Unavailable, WorkerLost
 from inhabit.isolates import looking
 from inhabit.isolates.looking import AWAY_S, LOOKS_S, Patience, cores
+from inhabit.isolates.pool import WorkerPool
 from inhabit.isolates.pool.channel import Channel
+from inhabit.isolates.pool.control import Settings
 from inhabit.isolates.pool.isolate import PooledIsolate
+from inhabit.isolates.pool.nursery import Nursery
 from inhabit.isolates.pool.watch import Watch
 from inhabit.isolates.worker import Worker
 from inhabit.limits import Limits
@@ -112,8 +115,9 @@ class Scene:
         self.worker.close()
         await asyncio.sleep(0)
 
-    async def answers(self, turn: Turn) -> None:
+    async def answers(self, turn: Turn, spent_ns: int = 0) -> None:
         await self.loop.sock_recv(self.worker, 1 << 20)
+        self.process.spent_ns += spent_ns
         await self.loop.sock_sendall(self.worker, frame(Kind.TURN, 1, encode_turn(turn)))
 
     async def waits_for_timers(self, times: int, between_ns: int, cpu_ms: int) -> None:
@@ -138,14 +142,14 @@ class Scene:
             await asyncio.sleep(0)
         return self.ears.looks - before
 
-    async def waits(self, times: int, between_ns: int, cpu_ms: int) -> None:
-        """A program that computes nothing waits for so many calls, and its worker spends so much at each."""
+    async def waits(self, times: int, between_ns: int, cpu_ms: int, answer_ns: int = 0) -> None:
+        """A program that computes nothing waits for so many calls, and its worker spends so much before each and in each."""
         boot = Boot("", (), limits=Limits(cpu_ms=cpu_ms))
         await asyncio.gather(self.isolate.start(boot), self.answers(Turn((IssuedCall(1, "a.b", b"{}"),))))
         for n in range(1, times + 1):
             self.process.spent_ns += between_ns
             turn = Turn((IssuedCall(n + 1, "a.b", b"{}"),), issued_before=(n,), usage=Usage(0.0, 0))
-            await asyncio.gather(self.isolate.deliver([Delivery("result", n, b"1", 0)]), self.answers(turn))
+            await asyncio.gather(self.isolate.deliver([Delivery("result", n, b"1", 0)]), self.answers(turn, answer_ns))
 
 
 @pytest.fixture
@@ -156,12 +160,22 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_what_a_worker_spends_on_looking_is_on_nobodys_account(scene: Scene) -> None:
-    await scene.waits(100, int(LOOKS_S * 1e9), cpu_ms=2)
+    await scene.waits(1_000, int(LOOKS_S * 1e9), cpu_ms=2)
+
+
+async def test_what_it_spends_on_looking_before_its_answer_is_read_is_not_either(scene: Scene) -> None:
+    await scene.waits(1_000, 0, cpu_ms=2, answer_ns=int(LOOKS_S * 1e9))
+
+
+async def test_B01_what_a_guest_says_of_itself_makes_it_no_cheaper(scene: Scene) -> None:
+    """It says that it computes nothing, and takes a millisecond a turn."""
+    with pytest.raises(LimitExceeded, match="cpu_ms = 20"):
+        await scene.waits(200, 0, cpu_ms=20, answer_ns=1_000_000)
 
 
 async def test_B01_a_worker_that_computes_while_nobody_asks_pays_for_it(scene: Scene) -> None:
     with pytest.raises(LimitExceeded, match="cpu_ms = 20"):
-        await scene.waits(100, 1_000_000, cpu_ms=20)
+        await scene.waits(500, 1_000_000, cpu_ms=20)
 
 
 async def test_B01_what_is_forgiven_of_timers_is_bounded(scene: Scene) -> None:
@@ -270,6 +284,29 @@ async def test_the_host_looks_once_a_turn_of_its_loop(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("ever")
+async def test_the_host_does_not_look_while_another_worker_is_busy(scene: Scene) -> None:
+    other = Scene()
+    scene.watch.busy(other.channel)
+    asked = await scene.asks()
+    assert await scene.looks(50) == 0
+    asked.cancel()
+    await other.ends()
+
+
+@pytest.mark.usefixtures("ever")
+async def test_the_host_does_not_look_after_a_slow_answer_nor_for_a_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = asyncio.ensure_future(scene.isolate.start(Boot("", ())))
+    await asyncio.sleep(0)
+    assert await scene.looks(50) == 0
+    monkeypatch.setattr("inhabit.isolates.pool.channel.LOOKS_S", 0.0)   # as slow as any
+    await asyncio.gather(starts, scene.answers(Turn((IssuedCall(1, "a.b", b"{}"),))))
+    asked = asyncio.ensure_future(scene.isolate.deliver([Delivery("result", 1, b"1", 0)]))
+    await asyncio.sleep(0)
+    assert await scene.looks(50) == 0
+    asked.cancel()
+
+
+@pytest.mark.usefixtures("ever")
 async def test_guests_of_one_worker_are_looked_for_together(scene: Scene) -> None:
     others = [PooledIsolate(n, scene.channel, "typescript", Limits(), "", lambda _: None) for n in range(2, 12)]
     for isolate in others:
@@ -314,7 +351,7 @@ def test_a_worker_whose_core_others_want_does_not_look() -> None:
     host = Host(3, *REQUESTS)
     host.away_s = AWAY_S * 2
     served(host, 3600)
-    assert (host.slept, host.looked) == (len(REQUESTS) + 1 - 1, 3 + 1)
+    assert (host.slept, host.looked) == (len(REQUESTS), 3 + 1)
 
 
 def test_a_core_that_is_taken_again_soon_is_left_alone_for_longer() -> None:
@@ -326,6 +363,23 @@ def test_a_core_that_is_taken_again_soon_is_left_alone_for_longer() -> None:
     assert not patience.looks(12.1) and patience.looks(12.2)
     patience.taken(20.0)
     assert not patience.looks(20.05) and patience.looks(20.1)
+
+
+@pytest.mark.parametrize(("count", "looks_s"), [(2.0, LOOKS_S), (1.9, 0.0), (0.5, 0.0)])
+async def test_a_worker_is_told_whether_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: float, looks_s: float) -> None:
+    told: list[float] = []
+
+    def nursery(_loop: object, settings: Settings) -> Nursery:
+        told.append(settings.looks_s)
+        raise Unavailable("the test ends here")
+
+    monkeypatch.setattr("inhabit.isolates.pool.pool.cores", lambda: count)
+    monkeypatch.setattr("inhabit.isolates.pool.pool.Nursery", nursery)
+    with pytest.raises(Unavailable):
+        await WorkerPool(tmp_path).start()
+    assert told == [looks_s]
+    given = Settings({}, "", 1, looks_s)
+    assert Settings.from_value(given.as_value()) == given
 
 
 # -- how many cores -------------------------------------------------------------------------------------------

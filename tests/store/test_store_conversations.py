@@ -9,6 +9,7 @@ import pytest
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.principal import Principal
 from inhabit.store.audit.erase import erase
+from inhabit.store.retention import Retention
 from inhabit.store.store import Store
 from tests.store.audit.audit_kit import Sample, sample
 
@@ -60,10 +61,19 @@ async def test_conversations_are_forgotten_a_retention_after_their_last_use(tmp_
     assert await store.conversations.labels(ADA, "used")        # somebody takes it up again
     await store.prune(now)
     assert {one.scope for one in await store.conversations.list(tenant="default")} == {"used"}
-    await store.prune(now + 29 * DAY_MS)
+    await store.prune(now + 30 * DAY_MS)    # when one was used is kept to the day
     assert {one.scope for one in await store.conversations.list(tenant="default")} == {"used"}
-    await store.prune(now + 31 * DAY_MS)
+    await store.prune(now + 32 * DAY_MS)
     assert await store.conversations.list(tenant="default") == []
+    await store.close()
+
+
+async def test_a_conversation_in_use_is_not_forgotten_however_short_the_retention(tmp_path: Path) -> None:
+    store, now = Store.open(tmp_path / "journal.db"), now_ms()
+    await store.conversations.join(ADA, "chat", "r", READ, now - 13 * DAY_MS // 24)
+    assert await store.conversations.labels(ADA, "chat")
+    await store.prune(now, Retention(max_age_days=0.5))
+    assert await store.conversations.labels(ADA, "chat")
     await store.close()
 
 
@@ -71,8 +81,8 @@ async def test_a_run_that_outlives_its_conversations_rows_writes_them_again(tmp_
     """What is not on disk any more must not be taken for known."""
     store, now = Store.open(tmp_path / "journal.db"), now_ms()
     await store.conversations.join(ADA, "chat", "r", READ, now)
-    await store.prune(now + 31 * DAY_MS)
-    await store.conversations.join(ADA, "chat", "r", READ, now + 31 * DAY_MS)
+    await store.prune(now + 32 * DAY_MS)
+    await store.conversations.join(ADA, "chat", "r", READ, now + 32 * DAY_MS)
     await store.close()
     store = Store.open(tmp_path / "journal.db")
     assert dict(await store.conversations.labels(ADA, "chat")) == dict(READ)

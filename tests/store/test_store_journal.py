@@ -137,6 +137,17 @@ async def test_nobody_waits_and_it_is_committed_all_the_same(database: Database,
             await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 511, 512, 513, 1_024, 1_025])
+async def test_a_batch_of_any_size_is_read_as_it_was_appended(database: Database, journal: SqliteJournal, size: int) -> None:
+    run = header()
+    await journal.begin(run).durable()
+    made = [Logged("log", str(n)) for n in range(size)]
+    before = database.writer.commits
+    await journal.append(run.run_id, *made).durable()
+    assert database.writer.commits == before + 1
+    assert [stored.entry for stored in (await journal.read(run.run_id, tenant=run.principal.tenant)).entries] == made
+
+
 async def test_nothing_follows_the_end(journal: SqliteJournal) -> None:
     head = header()
     journal.begin(head)

@@ -175,7 +175,7 @@ async def test_a_start_after_pruning_is_no_alarm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [{"max_age_days": 0}, {"max_bytes": -1}, {"max_age_days": float("inf")},
-                                   {"max_age_days": float("nan")}, {"max_bytes": True}])
+                                   {"max_age_days": float("nan")}, {"max_bytes": True}, {"max_age_days": 1e12}])
 def test_retention_is_never_off_by_mistake(given: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="positive number"):
         Retention(**given)  # pyright: ignore[reportArgumentType]

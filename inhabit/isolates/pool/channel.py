@@ -155,7 +155,7 @@ class Channel:
         self._counted_ms += request.forgiven_ms
 
     def spent_ms(self) -> float:
-        """CPU time of the turn that is under way. While nothing is asked nothing is spent, so one reading a reply will do."""
+        """CPU time of the turn that is under way: what was looked before it is forgiven when it begins."""
         return self.process.cpu_ns() / 1e6 - self._counted_ms
 
     # -- in -----------------------------------------------------------------------------------------------
@@ -169,14 +169,15 @@ class Channel:
         if not looks:
             self._loop.call_soon(self._look, now - time.thread_time())
 
-    def _look(self, away_s: float) -> None:
-        """Once a turn of the loop, so that it serves others all the while. `away_s`: the wall's lead over this thread's own time."""
+    def _look(self, lead_s: float) -> None:
+        """Once a turn of the loop, so that it serves others all the while. `lead_s`: the wall's over this thread's own time, a turn ago."""
         self._readable()
         now = time.monotonic()
-        if now - time.thread_time() - away_s > AWAY_S:
+        lead_now_s = now - time.thread_time()
+        if lead_now_s - lead_s > AWAY_S:
             self._patience.taken(now)
         elif self._requests and now < self._look_until_s:
-            self._loop.call_soon(self._look, away_s)
+            self._loop.call_soon(self._look, lead_now_s)
             return
         self._look_until_s = 0.0
 

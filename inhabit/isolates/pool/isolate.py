@@ -44,7 +44,7 @@ class PooledIsolate:
         self._release = release
         self._issued = 0
         self._log_bytes = 0
-        self._cpu_ms = self._forgiven_ms = 0.0
+        self._cpu_ms = self._reported_ms = self._forgiven_ms = 0.0
         self._deliveries = 0
         self._running = False
         self._over = False
@@ -102,8 +102,7 @@ class PooledIsolate:
             raise WorkerLost("this isolate is closed or busy with another request")
         answer = asyncio.get_running_loop().create_future()
         self._waiting = True
-        forgivable_ms = LOOKING_MS * (_FORGIVEN_LOOKS + self._issued) - self._forgiven_ms
-        request = Request(self.id, due, read, answer, budget_ms, limit, forgivable_ms)
+        request = Request(self.id, due, read, answer, budget_ms, limit, self._forgivable_ms())
         self.channel.request(request, kind, body)
         self._forgiven_ms += request.forgiven_ms
         try:
@@ -134,8 +133,22 @@ class PooledIsolate:
         self._over = turn.finished is not None
         request = self.channel.head
         assert request is not None
-        self._cpu_ms = max(self._cpu_ms + request.spent_ms, turn.usage.cpu_ms)
+        self._charge(request.spent_ms, turn.usage.cpu_ms)
         return turn
+
+    def _charge(self, spent_ms: float, reported_ms: float) -> None:
+        """What the kernel counted in this turn, or the guest all in all if that is more. The worker looks for the next request
+        before this answer is read: what the guest does not know of may be that.
+        """
+        beyond_ms = spent_ms - max(0.0, reported_ms - self._reported_ms)
+        looked_ms = max(0.0, min(beyond_ms, LOOKING_MS, self._forgivable_ms()))
+        self._forgiven_ms += looked_ms
+        self._reported_ms = reported_ms
+        self._cpu_ms = max(self._cpu_ms + spent_ms - looked_ms, reported_ms)
+
+    def _forgivable_ms(self) -> float:
+        """What is left of the CPU time that the worker may spend on looking."""
+        return LOOKING_MS * (_FORGIVEN_LOOKS + self._issued) - self._forgiven_ms
 
     def _check_counts(self, turn: Turn) -> None:
         counts = turn.issued_before
