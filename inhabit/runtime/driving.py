@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -47,6 +47,7 @@ REPLAYS = 2
 """How often a run is taken up again when its worker died while it was this run's turn."""
 _MOVES = 20
 """How often in all: a neighbour's fault is not counted against a run, but nothing goes on without a bound."""
+_UNFINISHED = ("running", "suspended", "parked")
 _END_OF_TOKEN = "the end of the token that started it"
 _COSTLY_BYTES = 128 * 1024
 _KEPT_RESULTS = 64
@@ -339,16 +340,27 @@ class Driving:
         return task
 
     async def _wake(self, run_id: str, tenant: str) -> None:
-        """Take up a run that slept. Answers that come meanwhile are handed on."""
+        """Take up a run that slept. Answers that come meanwhile are handed on; where it parked, it is looked at once more, since
+        one that is recorded after that has woken it again.
+        """
         try:
-            live = await self.take_up(await self._parts.journal.read(run_id, tenant=tenant))
-            for decided in self._waking[run_id]:
+            live, came = await self._taken_up(run_id, tenant)
+            while live is None and came:
+                live, came = await self._taken_up(run_id, tenant)
+            for decided in came:
                 if live is not None:
                     live.woken |= not live.driver.decided(decided)
         except InhabitError as error:
             _log.warning("run %s cannot be woken now; the next start takes it up: %s", run_id, error)
         finally:
             del self._waking[run_id]
+
+    async def _taken_up(self, run_id: str, tenant: str) -> tuple[Live | None, Sequence[Decided]]:
+        """The run in the hands of a driver, if it can be, and the answers that came meanwhile."""
+        record = await self._parts.journal.read(run_id, tenant=tenant)
+        live = await self.take_up(record) if record.state in _UNFINISHED else None
+        came, self._waking[run_id] = self._waking[run_id], []
+        return live, came
 
     async def resume(self, run_id: str, tenant: str) -> None:
         """Take up a parked run now, as each start does: what kept it may be gone."""
@@ -359,7 +371,7 @@ class Driving:
     async def end_left(self, run_id: str, tenant: str, by: str) -> None:
         """End a run that nobody drives: an earlier process left it, and this one only looks, or it could not be taken up."""
         record = await self._parts.journal.read(run_id, tenant=tenant)
-        if record.state in ("running", "suspended", "parked"):
+        if record.state in _UNFINISHED:
             await self._close_record(record.header, *called_off(record, by))
 
     async def _park(self, record: RunRecord, why: str) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -403,7 +404,11 @@ async def test_nothing_is_left_after_closing(tmp_path: Path) -> None:
 
 
 def _children() -> set[int]:
-    return {int(pid) for thread in Path("/proc/self/task").iterdir() for pid in (thread / "children").read_text().split()}
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):   # the thread has ended meanwhile
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 # -- changing -------------------------------------------------------------------------------------------------

@@ -188,6 +188,29 @@ async def test_H05_a_parked_run_is_taken_up_where_there_is_a_place_for_one_more(
         assert (await runtime.resume(run.run_id, ADA)).state == "parked" and runtime.health()["live_runs"] == 0
 
 
+async def test_H05_an_answer_that_comes_as_the_run_parks_leaves_it_parked(
+        opened: Any, opened_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recorded after the run was parked and before that was over: nobody would have looked at the run again."""
+    shop = Shop()
+    async with opened(shop) as (runtime, store):
+        run = await runtime.execute(TWO, ADA)
+    control = Control(policy=lambda _who: POLICY)
+    async with opened_runtime(shop.capability.connector(), control=control, version="quickjs 99") as (runtime, store):
+        desk = Desk(runtime, store.approvals)
+        first, second = await desk.pending(BOSS)
+        real, left = runtime.driving.take_up, [second]
+
+        async def take_up(record: Any, **given: Any) -> Any:
+            live = await real(record, **given)
+            if left:
+                await desk.decide(left.pop().asked.approval, "approve", BOSS)
+            return live
+
+        monkeypatch.setattr(runtime.driving, "take_up", take_up)
+        await desk.decide(first.asked.approval, "approve", BOSS)
+        assert (await settled(runtime, run.run_id)).state == "parked" and not left
+
+
 async def test_F08_a_sleeping_run_whose_program_takes_another_path_is_parked_with_both_sides_and_its_owner_resumes_or_cancels_it(
         opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that calls itself the same and is not: nothing is done for the program before all of its record was met."""
