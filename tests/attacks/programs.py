@@ -13,7 +13,7 @@ __all__ = ["HELD", "STOPPED", "Case"]
 Case = tuple[str, Language, str]
 
 _STOPPED: dict[str, dict[Language, tuple[str, ...]]] = {
-    "B01_infinite_loop": {"typescript": ("while (true) {}", "const f = () => Promise.resolve().then(f); await f()"), "python": ("while True: pass",)},
+    "B01_infinite_loop": {"typescript": ("while (true) {}", "const f = () => { Promise.resolve().then(f); }; f(); await new Promise(() => {})"), "python": ("while True: pass",)},
     "B02_loop_swallowing_everything": {
         "typescript": ("while (true) { try { while (true) {} } catch (e) {} }",),
         "python": ("while True:\n    try:\n        while True: pass\n    except BaseException: pass",)},
