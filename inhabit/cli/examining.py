@@ -13,11 +13,11 @@ from pathlib import Path
 from inhabit.app import Inhabit
 from inhabit.cli.client import remote_api, running_server
 from inhabit.cli.opening import open_app
-from inhabit.cli.options import HOME_NAME, find_config
+from inhabit.cli.options import HOME_NAME, find_config, home_of
 from inhabit.cli.terminal import progress, say
 from inhabit.contracts.clock import now_ms
 from inhabit.contracts.program import Language, Program
-from inhabit.errors import InhabitError
+from inhabit.errors import ConfigError, InhabitError
 from inhabit.isolates.jail import JailPolicy
 from inhabit.isolates.javascript.cache import ImageCache
 from inhabit.isolates.pool import WorkerPool
@@ -51,7 +51,7 @@ async def main(args: argparse.Namespace) -> int:
     report = _Report()
     say(f"python {platform.python_version()} on {platform.system()} {platform.release()}, {os.cpu_count()} cores, {sys.executable}")
     app = _configured(args, report)
-    home = app.home.path if app is not None else args.home or _beside(args)
+    home = app.home.path if app is not None else _beside(args)
     engines = await _workers(home, report)
     await _storage(home, report, engines)
     if app is not None:
@@ -65,9 +65,11 @@ async def main(args: argparse.Namespace) -> int:
 
 
 def _beside(args: argparse.Namespace) -> Path:
-    """The home that a configuration would have which cannot be read."""
-    path = args.config or find_config(Path.cwd())
-    return (path.resolve().parent if path is not None else Path.cwd()) / HOME_NAME
+    """The home that a configuration would have which cannot be read, or is not there."""
+    try:
+        return home_of(args)
+    except ConfigError:
+        return Path.cwd() / HOME_NAME
 
 
 def _configured(args: argparse.Namespace, report: _Report) -> Inhabit | None:

@@ -3,10 +3,10 @@
 Waking a process that sleeps on an idle core takes longer than a small turn of a guest (20 to 40 µs each way under a
 hypervisor). So both ends of a worker's socket look for a moment before they sleep, if the last wait was a short one.
 The host looks between the turns of its loop, and only while no other worker is asked anything; a worker looks with
-the priority that it has, the lowest where the server may set that, and for nobody's account. Nobody looks where there is but one core: it would keep the other end from
-its turn. Nor on a machine that has other work: who looks has used up its share of the core when the answer is there,
-and comes after everyone else. Whoever finds in the middle of a look that it was off its core for long sleeps for a while,
-and for longer if that happens again soon.
+the priority that it has, the lowest where the server may set that, and for nobody's account. Nobody looks where there
+are less than `CORES`: it would keep the other end from its turn. Nor on a machine that has other work: who looks has
+used up its share of the core when the answer is there, and comes after everyone else. Whoever finds in the middle of a
+look that it was off its core for long sleeps for a while, and for longer if that happens again soon.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["AWAY_S", "LOOKS_S", "Patience", "cores"]
+__all__ = ["AWAY_S", "CORES", "LOOKS_S", "Patience", "cores"]
 
 LOOKS_S = 0.0005
 """How short a wait must be to be looked through: longer than a host takes to decide and journal a call, with what comes between."""
+CORES = 2
+"""How many cores it takes: a whole one for each end."""
 AWAY_S = 0.002
 """Off its core for longer than this, others wanted it: the journal's writer holds the interpreter's lock for less."""
 _SHORT_S, _LONG_S = 0.1, 2.0   # for how long one does not look, and where its core is taken again within `_CALM_S`

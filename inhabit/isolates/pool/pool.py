@@ -23,7 +23,7 @@ from pathlib import Path
 from inhabit.contracts.program import Language
 from inhabit.errors import InhabitError, Unavailable
 from inhabit.isolates.jail import JailPolicy, Layer
-from inhabit.isolates.looking import LOOKS_S, cores
+from inhabit.isolates.looking import CORES, LOOKS_S, cores
 from inhabit.isolates.pool.channel import Channel, Request
 from inhabit.isolates.pool.control import Settings
 from inhabit.isolates.pool.images import images_folder
@@ -110,7 +110,7 @@ class WorkerPool:
         or the engine that is missing."""
         self._loop = asyncio.get_running_loop()
         self._watch = Watch(self._loop)
-        looks_s = LOOKS_S if cores() >= 2 else 0.0
+        looks_s = LOOKS_S if cores() >= CORES else 0.0
         self._nursery = Nursery(self._loop, Settings(
             self._engines, os.path.abspath(images_folder(self._cache)), os.getpid(), looks_s, self._policy))
         self._open = True

@@ -21,7 +21,7 @@ import sys
 import time
 
 from inhabit.errors import WorkerLost
-from inhabit.isolates.looking import cores
+from inhabit.isolates.looking import CORES, cores
 from inhabit.isolates.pool.channel import Channel, Request
 from inhabit.isolates.pool.process import WorkerProcess
 from inhabit.limits import KILL_GRACE_MS
@@ -59,7 +59,7 @@ class Watch:
     @property
     def alone(self) -> bool:
         """Whether nobody but one worker was asked anything lately, and this process has a whole core beside that worker's."""
-        return len(self._busy) == 1 and self._cores >= 2
+        return len(self._busy) == 1 and self._cores >= CORES
 
     def settle(self, process: WorkerProcess) -> None:
         """Give a worker that waits the share it should wake up with."""

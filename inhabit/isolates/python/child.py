@@ -124,9 +124,10 @@ class Session:
         """
         return (self._clock() - self._began_s) * 1000
 
-    def rest(self) -> None:
-        """A turn is over."""
+    def rest(self) -> float:
+        """A turn is over: `cpu_ms` then."""
         self._rested_s = self._clock()
+        return (self._rested_s - self._began_s) * 1000
 
     def go_on(self) -> None:
         """The next turn begins."""

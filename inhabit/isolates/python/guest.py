@@ -141,8 +141,7 @@ class PythonGuest:
     def _turn(self, issued_before: Sequence[int]) -> Turn:
         calls, self._calls = tuple(self._calls), []
         assert self._session is not None
-        usage = Usage(self._session.cpu_ms())
-        self._session.rest()
+        usage = Usage(self._session.rest())
         if self._finished is not None:
             self.close()
         return Turn(calls, tuple(issued_before), self._finished, None if self._finished else self._next_timer(),
